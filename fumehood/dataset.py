@@ -1,0 +1,47 @@
+"""Dataset: an immutable blob of one tenant, with the description that a sandbox made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+# format → media types that name it (the first is what we answer with) and file name endings.
+FORMATS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "arrow": (("application/vnd.apache.arrow.file",), (".arrow", ".feather", ".ipc")),
+    "arrow-stream": (("application/vnd.apache.arrow.stream",), (".arrows",)),
+    "csv": (("text/csv", "application/csv"), (".csv",)),
+    "zip": (("application/zip", "application/x-zip-compressed"), (".zip",)),
+}
+TABLE_FORMATS = tuple(name for name in FORMATS if name != "zip")
+
+
+def format_of(media_type: str | None, file_name: str | None) -> str | None:
+    """The format that a media type or else a file name's ending says; None where neither says one."""
+    plain = (media_type or "").partition(";")[0].strip().lower()
+    for name, (media_types, _) in FORMATS.items():
+        if plain in media_types:
+            return name
+    lower = (file_name or "").lower()
+    for name, (_, endings) in FORMATS.items():
+        if lower.endswith(endings):
+            return name
+    return None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dataset:
+    """`blob` is the original as it came; `table_blob` its canonical Arrow form (None for a zip)."""
+
+    id: str
+    tenant: str
+    name: str
+    format: str
+    bytes: int
+    sha256: str
+    blob: str
+    table_blob: str | None
+    table_bytes: int | None
+    rows: int
+    columns: list[dict[str, Any]] = field(default_factory=list)
+    """`[{"name", "type", "nullable"}]`: the runner's word, for display only."""
+    created_at: float = 0.0

@@ -1,0 +1,126 @@
+"""Job: one run of a script (or one of the service's own errands on a dataset), and its only state machine."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from fumehood.limits import Limits
+from fumehood.outcome import Erasure, Outcome
+
+
+class State(StrEnum):
+    """
+    queued      entered by `submit`, and again when an attempt is handed back; left by `claim` or `cancel`
+    running     entered by `claim`; left by `finish`, `give_back`
+    succeeded   final: the script returned and its result is published
+    failed      final: any reason but `ok`, `cancelled`
+    cancelled   final: somebody asked for it
+    """
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        return not TRANSITIONS[self]
+
+
+TRANSITIONS: dict[State, frozenset[State]] = {
+    State.QUEUED: frozenset({State.RUNNING, State.CANCELLED, State.FAILED}),
+    State.RUNNING: frozenset({State.QUEUED, State.SUCCEEDED, State.FAILED, State.CANCELLED}),
+    State.SUCCEEDED: frozenset(),
+    State.FAILED: frozenset(),
+    State.CANCELLED: frozenset(),
+}
+
+
+class Kind(StrEnum):
+    """What the sandbox is asked to do. Errands are the service's own jobs: they never appear in a tenant's lists."""
+
+    SCRIPT = "script"
+    DESCRIBE = "describe"
+    CONVERT = "convert"
+
+    @property
+    def lane(self) -> Lane:
+        return Lane.JOBS if self is Kind.SCRIPT else Lane.ERRANDS
+
+
+class Lane(StrEnum):
+    """Which slots may claim a job: errands have slots of their own, so that an upload never waits behind a long script."""
+
+    JOBS = "jobs"
+    ERRANDS = "errands"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Input:
+    """One connected port: a blob of the job's tenant and its format."""
+
+    blob: str
+    """Key in the blob store."""
+    format: str
+    bytes: int
+    dataset: str | None = None
+    """The dataset's id, where the input is a stored one."""
+    source: dict[str, str] | None = None
+    """`{"job": id, "output": "result"}` where the input is another job's output."""
+
+
+PORTS = ("script", "dataset1", "dataset2", "bundle")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """One row of the truth, frozen at the moment it was read."""
+
+    id: str
+    tenant: str
+    kind: Kind = Kind.SCRIPT
+    inputs: dict[str, Input] = field(default_factory=dict)
+    """By port: `script`, `dataset1`, `dataset2`, `bundle`."""
+    parameters: dict[str, Any] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    labels: dict[str, str] = field(default_factory=dict)
+    target_format: str | None = None
+    attempts_max: int = 3
+
+    state: State = State.QUEUED
+    attempt: int = 0
+    """How often it was claimed; names the attempt that is running or was last."""
+    fence: int = 0
+    """Rises with every claim and every taking-back; a write that names an older one is dropped."""
+    beat: int = 0
+    """Rises while a worker holds the lease; a beat that stands still is an expired lease."""
+    worker: str | None = None
+    sandbox: str | None = None
+    """Name of the container of the current attempt, set before its go line."""
+    scratch: str | None = None
+    cancel_requested: bool = False
+    created_at: float = 0.0
+    started_at: float | None = None
+    finished_at: float | None = None
+    outcome: Outcome | None = None
+    erasure: Erasure | None = None
+    queue_position: int | None = None
+    """Jobs ahead of this one in its lane, while queued; only where a single record is read."""
+
+    @property
+    def blob_prefix(self) -> str:
+        """Where the job's own blobs live (its script and inline files, and each attempt's outputs)."""
+        return f"jobs/{self.id}"
+
+    def output_blob(self, name: str) -> str:
+        """Key of an output of the last attempt. The fence is part of it: a stale attempt writes elsewhere."""
+        return f"{self.blob_prefix}/{self.fence}/{name}"
+
+
+def new_id(prefix: str) -> str:
+    """An unguessable id such as `job_9f…` (128 random bits)."""
+    return f"{prefix}_{secrets.token_hex(16)}"

@@ -1,0 +1,84 @@
+"""Settings: the only reader of the environment. Every field is documented in docs/operations.md, held by a test."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from fumehood.limits import CEILING, GIB, MIB, Limits
+
+
+class Settings(BaseSettings):
+    """Read from `FUMEHOOD_<NAME>`; a secret also from the file named by `FUMEHOOD_<NAME>_FILE`."""
+
+    model_config = SettingsConfigDict(env_prefix="FUMEHOOD_", env_nested_delimiter="__", extra="ignore", frozen=True)
+
+    home: Path = Field(Path("/var/lib/fumehood"), description="Directory of the database, the blobs and the scratch; one mount, at the same path on the host and in the worker.")
+    database_url: str | None = Field(None, description="SQLAlchemy address of the job store; SQLite inside `home` when not set.")
+    redis_url: str = Field("redis://127.0.0.1:6379/0", description="Address of Redis, without its password.")
+    redis_password: SecretStr | None = Field(None, description="Password of Redis.")
+    redis_password_file: Path | None = Field(None, description="File that holds the password of Redis.")
+    bootstrap_key: SecretStr | None = Field(None, description="Key of the first tenant, made when the API starts.")
+    bootstrap_key_file: Path | None = Field(None, description="File that holds the key of the first tenant.")
+
+    api_host: str = Field("127.0.0.1", description="Address the API listens on.")
+    api_port: int = Field(8765, ge=1, le=65535, description="Port the API listens on.")
+    dataset_bytes: int = Field(4 * GIB, gt=0, description="Largest dataset, in bytes.")
+    bundle_bytes: int = Field(100 * MIB, gt=0, description="Largest script bundle, in bytes.")
+    script_bytes: int = Field(1 * MIB, gt=0, description="Largest script, in bytes.")
+    document_bytes: int = Field(4 * MIB, gt=0, description="Largest JSON request, in bytes.")
+    errand_wait_seconds: float = Field(30.0, gt=0, description="How long a request waits for a sandbox that describes or converts a dataset.")
+    idempotency_hours: float = Field(24.0, gt=0, description="How long an idempotency key is remembered.")
+    body_idle_seconds: float = Field(60.0, gt=0, description="A client that sends nothing of its body for so long is dropped.")
+
+    image: str | None = Field(None, description="Digest (`sha256:…`) of the image that sandboxes run; tags are refused.")
+    image_python: str = Field("3.13", description="Python version inside the image; scripts are checked before queueing only by a service on at least this one.")
+    docker_host: str = Field("unix:///var/run/docker.sock", description="Address of the Docker engine.")
+    runtime: str = Field("runc", description="Container runtime of the sandboxes.")
+    slots: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256, description="Jobs a worker runs at once.")
+    errand_slots: int = Field(1, ge=1, le=64, description="Describing and converting sandboxes a worker runs at once.")
+    sandbox_uid_first: int = Field(200_000, ge=1000, description="First of the user ids that sandboxes run as, one each.")
+    sandbox_uid_count: int = Field(4096, ge=1, description="How many user ids there are.")
+    attempts_max: int = Field(3, ge=1, le=10, description="How often a job is started at most.")
+    beat_seconds: float = Field(1.0, gt=0, description="How often a worker renews the lease of a running job, and looks for a cancel.")
+    lease_seconds: float = Field(10.0, gt=0, description="A lease that was not renewed for so long is taken away.")
+    reap_seconds: float = Field(3.0, gt=0, description="How often a worker looks for overdue jobs, orphans and lost tickets.")
+    grace_seconds: float = Field(10.0, ge=0, description="After SIGTERM: how long running jobs may still end before they are handed back.")
+    engine_seconds: float = Field(30.0, gt=0, description="Longest wait for one answer of the Docker engine.")
+    disk_floor_bytes: int = Field(1 * GIB, ge=0, description="Free space below which no new work is taken.")
+
+    limits: Limits = Field(default_factory=Limits, description="Limits of a job that names none; `FUMEHOOD_LIMITS` is a JSON object.")
+    ceiling: Limits = Field(CEILING, description="Highest limits that a job may ask for; `FUMEHOOD_CEILING` is a JSON object.")
+    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = Field("info", description="Least severe log event that is written.")
+
+    @field_validator("image")
+    @classmethod
+    def _image_is_a_digest(cls, value: str | None) -> str | None:
+        digest = (value or "").removeprefix("sha256:")
+        if value and not (value.startswith("sha256:") and len(digest) == 64 and set(digest) <= set("0123456789abcdef")):
+            raise ValueError(f"image is {value!r}; expected a digest, sha256: and 64 hexadecimal digits, because a tag can change its meaning")
+        return value or None
+
+    @model_validator(mode="after")
+    def _check_against_each_other(self) -> Settings:
+        if self.lease_seconds < 3 * self.beat_seconds:
+            raise ValueError(f"lease_seconds is {self.lease_seconds}; expected at least three times beat_seconds, {self.beat_seconds}")
+        if not self.home.is_absolute():
+            raise ValueError(f"home is {self.home}; expected an absolute path")
+        return self
+
+    @property
+    def store_url(self) -> str:
+        return self.database_url or f"sqlite:///{self.home / 'fumehood.db'}"
+
+    def secret(self, name: str) -> str | None:
+        """The secret `name` (`redis_password`, `bootstrap_key`), from its value or else its file; None where neither is set."""
+        value: SecretStr | None = getattr(self, name)
+        if value is not None:
+            return value.get_secret_value()
+        path: Path | None = getattr(self, f"{name}_file")
+        return path.read_text().strip() if path is not None else None
