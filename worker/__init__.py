@@ -1,0 +1,1 @@
+"""The workshop: carries one job through the rooms."""

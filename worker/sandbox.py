@@ -1,0 +1,115 @@
+"""The port to whatever runs a script: facts about a run, and no judgement."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from fumehood.limits import Limits
+from worker.scratch import Scratch
+
+
+class Stop(StrEnum):
+    """Why we ended a run ourselves."""
+
+    DEADLINE = "deadline"
+    CANCELLED = "cancelled"
+    LEASE_LOST = "lease_lost"
+    SHUTDOWN = "shutdown"
+    FLOODED = "flooded"
+    """The supervisor's own stream broke its rules: not a runner of ours any more."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exit:
+    """What the engine and our own clock say about one run, taken after the container was dead."""
+
+    exit_code: int | None
+    oom_killed: bool
+    """An out-of-memory kill happened somewhere inside; by itself no verdict."""
+    stopped: Stop | None
+    ready: bool
+    """The supervisor said that it was ready: what went wrong before is the service's fault."""
+    done: bool
+    """The supervisor said that its report is complete."""
+    wall_seconds: float
+    cpu_seconds: float
+    memory_peak_bytes: int
+    engine_error: str | None = None
+    milliseconds: dict[str, float] = field(default_factory=dict)
+    """`create`, `start`, `ready`, `go`, `destroy`."""
+
+
+class StopSignal:
+    """Set once, by whoever comes first; the sandbox ends the run at once when it is set. Safe between threads."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._lock = threading.Lock()
+        self.reason: Stop | None = None
+        self._listeners: list[Callable[[], None]] = []
+
+    def set(self, reason: Stop) -> None:
+        with self._lock:
+            if self.reason is not None:
+                return
+            self.reason = reason
+            listeners = list(self._listeners)
+            self._event.set()
+        for listener in listeners:
+            listener()
+
+    def on_set(self, listener: Callable[[], None]) -> None:
+        """Call `listener` when the signal is set, or now if it was set already."""
+        with self._lock:
+            if self.reason is None:
+                self._listeners.append(listener)
+                return
+        listener()
+
+    def wait(self, timeout_seconds: float) -> bool:
+        return self._event.wait(timeout_seconds)
+
+
+class Sandbox(Protocol):
+    """One container: prepared, used once, destroyed. A context manager: leaving it destroys the container."""
+
+    name: str
+    scratch: Scratch
+    image: str
+    start: str
+    """`cold` or `warm`."""
+
+    def run(self, limits: Limits, *, stop: StopSignal, on_log: Callable[[int], None]) -> Exit:
+        """Send the go line, wait for the end, and kill the container if it is not over in time.
+
+        The inputs and `request.json` lie in the scratch already. `on_log(n)` is called from this thread when the first n bytes
+        of the log will not change any more. Never raises for anything the script does.
+
+        Raises:
+            SandboxError: the engine did not do what it was asked for; the service's fault.
+        """
+
+    def destroy(self) -> str | None:
+        """Remove the container and look that it is gone; returns its name. Raises SandboxError if it is not gone in time."""
+
+
+class SandboxHost(Protocol):
+    """Makes sandboxes. The only implementation that ships is `worker.docker_sandbox.DockerHost`; `warm_pool` will be another."""
+
+    image: str
+
+    def check(self) -> None:
+        """Look that engine, image, runtime and mounts are usable. Raises SandboxError saying what is missing."""
+
+    def prepare(self, scratch: Scratch, limits: Limits) -> Sandbox:
+        """Take a user id, create and attach the container (not started). Raises SandboxError."""
+
+    def orphans(self, *, is_live: Callable[[str], bool]) -> list[tuple[str, str]]:
+        """(name, worker) of this home's containers whose worker is not live."""
+
+    def remove(self, name: str) -> bool:
+        """Kill and remove a container by name and look that it is gone. True if there was one. Raises SandboxError."""
