@@ -1,0 +1,24 @@
+# Two commands do everything: `make run` and `make test`. Both can be run again at any time, and do only what is missing.
+# FUMEHOOD_HOME, FUMEHOOD_API_PORT: another place or port for the service, as in `make run FUMEHOOD_API_PORT=9000`.
+.DEFAULT_GOAL := help
+.PHONY: help run test stop logs uninstall clean-all
+
+help:
+	@echo "make run        set everything up, start the service, run the example"
+	@echo "make test       set everything up, run every test"
+	@echo "make stop       stop the service; what it stores stays"
+	@echo "make logs       follow the service's log"
+	@echo "make uninstall  erase the service, what it stores, its images and .venv (asks first; FORCE=1 does not)"
+
+run:
+	@sh setup/packages.sh
+	@python3 -B setup run
+
+test:
+	@sh setup/packages.sh test
+	@python3 -B setup test $(ARGS)
+
+stop logs uninstall:
+	@python3 -B setup $@
+
+clean-all: uninstall

@@ -1,0 +1,165 @@
+"""What the Makefile calls: `python3 setup COMMAND`. The standard library only, because it runs before anything is installed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import compose
+import engine
+import home
+import venv_dir
+from progress import ROOT, SetupError, confirm, environment, logged, quiet, say, step
+
+IMAGES_SECONDS = 3600.0
+BUILD = ROOT / "images" / "build.py"
+COMMAND = ROOT / ".venv" / "bin" / "fumehood"
+# Tests that need a service fail, instead of being skipped, where it is missing.
+TEST_ENVIRONMENT = {"FUMEHOOD_TEST_REQUIRE": "1"}
+
+
+def run() -> None:
+    """Set everything up, start the service and run the example."""
+    here = start(with_venv=True)
+    address = f"http://127.0.0.1:{here.remembered()['FUMEHOOD_API_PORT']}"
+    configure(address, here.bootstrap_key)
+    example()
+    say(f"the service listens on {address}")
+    print(f"""
+  a script of yours   {_shown(COMMAND)} run script.py --dataset1 table.csv --out result.csv
+  everything else     {_shown(COMMAND)} --help
+  the service's log   make logs
+  stop it             make stop     (what it stores stays in {here.path})""")
+
+
+def start(*, with_venv: bool = False) -> home.Home:
+    """The service, without the example and without touching the user's configuration."""
+    engine.ensure()
+    if with_venv:
+        venv_dir.ensure("service")
+    images = build_images()
+    here = home.find()
+    home.ensure(here)
+    port = home.choose_port(here, ours=compose.is_running(here, "api"))
+    home.write_compose_env(here, images=images, port=port)
+    compose.up(here)
+    return here
+
+
+def stop() -> None:
+    """Stop the service; what it stores stays."""
+    engine.ensure()
+    with step("service: stopping"):
+        compose.down(home.find())
+
+
+def logs() -> None:
+    """Follow the logs of the service."""
+    engine.ensure()
+    compose.logs(home.find())
+
+
+def erase() -> None:
+    """Stop the service and erase its home."""
+    here = home.find()
+    if confirm(f"Erase {here.path} with every job, dataset and key in it?"):
+        engine.ensure()
+        with step(f"service: erasing {here.path}"):
+            compose.down(here)
+            compose.remove_sandboxes(here)
+            home.erase(here)
+
+
+def uninstall() -> None:
+    """Erase the service, its home, its images and the virtual environment."""
+    here = home.find()
+    if confirm(f"Erase {here.path} with every job, dataset and key in it, the images and .venv?"):
+        os.environ["FORCE"] = "1"
+        erase()
+        images = quiet(["docker", "image", "ls", "--filter", "label=fumehood.image", "--format", "{{.Repository}}:{{.Tag}}"])[1].split()
+        if images:
+            with step(f"images: removing {len(images)}"):
+                logged(["docker", "image", "rm", *images], deadline_seconds=300)
+        shutil.rmtree(venv_dir.VENV, ignore_errors=True)
+
+
+def test() -> None:
+    """Set everything up and run every test; further arguments go to pytest."""
+    engine.ensure()
+    venv_dir.ensure("service", "tests")
+    build_images()
+    os.environ.update(TEST_ENVIRONMENT)
+    os.chdir(ROOT)
+    os.execv(venv_dir.PYTHON, [str(venv_dir.PYTHON), "-m", "pytest", "--durations=15", *sys.argv[2:]])
+
+
+def build_images() -> dict[str, str]:
+    """Build what is not built; the variables of docker-compose.yml that name them."""
+    with step("images: looking what is to be built (minutes the first time)"):
+        logged([sys.executable, BUILD, "all"], deadline_seconds=IMAGES_SECONDS)
+    return {
+        "FUMEHOOD_SERVICE_IMAGE": _image("service", "--print-tag"),
+        "FUMEHOOD_REDIS_IMAGE": _image("redis", "--print-tag"),
+        "FUMEHOOD_IMAGE": _image("anaconda", "--print-id"),
+    }
+
+
+def configure(address: str, key: Path) -> None:
+    """Tell the user's command where the service is; the key goes by file, since arguments can be read by others."""
+    with step("command: writing its configuration"):
+        logged([COMMAND, "config", "write", "--url", address, "--key-file", key], deadline_seconds=30)
+
+
+def example() -> None:
+    """The first job, to see the whole way work."""
+    say("example: feature importance")
+    arguments = ["run", "examples/feature_importance.py", "--dataset1", "examples/pima-indians-diabetes.csv"]
+    arguments += ["--out", "out/importance.arrow", "--figures", "out/"]
+    (ROOT / "out").mkdir(exist_ok=True)
+    done = subprocess.run([COMMAND, *arguments], cwd=ROOT, env=environment())
+    if done.returncode:
+        raise SetupError(f"the example ended with {done.returncode}; `make logs` shows what the service says")
+
+
+def _image(name: str, what: str) -> str:
+    code, output = quiet([sys.executable, BUILD, name, what])
+    if code:
+        raise SetupError(f"images/build.py {name} {what} failed: {output}")
+    return output.splitlines()[-1]
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+COMMANDS: dict[str, Callable[[], object]] = {
+    "run": run,
+    "start": start,
+    "stop": stop,
+    "logs": logs,
+    "erase": erase,
+    "uninstall": uninstall,
+    "test": test,
+}
+
+
+def main() -> int:
+    if len(sys.argv) < 2 or sys.argv[1] not in COMMANDS:
+        print(f"usage: python3 setup {'|'.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    try:
+        COMMANDS[sys.argv[1]]()
+    except SetupError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,63 @@
+#!/bin/sh
+# Debian packages: install what is missing, and only that. Usage: sh setup/packages.sh [test]
+# The first step of `make run` and `make test`, in plain sh because Python itself may be missing.
+set -eu
+log=${TMPDIR:-/tmp}/fumehood-packages.$$.log
+
+knows() { command -v "$1" >/dev/null 2>&1; }
+packaged() { apt-cache show "$1" 2>/dev/null | grep -q "^Package:"; }
+composes() { docker compose version >/dev/null 2>&1 || docker-compose version >/dev/null 2>&1; }
+
+# What is missing, one word a package; the words in brackets are chosen below, when apt's lists are fresh.
+missing=""
+knows python3 || missing="$missing python3"
+{ knows python3 && python3 -c 'import ensurepip, venv' 2>/dev/null; } || missing="$missing python3-venv"
+{ knows docker && { knows dockerd || docker version >/dev/null 2>&1; }; } || missing="$missing [engine]"
+composes || missing="$missing [compose]"
+knows mmdebstrap || missing="$missing mmdebstrap"
+[ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing="$missing debian-archive-keyring"
+[ "$(id -u)" = 0 ] || { knows newuidmap && knows sudo; } || missing="$missing uidmap"
+[ "${1:-}" != test ] || knows redis-server || missing="$missing redis-server"
+[ -n "$missing" ] || exit 0
+
+if ! knows apt-get; then
+    echo "Missing:$missing. Only Debian and Ubuntu are set up automatically; install these, then run this again." >&2
+    exit 1
+fi
+if [ "$(id -u)" = 0 ]; then
+    root=""
+elif knows sudo; then
+    root="sudo"
+else
+    echo "Missing packages:$missing" >&2
+    echo "Neither root nor sudo is at hand. Ask an administrator for this, then run this again:" >&2
+    echo "    apt-get install docker.io docker-compose mmdebstrap debian-archive-keyring python3-venv uidmap redis-server" >&2
+    exit 1
+fi
+
+started=$(date +%s)
+run() {
+    if ! $root env DEBIAN_FRONTEND=noninteractive apt-get -q "$@" >>"$log" 2>&1 </dev/null; then
+        echo "apt-get $* failed; the last lines of $log:" >&2
+        tail -n 20 "$log" >&2
+        exit 1
+    fi
+}
+echo "packages: looking for$missing"
+run update
+chosen=""
+for word in $missing; do
+    case $word in
+    # Newer releases package the engine's command line apart from the engine.
+    "[engine]") chosen="$chosen docker.io"; ! packaged docker-cli || chosen="$chosen docker-cli" ;;
+    "[compose]") if packaged docker-compose-v2; then chosen="$chosen docker-compose-v2"; else chosen="$chosen docker-compose"; fi ;;
+    *) chosen="$chosen $word" ;;
+    esac
+done
+echo "packages: installing$chosen"
+# shellcheck disable=SC2086 # one word a package
+run install --yes --no-install-recommends $chosen
+# The tests start a Redis of their own; one that the package started as a service would only lie in the way.
+case $chosen in *redis-server*) ! [ -d /run/systemd/system ] || $root systemctl disable --now redis-server >>"$log" 2>&1 || true ;; esac
+echo "packages: installed in $(($(date +%s) - started)) s"
+rm -f "$log"
