@@ -12,7 +12,7 @@ from pathlib import Path
 import compose
 import engine
 import home
-import venv_dir
+import python_packages
 from progress import ROOT, SetupError, confirm, environment, logged, quiet, say, step
 
 IMAGES_SECONDS = 3600.0
@@ -40,7 +40,7 @@ def start(*, with_venv: bool = False) -> home.Home:
     """The service, without the example and without touching the user's configuration."""
     engine.ensure()
     if with_venv:
-        venv_dir.ensure("service")
+        python_packages.ensure("service")
     images = build_images()
     here = home.find()
     home.ensure(here)
@@ -84,17 +84,17 @@ def uninstall() -> None:
         if images:
             with step(f"images: removing {len(images)}"):
                 logged(["docker", "image", "rm", *images], deadline_seconds=300)
-        shutil.rmtree(venv_dir.VENV, ignore_errors=True)
+        shutil.rmtree(python_packages.VENV, ignore_errors=True)
 
 
 def test() -> None:
     """Set everything up and run every test; further arguments go to pytest."""
     engine.ensure()
-    venv_dir.ensure("service", "tests")
+    python_packages.ensure("service", "tests")
     build_images()
     os.environ.update(TEST_ENVIRONMENT)
     os.chdir(ROOT)
-    os.execv(venv_dir.PYTHON, [str(venv_dir.PYTHON), "-m", "pytest", "--durations=15", *sys.argv[2:]])
+    os.execv(python_packages.PYTHON, [str(python_packages.PYTHON), "-m", "pytest", "--durations=15", *sys.argv[2:]])
 
 
 def build_images() -> dict[str, str]:

@@ -63,7 +63,8 @@ def logs(home: Home) -> None:
 def containers(home: Home) -> dict[str, str]:
     """Service → id of its container, running or not."""
     shape = '{{.Label "com.docker.compose.service"}} {{.ID}}'
-    code, output = quiet(["docker", "ps", "--all", "--no-trunc", "--filter", f"label=com.docker.compose.project={home.project}", "--format", shape])
+    ours = f"label=com.docker.compose.project={home.project}"
+    code, output = quiet(["docker", "ps", "--all", "--no-trunc", "--filter", ours, "--format", shape])
     if code:
         raise SetupError(f"docker ps failed: {output}")
     return dict(line.split(" ", 1) for line in output.splitlines())
@@ -120,4 +121,3 @@ def _last_lines(home: Home) -> str:
     return "\n".join(
         f"── {name}\n{quiet(['docker', 'logs', '--tail', '15', container])[1]}" for name, container in sorted(containers(home).items())
     )
-

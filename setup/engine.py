@@ -16,6 +16,8 @@ from progress import SetupError, quiet, say, step
 SOCKET = Path("/var/run/docker.sock")
 DAEMON_LOG = Path("/var/log/fumehood-dockerd.log")
 START_SECONDS = 60.0
+# What sudo must hand on; it drops most of the environment by itself.
+KEPT, KEPT_BEGINNINGS = ("HOME", "PATH", "LANG", "TERM", "FORCE", "CI"), ("FUMEHOOD_", "XDG_", "PIP_")
 
 
 def ensure() -> None:
@@ -79,5 +81,5 @@ def _again_in_the_group() -> None:
     if not stat.S_IMODE(SOCKET.stat().st_mode) & 0o020:
         raise SetupError(f"{SOCKET} cannot be written by its group, {name}; expected mode 0660")
     say(f"engine: its socket is for the group {name}; going on with that group through sudo")
-    kept = [f"{key}={value}" for key, value in os.environ.items() if key in ("HOME", "PATH", "FORCE", "CI") or key.startswith(("FUMEHOOD_", "XDG_", "PIP_"))]
+    kept = [f"{key}={value}" for key, value in os.environ.items() if key in KEPT or key.startswith(KEPT_BEGINNINGS)]
     os.execvp("sudo", ["sudo", "-g", name, "env", *kept, "FUMEHOOD_IN_GROUP=1", sys.executable, *sys.argv])

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import engine
-from progress import ROOT, SetupError, quiet, say
+from progress import ROOT, SetupError, say
 
+# A module of the standard library only, like everything in this directory.
 sys.path.insert(0, str(ROOT))
-from fumehood.tenant import new_key  # noqa: E402 - the standard library only, like everything in this directory
+from fumehood.tenant import new_key
 
 # API, worker and Redis run as this user when root sets up; otherwise as who sets up. It needs no account.
 SERVICE_UID = 10900

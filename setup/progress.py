@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,7 +36,9 @@ def step(title: str) -> Iterator[None]:
 def quiet(command: Sequence[str | Path], *, timeout_seconds: float = 30.0) -> tuple[int, str]:
     """Exit code and output of a short command; 127 where it is not there, 124 where it did not end in time."""
     try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout_seconds, env=environment())
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout_seconds, env=environment(), cwd=ROOT
+        )
     except FileNotFoundError:
         return 127, f"{command[0]}: not found"
     except subprocess.TimeoutExpired:
@@ -44,7 +46,7 @@ def quiet(command: Sequence[str | Path], *, timeout_seconds: float = 30.0) -> tu
     return done.returncode, done.stdout.strip()
 
 
-def logged(command: Sequence[str | Path], *, deadline_seconds: float, env: Mapping[str, str] | None = None) -> None:
+def logged(command: Sequence[str | Path], *, deadline_seconds: float) -> None:
     """Run a long command with its output in the log; say from time to time that it still runs, and its last line.
 
     Raises:
@@ -57,7 +59,9 @@ def logged(command: Sequence[str | Path], *, deadline_seconds: float, env: Mappi
         log.flush()
         begin, started = log.tell(), time.monotonic()
         try:
-            process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=ROOT, env=environment(env))
+            process = subprocess.Popen(
+                command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=ROOT, env=environment()
+            )
         except OSError as error:
             raise SetupError(f"{title}: {error}") from error
         while True:
@@ -77,9 +81,9 @@ def logged(command: Sequence[str | Path], *, deadline_seconds: float, env: Mappi
         raise SetupError(f"{title} ended with {code}; its last lines (all of it: {LOG}):\n{_tail(begin)}")
 
 
-def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+def environment() -> dict[str, str]:
     """The caller's environment without our own settings: what counts lies in the home, not in the shell of the moment."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("FUMEHOOD_", "COMPOSE_"))} | dict(more or {})
+    return {name: value for name, value in os.environ.items() if not name.startswith(("FUMEHOOD_", "COMPOSE_"))}
 
 
 def _tail(begin: int, lines: int = 25) -> str:

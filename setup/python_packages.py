@@ -33,8 +33,8 @@ def ensure(*names: str) -> None:
         SetupError: this Python is too old, or pip could not install.
     """
     if sys.version_info < OLDEST:
-        found, wanted = sys.version.split()[0], ".".join(map(str, OLDEST))
-        raise SetupError(f"python3 is {found}; expected {wanted} or newer (Debian 12, Ubuntu 24.04 and later have it)")
+        found, oldest = sys.version.split()[0], ".".join(map(str, OLDEST))
+        raise SetupError(f"python3 is {found}; expected {oldest} or newer (Debian 12, Ubuntu 24.04 and later have it)")
     wanted = {name: VENV / f".{name}-{_fingerprint(LOCKS[name])}" for name in names}
     if not PYTHON.exists() or any(not stamp.exists() and list(VENV.glob(f".{name}-*")) for name, stamp in wanted.items()):
         with step("venv: making .venv"):

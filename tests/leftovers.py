@@ -1,0 +1,99 @@
+"""The tests leave the machine as they found it: pictures before and after, taken through the engine and /proc.
+
+What the service says about itself (receipts, counters) is not asked. `FUMEHOOD_TEST_LEFTOVERS=ours` looks only at what
+carries this session's marks, for machines whose engine others use meanwhile; the default is everything.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+MARK = "FUMEHOOD_TEST_SESSION"
+SETTLE_SECONDS = 20.0
+ENGINE_SECONDS = 30
+
+# What to list, and how one line of each looks. An image is looked at by its names; one without any is dangling.
+LISTS: dict[str, list[str]] = {
+    "container": ["ps", "--all", "--no-trunc", "--format", "{{.ID}} {{.Names}} ({{.Image}}, {{.Labels}})"],
+    "volume": ["volume", "ls", "--format", "{{.Name}}"],
+    "network": ["network", "ls", "--no-trunc", "--format", "{{.ID}} {{.Name}}"],
+    "image": ["image", "ls", "--no-trunc", "--format", "{{.ID}} {{.Repository}}:{{.Tag}}"],
+}
+# Building what is missing may leave images of ours, by their full names; nothing else.
+KEPT_IMAGES = " fumehood-"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_left_over(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Fail the session where something is there afterwards that was not there before."""
+    places = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # Each worker would see what the others have in flight.
+        yield
+        return
+    mark = secrets.token_hex(8)
+    os.environ[MARK] = mark  # Inherited by every process a test starts, also by one that has left its parents.
+    before = picture(places, mark)
+    yield
+    left = _settled(before, places, mark)
+    del os.environ[MARK]
+    if left:
+        pytest.fail("the tests left something behind:\n" + "\n".join(f"  {line}" for line in sorted(left)), pytrace=False)
+
+
+def picture(places: Path, mark: str) -> set[str]:
+    """What is there now, one line a thing. A process counts when it carries `mark` and is not this one."""
+    return _engine() | _processes(mark) | _files(places)
+
+
+def _settled(before: set[str], places: Path, mark: str) -> set[str]:
+    """What is there too much, after what is just going has had its time."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while True:
+        after = picture(places, mark)
+        left = {line for line in after - before if not (line.startswith("image ") and KEPT_IMAGES in line)}
+        if os.environ.get("FUMEHOOD_TEST_LEFTOVERS") == "ours":
+            left = {line for line in left if line.startswith(("process ", "file ")) or str(places) in line or "fumehood-test" in line}
+        if not left or time.monotonic() > deadline:
+            return left
+        time.sleep(0.25)
+
+
+def _engine() -> set[str]:
+    lines: set[str] = set()
+    for kind, arguments in LISTS.items():
+        try:
+            done = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=ENGINE_SECONDS)
+        except FileNotFoundError:
+            return set()
+        if done.returncode:
+            # The same line before and after where there is no engine; a new one where it died meanwhile.
+            return {"the engine does not answer"}
+        lines |= {f"{kind} {line}" for line in done.stdout.splitlines()}
+    return lines
+
+
+def _processes(mark: str) -> set[str]:
+    sought, found = f"{MARK}={mark}".encode(), set()
+    for directory in Path("/proc").iterdir():
+        if not directory.name.isdigit() or int(directory.name) == os.getpid():
+            continue
+        try:
+            if sought in (directory / "environ").read_bytes().split(b"\0"):
+                words = (directory / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                found.add(f"process {directory.name} {words[:200]}")
+        except OSError:  # It has ended, or is another user's.
+            continue
+    return found
+
+
+def _files(places: Path) -> set[str]:
+    """What lies in the scratch and among the unfinished uploads of every home that the tests made."""
+    homes = {path.parent for path in places.rglob("scratch") if path.is_dir()}
+    return {f"file {path}" for home in homes for name in ("scratch", "incoming") for path in (home / name).glob("*")}

@@ -1,0 +1,57 @@
+"""Style, types and import rules are tests like any other."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOLS = Path(sys.executable).parent
+
+# Two numbers that only ever become smaller by agreement: past the first a module wants a second room.
+MODULE_LINES_MAX = 350
+PACKAGES = ("fumehood", "api", "worker", "cli", "setup")
+
+CHECKS = {
+    "style": ["ruff", "check", "--no-cache", "."],
+    "types": ["mypy"],
+    "types of the set-up": ["mypy", "--strict", "--explicit-package-bases", *sorted(map(str, (ROOT / "setup").glob("*.py")))],
+    "imports": ["lint-imports", "--no-cache"],
+}
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_the_whole_project_passes(name: str) -> None:
+    program, *arguments = CHECKS[name]
+    environment = os.environ | {"MYPYPATH": f"{ROOT / 'setup'}:{ROOT}"} if "set-up" in name else os.environ
+    done = subprocess.run([TOOLS / program, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_module_outgrows_its_room() -> None:
+    lengths = {path.relative_to(ROOT): len(path.read_text().splitlines()) for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
+    assert {path: lines for path, lines in lengths.items() if lines > MODULE_LINES_MAX} == {}
+
+
+def test_only_the_settings_read_the_environment() -> None:
+    readers = [
+        path.relative_to(ROOT).as_posix()
+        for package in ("fumehood", "api", "worker")
+        for path in (ROOT / package).rglob("*.py")
+        if any(word in path.read_text() for word in ("os.environ", "os.getenv", "getenv("))
+    ]
+    assert set(readers) <= {"fumehood/settings.py"}
+
+
+def test_only_one_module_imports_the_engine() -> None:
+    importers = [
+        path.relative_to(ROOT).as_posix()
+        for package in ("fumehood", "api", "worker", "cli")
+        for path in (ROOT / package).rglob("*.py")
+        if any(line.strip().startswith(("import docker", "from docker")) for line in path.read_text().splitlines())
+    ]
+    assert set(importers) <= {"worker/docker_sandbox.py"}

@@ -1,0 +1,71 @@
+"""What stands twice is held together here: settings and their table, commands and the README, links and files."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+from pydantic_core import PydanticUndefined
+
+from fumehood.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+def settings_table() -> str:
+    """The table of docs/operations.md as the code has it; when a test says that it differs, this is what to paste."""
+    rows = ["| setting | default | meaning |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        rows.append(f"| `FUMEHOOD_{name.upper()}` | {_default(name, field.default)} | {field.description} |")
+    return "\n".join(rows)
+
+
+def _default(name: str, value: object) -> str:
+    if name in ("limits", "ceiling"):
+        return "see below"
+    if value is PydanticUndefined:
+        return "one per CPU"
+    return "" if value is None else f"`{value}`"
+
+
+def test_every_setting_stands_in_the_operations_page_as_the_code_has_it() -> None:
+    assert settings_table() in (ROOT / "docs" / "operations.md").read_text(), f"expected this table:\n{settings_table()}"
+
+
+def limits_table() -> str:
+    rows = ["| limit | default | ceiling |", "|---|---|---|"]
+    default, ceiling = (Settings.model_fields[name].get_default(call_default_factory=True).as_dict() for name in ("limits", "ceiling"))
+    return "\n".join(rows + [f"| `{name}` | {default[name]:,} | {ceiling[name]:,} |" for name in default])
+
+
+def test_every_limit_stands_in_the_operations_page_as_the_code_has_it() -> None:
+    assert limits_table() in (ROOT / "docs" / "operations.md").read_text(), f"expected this table:\n{limits_table()}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+    targets = [target for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()) if "://" not in target and not target.startswith("#")]
+    missing = [target for target in targets if not (page.parent / unquote(target.partition("#")[0])).exists()]
+    assert missing == []
+
+
+def test_every_make_target_that_a_page_names_exists() -> None:
+    shown = set(re.findall(r"\bmake ([a-z][a-z-]+)", "\n".join(re.findall(r"`[^`\n]+`|```.*?```", _all_pages(), re.S))))
+    known = subprocess.run(["make", "-prRq", "-C", ROOT], capture_output=True, text=True, timeout=30).stdout
+    assert shown
+    assert shown <= set(re.findall(r"^([a-z][a-z-]+):", known, re.M))
+
+
+def test_every_file_of_the_project_that_a_command_names_exists() -> None:
+    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", _all_pages(), re.S))
+    named = set(re.findall(r"\b((?:examples|images|tests|docs)/[\w./-]+\w)", blocks))
+    assert named
+    assert {name for name in named if not (ROOT / name).exists()} == set()
+
+
+def _all_pages() -> str:
+    return "\n".join(page.read_text() for page in PAGES)
