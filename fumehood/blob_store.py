@@ -2,39 +2,95 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
+
+from fumehood.errors import DiskFull, Misconfigured, NotFound, SandboxError, StoreUnavailable, TooLarge
+from fumehood.files import make_private, sync_directory
+from fumehood.limits import GIB
+
+# One step of a key. Everything a key is made of comes from the service: ids, numbers, names of outputs.
+_STEP = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
+
+# Below so many free inodes the disk counts as full, whatever bytes are left.
+_INODES_FLOOR = 10_000
 
 
 class BlobStore:
     """Files below `<home>/blobs/<tenant>/<key>`, mode 0444, every directory 0700, same mount as the scratch.
 
     Keys are made by the service (`datasets/<id>/original`, `jobs/<id>/script.py`, `jobs/<id>/<fence>/result`), never by a
-    caller; one that would leave the tenant's directory is a programming error (ValueError).
+    caller; one that would leave the tenant's directory is a programming error (ValueError). A key is written once: a
+    second file under it is a FileExistsError. What the disk refuses is DiskFull or StoreUnavailable.
     """
 
     def __init__(self, home: Path) -> None:
-        raise NotImplementedError
+        self._blobs = home / "blobs"
+        self._incoming = home / "incoming"
+        with _disk():
+            make_private(self._blobs)
+            make_private(self._incoming)
 
-    def incoming(self) -> Incoming:
+    def incoming(self, *, limit_bytes: int = 64 * GIB) -> Incoming:
         """A file in the making, on the same mount. Use as a context manager: what was not kept is removed."""
-        raise NotImplementedError
+        return Incoming(self._incoming, limit_bytes=limit_bytes)
+
+    def sweep_incoming(self) -> int:
+        """Remove the files in the making whose process is gone (nobody holds their lock). Returns how many."""
+        swept = 0
+        with _disk():
+            for path in sorted(self._incoming.iterdir()):
+                descriptor = _lock_if_free(path)
+                if descriptor is not None:
+                    path.unlink(missing_ok=True)
+                    os.close(descriptor)
+                    swept += 1
+        return swept
 
     def keep(self, incoming: Incoming, tenant: str, key: str) -> int:
         """fsync, make read-only, link to its place, fsync the directory. Returns the size in bytes."""
-        raise NotImplementedError
+        size = self.publish(incoming.descriptor, incoming.path, tenant, key)
+        incoming.close()
+        return size
 
     def publish(self, descriptor: int, path: Path, tenant: str, key: str) -> int:
         """Link a finished output file into the store: `descriptor` was opened at its creation and `path` is where it
-        lies in the scratch; fchmod 0444, fsync, link (never a copy), fsync the directory. Returns the size in bytes."""
-        raise NotImplementedError
+        lies in the scratch; fchmod 0444, fsync, link (never a copy), fsync the directory. Returns the size in bytes.
+
+        Raises:
+            SandboxError: what lies at `path` is not the regular file behind `descriptor`.
+            Misconfigured: store and scratch are not on one mount (EXDEV).
+        """
+        place = self._place(tenant, key)
+        with _disk():
+            facts = os.fstat(descriptor)
+            if not stat.S_ISREG(facts.st_mode) or not _is_at(path, facts):
+                raise SandboxError("the file to publish is not the one that was made for it")
+            os.fchmod(descriptor, 0o444)
+            os.fsync(descriptor)
+            make_private(place.parent)
+            os.link(path, place, follow_symlinks=False)
+            sync_directory(place.parent)
+        return facts.st_size
 
     def open(self, tenant: str, key: str) -> BinaryIO:
         """Raises NotFound."""
-        raise NotImplementedError
+        with _disk():
+            return self._place(tenant, key).open("rb")
 
     def size(self, tenant: str, key: str) -> int:
-        raise NotImplementedError
+        """Raises NotFound."""
+        with _disk():
+            return self._place(tenant, key).lstat().st_size
 
     def link_into(self, tenant: str, key: str, directory: Path, name: str) -> int:
         """Hard-link a blob into `directory` as `name`; nothing is copied. Returns the size in bytes.
@@ -43,17 +99,159 @@ class BlobStore:
             NotFound: the blob was deleted since the job was submitted.
             Misconfigured: store and scratch are not on one mount (EXDEV).
         """
-        raise NotImplementedError
+        if not _STEP.fullmatch(name):
+            raise ValueError(f"{name!r} is no name for a linked file")
+        place = self._place(tenant, key)
+        with _disk():
+            os.link(place, directory / name, follow_symlinks=False)
+            return place.lstat().st_size
 
     def delete(self, tenant: str, prefix: str) -> tuple[int, int]:
         """Remove a blob, or everything below a prefix. Returns files and bytes. Absent is fine."""
-        raise NotImplementedError
+        place = self._place(tenant, prefix)
+        files, size = 0, 0
+        with _disk():
+            # Deepest first; links are never followed.
+            for directory, directories, names in os.walk(place, topdown=False):
+                for path in (Path(directory, name) for name in names):
+                    removed = _remove(path)
+                    files, size = files + (removed is not None), size + (removed or 0)
+                for path in (Path(directory, name) for name in directories):
+                    path.rmdir()
+            if place.is_dir():
+                place.rmdir()
+            else:
+                removed = _remove(place)
+                files, size = files + (removed is not None), size + (removed or 0)
+            if place.parent.is_dir():
+                sync_directory(place.parent)
+        return files, size
 
     def free_bytes(self) -> int:
         """Free space on the store's file system for us (statvfs), 0 when its inodes are nearly used up."""
-        raise NotImplementedError
+        with _disk():
+            facts = os.statvfs(self._blobs)
+        # Some file systems have no fixed number of inodes and say 0 of 0.
+        if facts.f_files and facts.f_favail < min(_INODES_FLOOR, facts.f_files // 20):
+            return 0
+        return facts.f_bavail * facts.f_frsize
+
+    def _place(self, tenant: str, key: str) -> Path:
+        steps = [tenant, *key.split("/")]
+        if not all(_STEP.fullmatch(step) for step in steps):
+            raise ValueError(f"{key!r} of tenant {tenant!r} is no key")
+        return self._blobs.joinpath(*steps)
 
 
 class Incoming:
     """`write(chunk)` counts and hashes as it goes; `bytes`, `sha256` (hex) afterwards. Raises TooLarge past `limit_bytes`
-    and DiskFull on ENOSPC."""
+    and DiskFull on ENOSPC.
+
+    The file holds a lock while it is written, so that a sweeper can tell it from one that a dead process left.
+    """
+
+    def __init__(self, directory: Path, *, limit_bytes: int) -> None:
+        self.limit_bytes = limit_bytes
+        self.bytes = 0
+        self._hash = hashlib.sha256()
+        with _disk():
+            self.path, self.descriptor = _create_locked(directory)
+
+    @property
+    def sha256(self) -> str:
+        return self._hash.hexdigest()
+
+    def write(self, chunk: bytes) -> None:
+        if self.bytes + len(chunk) > self.limit_bytes:
+            size = self.bytes + len(chunk)
+            raise TooLarge(f"the body has {size:,} bytes or more; the limit is {self.limit_bytes:,}", limit=self.limit_bytes, value=size)
+        rest = memoryview(chunk)
+        with _disk():
+            while rest:
+                rest = rest[os.write(self.descriptor, rest) :]
+        self._hash.update(chunk)
+        self.bytes += len(chunk)
+
+    def close(self) -> None:
+        """Give up the name and the lock; what was kept stays where it was linked to. Idempotent."""
+        if self.descriptor >= 0:
+            with _disk():
+                self.path.unlink(missing_ok=True)
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    """What the operating system refuses, in our words: no message holds a path."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise NotFound("the blob is not there") from error
+    except FileExistsError:
+        raise  # a key written twice: a programming error
+    except OSError as error:
+        if error.errno in _DISK_FULL:
+            raise DiskFull("the disk is full", retry_after_seconds=60) from error
+        if error.errno == errno.EXDEV:
+            raise Misconfigured(
+                "blobs and scratch are not on one mount; expected the whole home on one, mounted once and at the same path everywhere"
+            ) from error
+        raise StoreUnavailable(f"the blob store does not answer ({errno.errorcode.get(error.errno or 0, 'unknown')})") from error
+
+
+def _create_locked(directory: Path) -> tuple[Path, int]:
+    while True:
+        path = directory / secrets.token_hex(16)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(path, os.fstat(descriptor)):
+                return path, descriptor
+        except BlockingIOError:
+            pass  # a sweeper came between creation and lock: it takes this one, we take another
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _lock_if_free(path: Path) -> int | None:
+    """The descriptor of a file that nobody else holds; None where somebody does, or it is gone."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _is_at(path: Path, facts: os.stat_result) -> bool:
+    """Whether `path` still is a name of that very file; a link is none."""
+    try:
+        return os.path.samestat(facts, path.lstat())
+    except FileNotFoundError:
+        return False
+
+
+def _remove(path: Path) -> int | None:
+    """The size of the file that was removed; None where there was none."""
+    try:
+        size = path.lstat().st_size
+        path.unlink()
+    except FileNotFoundError:
+        return None
+    return size

@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
+import json
+import re
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
+
+import redis.asyncio
+import structlog
+from redis.exceptions import RedisError
+
+from fumehood.redis_link import CALL_SECONDS, RedisLink, redis_address
+from fumehood.settings import Settings
+
+STREAM_EVENTS = 10_000
+"""A job's stream holds about so many events; older ones make room."""
+EVENT_BYTES = 256 * 1024
+"""A larger event is left out: a gap in the live log, never a Redis full of one job."""
+KEPT_SECONDS = 3600
+"""A stream that nothing is written to is forgotten after so long."""
+
+_BLOCK_SECONDS = 5.0
+_BATCH = 100
+_ID = re.compile(r"[0-9]{1,19}(-[0-9]{1,19})?")
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +40,10 @@ class Event:
 
 
 class Events:
-    """Publishing (synchronous, for API and worker) and following (async, for the API). Streams are capped and expire."""
+    """Publishing (synchronous, for API and worker) and following (async, for the API). Streams are capped and expire.
+
+    `RedisEvents(settings)` and, in fumehood.testing, an in-memory one.
+    """
 
     def publish(self, job_id: str, kind: str, data: dict[str, Any]) -> None:
         """Never raises: a reader that misses an event reads the row."""
@@ -25,5 +51,76 @@ class Events:
 
     def follow(self, job_id: str, *, after: str = "0", timeout_seconds: float) -> AsyncIterator[Event]:
         """Events after the id `after`, as they come (XREAD BLOCK), until `end` or the time is over. Where Redis is away the
-        iterator ends early; the caller reads the row."""
+        iterator ends early; the caller reads the row. An `after` that is no id means the beginning."""
         raise NotImplementedError
+
+    def close(self) -> None:
+        """Close what is open."""
+
+
+class RedisEvents(Events):
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._link = RedisLink(settings)
+
+    def publish(self, job_id: str, kind: str, data: dict[str, Any]) -> None:
+        document = json.dumps(data)
+        if len(document) > EVENT_BYTES:
+            log.info("event left out", job=job_id, kind=kind, event_bytes=len(document), limit=EVENT_BYTES)
+            return
+
+        def add(client: redis.Redis) -> list[Any]:
+            pipeline = client.pipeline(transaction=False)  # one round trip
+            pipeline.xadd(_stream(job_id), {"kind": kind, "data": document}, maxlen=STREAM_EVENTS, approximate=True)
+            pipeline.expire(_stream(job_id), KEPT_SECONDS)
+            return pipeline.execute()
+
+        self._link.call(add)
+
+    async def follow(self, job_id: str, *, after: str = "0", timeout_seconds: float) -> AsyncIterator[Event]:
+        deadline = time.monotonic() + timeout_seconds
+        last = start_of(after)
+        # A connection of its own: a blocking read would hold a shared one.
+        client = redis.asyncio.Redis.from_url(
+            redis_address(self._settings),
+            password=self._settings.secret("redis_password"),
+            single_connection_client=True,
+            socket_connect_timeout=CALL_SECONDS,
+            socket_timeout=_BLOCK_SECONDS + 2,
+        )
+        try:
+            while (left := deadline - time.monotonic()) > 0:
+                milliseconds = max(1, int(min(left, _BLOCK_SECONDS) * 1000))  # 0 would mean for ever
+                streams = await client.xread({_stream(job_id): last}, count=_BATCH, block=milliseconds)
+                for event in _events(streams):
+                    last = event.id
+                    yield event
+                    if event.kind == "end":
+                        return
+        except (RedisError, OSError) as error:
+            log.warning("redis is away", error=type(error).__name__, job=job_id)
+        finally:
+            await client.aclose()
+
+    def close(self) -> None:
+        self._link.close()
+
+
+def start_of(after: str) -> str:
+    """`after` where it is an event's id, else the beginning: it may come from a caller's header."""
+    return after if _ID.fullmatch(after) else "0"
+
+
+def _stream(job_id: str) -> str:
+    return f"fumehood:events:{job_id}"
+
+
+def _events(answer: Any) -> list[Event]:
+    # RESP2 answers with a list of streams, RESP3 with a mapping; we ask for one stream.
+    streams = answer.items() if isinstance(answer, dict) else answer or []
+    events = []
+    for _, entries in streams:
+        for entry in entries:
+            identity, fields = entry if not isinstance(entry[0], list) else entry[0]
+            events.append(Event(identity.decode(), fields[b"kind"].decode(), json.loads(fields[b"data"])))
+    return events

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from fumehood.dataset import Dataset
-from fumehood.job import Job, Lane
-from fumehood.outcome import Erasure, Outcome
-from fumehood.tenant import Tenant
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from fumehood.database import BUSY_SECONDS
+from fumehood.errors import BadField, BadRequest, Conflict, IdempotencyReuse, LeaseLost, NotFound
+from fumehood.job import TRANSITIONS, Job, Lane, State
+from fumehood.migrations import upgrade
+from fumehood.outcome import Erasure, Outcome, Reason
+from fumehood.records import Records, page_limit, read_cursor, write_cursor
+from fumehood.rows import job_from_row, job_to_row
+from fumehood.schema import DATASETS, IDEMPOTENCY, JOB_LABELS, JOB_NEEDS, JOBS
+
+# Which final state a reason means; every other reason is a failure.
+FINAL_STATE = {reason: State.FAILED for reason in Reason} | {Reason.OK: State.SUCCEEDED, Reason.CANCELLED: State.CANCELLED}
+
+# Old idempotency keys are forgotten by the submits that follow, a few each, so that no transaction is long.
+_FORGOTTEN_PER_SUBMIT = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,84 +46,187 @@ class Lease:
     cancel_requested: bool
 
 
-class JobStore:
+class JobStore(Records):
     """SQLAlchemy 2 (Core) over SQLite (WAL, synchronous=FULL, BEGIN IMMEDIATE, busy_timeout) or PostgreSQL.
 
     Safe to share between threads. Every call raises `StoreUnavailable` when the database does not answer.
     """
 
-    def __init__(self, url: str) -> None:
-        raise NotImplementedError
+    def __init__(
+        self,
+        url: str,
+        *,
+        idempotency_hours: float = 24.0,
+        busy_seconds: float = BUSY_SECONDS,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(url, busy_seconds=busy_seconds, clock=clock)
+        self._idempotency_seconds = idempotency_hours * 3600
 
     def migrate(self) -> None:
         """Bring the schema to the newest revision (Alembic); safe when several processes start at once."""
-        raise NotImplementedError
+        self._database.prepare()
+        with self._database.migrating() as connection:
+            upgrade(connection)
 
     def close(self) -> None:
-        raise NotImplementedError
+        self._database.close()
 
-    def ping(self) -> None: ...
+    def ping(self) -> None:
+        """Raises StoreUnavailable where the schema cannot be read."""
+        with self._database.reading() as connection:
+            connection.execute(select(JOBS.c.seq).limit(1))
 
-    # tenants and keys ------------------------------------------------------------------------------------------------
-    def ensure_tenant(self, name: str, key: str) -> Tenant:
-        """The tenant called `name`, made if absent, with `key` as one of its keys (stored hashed)."""
-        raise NotImplementedError
-
-    def tenant_of_key(self, key: str) -> Tenant | None:
-        raise NotImplementedError
-
-    # jobs: the front desk ----------------------------------------------------------------------------------------------
+    # the front desk --------------------------------------------------------------------------------------------------
     def submit(self, job: Job, *, idempotency: Idempotency | None = None) -> Submitted:
-        """Insert a queued job, and the idempotency key, in one transaction.
+        """Insert a queued job, and the idempotency key, in one transaction. `created_at` is the store's where it is 0.
 
         Raises:
             IdempotencyReuse: the key stands for another request.
             BadRequest: an input dataset or job output was deleted meanwhile.
         """
-        raise NotImplementedError
+        if job.state is not State.QUEUED:
+            raise ValueError(f"the job is {job.state}; expected a queued one")
+        values = job_to_row(job) | {"created_at": job.created_at or self._clock()}
+        try:
+            with self._database.writing() as connection:
+                if idempotency is not None:
+                    first = self._remember(connection, job, idempotency)
+                    if first is not None:
+                        return Submitted(self._with_position(connection, first), replayed=True)
+                _check_inputs(connection, job)
+                row = connection.execute(insert(JOBS).values(values).returning(*JOBS.c)).one()
+                labels = [{"tenant": job.tenant, "key": key, "value": value, "job_seq": row.seq} for key, value in job.labels.items()]
+                if labels:
+                    connection.execute(insert(JOB_LABELS), labels)
+                needs = _needs(job)
+                if needs:
+                    connection.execute(insert(JOB_NEEDS), needs)
+                return Submitted(self._with_position(connection, row), replayed=False)
+        except IntegrityError as error:
+            # A foreign key of job_needs: deleted between our look and our insert (which SQLite's write lock excludes).
+            raise BadRequest("an input of the job was deleted meanwhile") from error
 
     def find_idempotent(self, tenant: str, idempotency: Idempotency) -> Job | None:
         """The job that this key made, if it is remembered. Raises IdempotencyReuse as `submit` does."""
-        raise NotImplementedError
+        remembered = select(IDEMPOTENCY).where(
+            IDEMPOTENCY.c.tenant == tenant, IDEMPOTENCY.c.key == idempotency.key, IDEMPOTENCY.c.created_at > self._oldest_key_at()
+        )
+        with self._database.reading() as connection:
+            known = connection.execute(remembered).one_or_none()
+            if known is None:
+                return None
+            _check_same_request(known, idempotency)
+            row = _find(connection, tenant, known.job_id)
+            return self._with_position(connection, row) if row else None
 
     def get_job(self, tenant: str, job_id: str) -> Job:
         """With `queue_position` while queued. Errands are found too (the API asks for its own). Raises NotFound."""
-        raise NotImplementedError
+        with self._database.reading() as connection:
+            return self._with_position(connection, _found(_find(connection, tenant, job_id), job_id))
 
     def list_jobs(
         self, tenant: str, *, state: str | None = None, label: tuple[str, str] | None = None, before: str | None = None, limit: int = 50
     ) -> tuple[list[Job], str | None]:
         """Newest first, scripts only; the second value is the cursor (opaque) of the next page. Raises BadRequest on a bad cursor."""
-        raise NotImplementedError
+        limit = page_limit(limit)
+        query = select(JOBS).where(JOBS.c.tenant == tenant, JOBS.c.lane == Lane.JOBS.value, JOBS.c.seq < read_cursor(before))
+        if state is not None:
+            query = query.where(JOBS.c.state == state)
+        if label is not None:
+            labelled = (JOB_LABELS.c.tenant == tenant) & (JOB_LABELS.c.key == label[0]) & (JOB_LABELS.c.value == label[1])
+            query = query.join(JOB_LABELS, (JOB_LABELS.c.job_seq == JOBS.c.seq) & labelled)
+        with self._database.reading() as connection:
+            rows = connection.execute(query.order_by(JOBS.c.seq.desc()).limit(limit + 1)).all()
+        page = rows[:limit]
+        return [job_from_row(row) for row in page], write_cursor(page[-1].seq) if len(rows) > limit else None
 
     def request_cancel(self, tenant: str, job_id: str) -> Job:
-        """A queued job ends as cancelled at once (nothing was ever created: its receipt names no container); a running
-        one is marked. Asking twice is fine. Raises NotFound; Conflict where the job is final."""
-        raise NotImplementedError
+        """A queued job ends as cancelled at once (nothing of it exists: its receipt names no container, or is the one of
+        the attempt that was handed back); a running one is marked. Asking twice is fine. Raises NotFound; Conflict where
+        the job is final."""
+        with self._database.writing() as connection:
+            row = _found(_find(connection, tenant, job_id, lock=True), job_id)
+            state = State(row.state)
+            if state.final:
+                raise Conflict(f"job {job_id} is {state}; only a job that has not ended can be cancelled")
+            if state is State.RUNNING:
+                return job_from_row(_change(connection, row, {"cancel_requested": True}))
+            now = self._clock()
+            nothing = asdict(Erasure(container=None, files=0, bytes=0, erased_at=now))
+            outcome = Outcome(reason=Reason.CANCELLED, message="Cancelled before it ran.")
+            return _end(connection, row, outcome, row.erasure or nothing, now=now, more={"cancel_requested": True})
 
     def delete_job(self, tenant: str, job_id: str) -> Job:
-        """Forget a final job. Raises NotFound; Conflict while it is not final, or while a job that is not final reads its output."""
-        raise NotImplementedError
+        """Forget a final job, and the idempotency key that made it.
 
-    # jobs: the workshop ------------------------------------------------------------------------------------------------
+        Raises NotFound; Conflict while it is not final, or while a job that is not final reads its output.
+        """
+        try:
+            with self._database.writing() as connection:
+                row = _found(_find(connection, tenant, job_id, lock=True), job_id)
+                if not State(row.state).final:
+                    raise Conflict(f"job {job_id} is {row.state}; only a job that has ended can be deleted")
+                connection.execute(delete(IDEMPOTENCY).where(IDEMPOTENCY.c.job_id == job_id))
+                connection.execute(delete(JOBS).where(JOBS.c.seq == row.seq))
+                return job_from_row(row)
+        except IntegrityError as error:  # the foreign key of job_needs
+            raise Conflict(f"an output of job {job_id} is read by a job that has not ended; cancel that job or wait for its end") from error
+
+    # the workshop ----------------------------------------------------------------------------------------------------
     def claim(self, *, worker: str, lane: Lane, disk_budget_bytes: int) -> Job | None:
         """The next job of `lane`: queued → running, attempt + 1, fence + 1, beat 0, in one statement; first come first served.
 
-        None where there is nothing eligible, or where the next job's `limits.reserved_bytes` exceed the budget.
+        None where there is nothing eligible, or where the next job's `limits.reserved_bytes` exceed the budget: a large
+        job is waited for, not overtaken for ever.
         """
-        raise NotImplementedError
+        assert State.RUNNING in TRANSITIONS[State.QUEUED]
+        head = (
+            select(JOBS.c.seq)
+            .where(JOBS.c.lane == lane.value, JOBS.c.state == State.QUEUED.value)
+            .order_by(JOBS.c.seq)
+            .limit(1)
+            .with_for_update(skip_locked=True)  # PostgreSQL; SQLite has one writer at a time and no such words
+            .scalar_subquery()
+        )
+        claimed = (
+            update(JOBS)
+            .where(JOBS.c.seq == head, JOBS.c.reserved_bytes <= disk_budget_bytes)
+            .values(
+                state=State.RUNNING.value,
+                attempt=JOBS.c.attempt + 1,
+                fence=JOBS.c.fence + 1,
+                beat=0,
+                worker=worker,
+                sandbox=None,
+                scratch=None,
+                erasure=None,
+                started_at=self._clock(),
+            )
+            .returning(*JOBS.c)
+        )
+        with self._database.writing() as connection:
+            row = connection.execute(claimed).one_or_none()
+        return job_from_row(row) if row else None
 
     def name_sandbox(self, job: Job, *, sandbox: str, scratch: str) -> Job:
         """Record what this attempt is about to create. Raises LeaseLost."""
-        raise NotImplementedError
+        with self._database.writing() as connection:
+            return job_from_row(_change(connection, _leased(connection, job), {"sandbox": sandbox, "scratch": scratch}))
 
     def renew(self, job: Job) -> Lease:
         """beat + 1. Raises LeaseLost where `job.fence` is not the row's any more, or the job is final."""
-        raise NotImplementedError
+        with self._database.writing() as connection:
+            row = _change(connection, _leased(connection, job), {"beat": JOBS.c.beat + 1})
+            return Lease(cancel_requested=row.cancel_requested)
 
     def finish(self, job: Job, outcome: Outcome, erasure: Erasure) -> Job:
-        """running → final, in one atomic step. Raises LeaseLost."""
-        raise NotImplementedError
+        """running → final, in one atomic step. Raises LeaseLost.
+
+        An outcome that is there stands, even where a cancel was asked for meanwhile.
+        """
+        with self._database.writing() as connection:
+            return _end(connection, _leased(connection, job), outcome, asdict(erasure), now=self._clock())
 
     def give_back(self, job: Job, erasure: Erasure, outcome: Outcome, *, beat: int | None = None, count_attempt: bool = True) -> Job:
         """End an attempt that was nobody's fault but the service's: running → queued (at the front of its lane, fence + 1),
@@ -117,40 +235,126 @@ class JobStore:
         `beat`: only if the row's beat still is this one (the reaper's compare-and-set). `count_attempt=False` (a worker that
         shuts down in order) gives the attempt back too. Raises LeaseLost.
         """
-        raise NotImplementedError
+        with self._database.writing() as connection:
+            row = _leased(connection, job)
+            if beat is not None and row.beat != beat:
+                raise LeaseLost(f"job {job.id} was renewed meanwhile: its beat is {row.beat}, expected {beat}")
+            if row.cancel_requested:
+                cancelled = replace(outcome, reason=Reason.CANCELLED, message="Cancelled.", error=None)
+                return _end(connection, row, cancelled, asdict(erasure), now=self._clock())
+            if count_attempt and row.attempt >= row.attempts_max:
+                return _end(connection, row, outcome, asdict(erasure), now=self._clock())
+            values = {
+                "attempt": row.attempt if count_attempt else row.attempt - 1,
+                "fence": row.fence + 1,
+                "worker": None,
+                "sandbox": None,
+                "scratch": None,
+                "started_at": None,
+                "erasure": asdict(erasure),
+            }
+            return job_from_row(_move(connection, row, State.QUEUED, values))
 
     def running(self) -> list[Job]:
         """Every running job, all tenants: what the reaper looks at."""
-        raise NotImplementedError
+        lanes = [lane.value for lane in Lane]
+        query = select(JOBS).where(JOBS.c.lane.in_(lanes), JOBS.c.state == State.RUNNING.value).order_by(JOBS.c.seq)
+        with self._database.reading() as connection:
+            return [job_from_row(row) for row in connection.execute(query)]
 
     def queued(self, lane: Lane) -> int:
-        raise NotImplementedError
+        with self._database.reading() as connection:
+            return _queued(connection, lane.value)
 
-    # datasets ----------------------------------------------------------------------------------------------------------
-    def add_dataset(self, dataset: Dataset) -> tuple[Dataset, bool]:
-        """Insert, or the tenant's existing dataset with the same bytes and format. The flag says whether it is new."""
-        raise NotImplementedError
+    # -----------------------------------------------------------------------------------------------------------------
+    def _remember(self, connection: Connection, job: Job, idempotency: Idempotency) -> Row[Any] | None:
+        """Take the key for `job`. The row of the first job where the key was taken before."""
+        old = IDEMPOTENCY.c.created_at <= self._oldest_key_at()
+        some = select(IDEMPOTENCY.c.tenant, IDEMPOTENCY.c.key).where(old).limit(_FORGOTTEN_PER_SUBMIT)
+        for tenant, key in connection.execute(some).all():
+            connection.execute(delete(IDEMPOTENCY).where(IDEMPOTENCY.c.tenant == tenant, IDEMPOTENCY.c.key == key, old))
+        connection.execute(delete(IDEMPOTENCY).where(IDEMPOTENCY.c.tenant == job.tenant, IDEMPOTENCY.c.key == idempotency.key, old))
+        values = asdict(idempotency) | {"tenant": job.tenant, "job_id": job.id, "created_at": self._clock()}
+        known = self._database.insert_or_get(connection, IDEMPOTENCY, values, unique=("tenant", "key"))
+        _check_same_request(known, idempotency)
+        return None if known.job_id == job.id else _find(connection, job.tenant, known.job_id)
 
-    def find_dataset(self, tenant: str, *, sha256: str, format: str) -> Dataset | None:
-        raise NotImplementedError
+    def _oldest_key_at(self) -> float:
+        return self._clock() - self._idempotency_seconds
 
-    def get_dataset(self, tenant: str, dataset_id: str) -> Dataset:
-        raise NotImplementedError
+    def _with_position(self, connection: Connection, row: Row[Any]) -> Job:
+        ahead = _queued(connection, row.lane, before_seq=row.seq) if row.state == State.QUEUED.value else None
+        return job_from_row(row, queue_position=ahead)
 
-    def list_datasets(self, tenant: str, *, before: str | None = None, limit: int = 50) -> tuple[list[Dataset], str | None]:
-        raise NotImplementedError
 
-    def delete_dataset(self, tenant: str, dataset_id: str) -> Dataset:
-        """Raises NotFound; Conflict while a job that is not final needs it."""
-        raise NotImplementedError
+def _find(connection: Connection, tenant: str, job_id: str, *, lock: bool = False) -> Row[Any] | None:
+    query = select(JOBS).where(JOBS.c.id == job_id, JOBS.c.tenant == tenant)
+    return connection.execute(query.with_for_update() if lock else query).one_or_none()
 
-    # workers -----------------------------------------------------------------------------------------------------------
-    def worker_beat(self, worker: str, facts: dict[str, Any]) -> None:
-        """Upsert a worker's row: image digest, slots, whether it is ready and if not, why."""
-        raise NotImplementedError
 
-    def workers(self, *, seen_within_seconds: float) -> list[dict[str, Any]]:
-        raise NotImplementedError
+def _found(row: Row[Any] | None, job_id: str) -> Row[Any]:
+    if row is None:
+        raise NotFound(f"there is no job {job_id!r}")
+    return row
 
-    def forget_worker(self, worker: str) -> None:
-        raise NotImplementedError
+
+def _leased(connection: Connection, job: Job) -> Row[Any]:
+    """The row, locked, as long as `job` is the attempt that counts. Raises LeaseLost."""
+    row = _find(connection, job.tenant, job.id, lock=True)
+    if row is None:
+        raise LeaseLost(f"job {job.id} is not there any more")
+    if row.state != State.RUNNING.value or row.fence != job.fence:
+        raise LeaseLost(f"job {job.id} is {row.state} with fence {row.fence}; expected running with fence {job.fence}")
+    return row
+
+
+def _change(connection: Connection, row: Row[Any], values: dict[str, Any]) -> Row[Any]:
+    return connection.execute(update(JOBS).where(JOBS.c.seq == row.seq).values(values).returning(*JOBS.c)).one()
+
+
+def _move(connection: Connection, row: Row[Any], state: State, values: dict[str, Any]) -> Row[Any]:
+    """The only way from one state to another, besides the claim."""
+    if state not in TRANSITIONS[State(row.state)]:
+        raise Conflict(f"job {row.id} is {row.state} and cannot become {state}")
+    return _change(connection, row, values | {"state": state.value})
+
+
+def _end(
+    connection: Connection, row: Row[Any], outcome: Outcome, erasure: dict[str, Any], *, now: float, more: dict[str, Any] | None = None
+) -> Job:
+    """Into the final state that the outcome's reason means. A job that has ended needs nothing any more."""
+    connection.execute(delete(JOB_NEEDS).where(JOB_NEEDS.c.job_id == row.id))
+    values = {"outcome": outcome.as_dict(), "erasure": erasure, "finished_at": now} | (more or {})
+    return job_from_row(_move(connection, row, FINAL_STATE[outcome.reason], values))
+
+
+def _queued(connection: Connection, lane: str, *, before_seq: int | None = None) -> int:
+    query = select(func.count()).select_from(JOBS).where(JOBS.c.lane == lane, JOBS.c.state == State.QUEUED.value)
+    if before_seq is not None:
+        query = query.where(JOBS.c.seq < before_seq)
+    return int(connection.execute(query).scalar_one())
+
+
+def _needs(job: Job) -> list[dict[str, Any]]:
+    return [
+        {"job_id": job.id, "port": port, "dataset": connected.dataset, "source_job": (connected.source or {}).get("job")}
+        for port, connected in job.inputs.items()
+        if connected.dataset is not None or connected.source is not None
+    ]
+
+
+def _check_inputs(connection: Connection, job: Job) -> None:
+    """Raises BadRequest naming every port whose dataset or source job this tenant does not have."""
+    gone: list[BadField] = []
+    for need in _needs(job):
+        for table, name, what in ((DATASETS, need["dataset"], "dataset"), (JOBS, need["source_job"], "job")):
+            owned = select(table.c.id).where(table.c.id == name, table.c.tenant == job.tenant)
+            if name is not None and connection.execute(owned).one_or_none() is None:
+                gone.append(BadField(f"/{need['port']}", f"there is no {what} {name!r}"))
+    if gone:
+        raise BadRequest("an input of the job is not there", errors=tuple(gone))
+
+
+def _check_same_request(known: Row[Any], idempotency: Idempotency) -> None:
+    if known.request_sha256 != idempotency.request_sha256:
+        raise IdempotencyReuse("the idempotency key was used with another request; use a new key for a new request")

@@ -1,0 +1,149 @@
+"""Records: the verbs of the job store that are no moves of a job: tenants and their keys, datasets, workers."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import delete, select
+from sqlalchemy.exc import IntegrityError
+
+from fumehood.database import BUSY_SECONDS, Database
+from fumehood.dataset import Dataset
+from fumehood.errors import BadField, BadRequest, Conflict, Misconfigured, NotFound
+from fumehood.job import new_id
+from fumehood.rows import dataset_from_row, dataset_to_row
+from fumehood.schema import API_KEYS, DATASETS, TENANTS, WORKERS
+from fumehood.tenant import Tenant, hash_key, key_matches, key_prefix
+
+PAGE_LIMIT = 200
+_SEQ_MAX = 2**63 - 1
+
+
+class Records:
+    """The half of `JobStore` that moves no job."""
+
+    def __init__(self, url: str, *, busy_seconds: float = BUSY_SECONDS, clock: Callable[[], float] = time.time) -> None:
+        self._database = Database(url, busy_seconds=busy_seconds)
+        self._clock = clock
+
+    # tenants and keys ------------------------------------------------------------------------------------------------
+    def ensure_tenant(self, name: str, key: str) -> Tenant:
+        """The tenant called `name`, made if absent, with `key` as one of its keys (stored hashed).
+
+        Raises:
+            Misconfigured: `key` does not have the form of a key, or its prefix belongs to another key.
+        """
+        prefix = key_prefix(key)
+        if prefix is None:
+            raise Misconfigured("the key is not one: expected fh_, 12 hexadecimal digits, _, 64 hexadecimal digits")
+        salt, now = secrets.token_bytes(16), self._clock()
+        with self._database.writing() as connection:
+            made = {"id": new_id("ten"), "name": name, "created_at": now}
+            tenant = self._database.insert_or_get(connection, TENANTS, made, unique=("name",))
+            stored = {"prefix": prefix, "tenant": tenant.id, "salt": salt, "digest": hash_key(key, salt), "created_at": now}
+            known = self._database.insert_or_get(connection, API_KEYS, stored, unique=("prefix",))
+            if known.tenant != tenant.id or not key_matches(key, known.salt, known.digest):
+                raise Misconfigured(f"the key's prefix {prefix} belongs to another key; make a new one")
+        return Tenant(id=tenant.id, name=tenant.name)
+
+    def tenant_of_key(self, key: str) -> Tenant | None:
+        prefix = key_prefix(key)
+        if prefix is None:
+            return None
+        keys = select(API_KEYS.c.salt, API_KEYS.c.digest, TENANTS.c.id, TENANTS.c.name).join(TENANTS)
+        with self._database.reading() as connection:
+            row = connection.execute(keys.where(API_KEYS.c.prefix == prefix)).one_or_none()
+        if row is None or not key_matches(key, row.salt, row.digest):
+            return None
+        return Tenant(id=row.id, name=row.name)
+
+    # datasets --------------------------------------------------------------------------------------------------------
+    def add_dataset(self, dataset: Dataset) -> tuple[Dataset, bool]:
+        """Insert, or the tenant's existing dataset with the same bytes and format. The flag says whether it is new."""
+        values = dataset_to_row(dataset) | {"created_at": dataset.created_at or self._clock()}
+        with self._database.writing() as connection:
+            row = self._database.insert_or_get(connection, DATASETS, values, unique=("tenant", "sha256", "format"))
+        return dataset_from_row(row), row.id == dataset.id
+
+    def find_dataset(self, tenant: str, *, sha256: str, format: str) -> Dataset | None:
+        same = select(DATASETS).where(DATASETS.c.tenant == tenant, DATASETS.c.sha256 == sha256, DATASETS.c.format == format)
+        with self._database.reading() as connection:
+            row = connection.execute(same).one_or_none()
+        return dataset_from_row(row) if row else None
+
+    def get_dataset(self, tenant: str, dataset_id: str) -> Dataset:
+        """Raises NotFound."""
+        with self._database.reading() as connection:
+            row = connection.execute(select(DATASETS).where(DATASETS.c.id == dataset_id, DATASETS.c.tenant == tenant)).one_or_none()
+        if row is None:
+            raise _no_dataset(dataset_id)
+        return dataset_from_row(row)
+
+    def list_datasets(self, tenant: str, *, before: str | None = None, limit: int = 50) -> tuple[list[Dataset], str | None]:
+        """Newest first; the second value is the cursor (opaque) of the next page. Raises BadRequest on a bad cursor."""
+        limit = page_limit(limit)
+        older = select(DATASETS).where(DATASETS.c.tenant == tenant, DATASETS.c.seq < read_cursor(before))
+        with self._database.reading() as connection:
+            rows = connection.execute(older.order_by(DATASETS.c.seq.desc()).limit(limit + 1)).all()
+        page = rows[:limit]
+        return [dataset_from_row(row) for row in page], write_cursor(page[-1].seq) if len(rows) > limit else None
+
+    def delete_dataset(self, tenant: str, dataset_id: str) -> Dataset:
+        """Raises NotFound; Conflict while a job that is not final needs it."""
+        forget = delete(DATASETS).where(DATASETS.c.id == dataset_id, DATASETS.c.tenant == tenant).returning(*DATASETS.c)
+        try:
+            with self._database.writing() as connection:
+                row = connection.execute(forget).one_or_none()
+        except IntegrityError as error:  # the foreign key of job_needs
+            raise Conflict(f"dataset {dataset_id} is needed by a job that has not ended; cancel the job or wait for its end") from error
+        if row is None:
+            raise _no_dataset(dataset_id)
+        return dataset_from_row(row)
+
+    # workers ---------------------------------------------------------------------------------------------------------
+    def worker_beat(self, worker: str, facts: dict[str, Any]) -> None:
+        """Upsert a worker's row: image digest, slots, whether it is ready and if not, why."""
+        values = {"id": worker, "facts": facts, "seen_at": self._clock()}
+        with self._database.writing() as connection:
+            self._database.upsert(connection, WORKERS, values, unique=("id",))
+
+    def workers(self, *, seen_within_seconds: float) -> list[dict[str, Any]]:
+        """The facts of every worker that was seen lately, and its `worker` (id) and `seen_at`."""
+        with self._database.reading() as connection:
+            seen = select(WORKERS).where(WORKERS.c.seen_at >= self._clock() - seen_within_seconds)
+            rows = connection.execute(seen.order_by(WORKERS.c.id)).all()
+            return [row.facts | {"worker": row.id, "seen_at": row.seen_at} for row in rows]
+
+    def forget_worker(self, worker: str) -> None:
+        with self._database.writing() as connection:
+            connection.execute(delete(WORKERS).where(WORKERS.c.id == worker))
+
+
+def page_limit(limit: int) -> int:
+    return max(1, min(limit, PAGE_LIMIT))
+
+
+def write_cursor(seq: int) -> str:
+    return base64.urlsafe_b64encode(str(seq).encode()).decode().rstrip("=")
+
+
+def read_cursor(cursor: str | None) -> int:
+    """The number below which a page begins. Raises BadRequest."""
+    if cursor is None:
+        return _SEQ_MAX
+    try:
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
+        if not text.isdecimal() or int(text) > _SEQ_MAX:
+            raise ValueError
+        return int(text)
+    except (ValueError, binascii.Error) as error:
+        raise BadRequest("the cursor is not usable", errors=(BadField("/cursor", "expected the `next` of an earlier page"),)) from error
+
+
+def _no_dataset(dataset_id: str) -> NotFound:
+    return NotFound(f"there is no dataset {dataset_id!r}")

@@ -1,0 +1,86 @@
+"""Rows ↔ values: a job and a dataset as the schema stores them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from typing import Any
+
+from sqlalchemy import Row
+
+from fumehood.dataset import Dataset
+from fumehood.job import Input, Job, Kind, State
+from fumehood.limits import Limits
+from fumehood.outcome import Erasure, Outcome, Reason, Usage
+
+_DATASET_FIELDS = tuple(field.name for field in fields(Dataset))
+
+
+def job_to_row(job: Job) -> dict[str, Any]:
+    """Everything but `seq`, which the database gives, and `queue_position`, which is counted when asked for."""
+    return {
+        "id": job.id,
+        "tenant": job.tenant,
+        "kind": job.kind.value,
+        "lane": job.kind.lane.value,
+        "state": job.state.value,
+        "attempt": job.attempt,
+        "attempts_max": job.attempts_max,
+        "fence": job.fence,
+        "beat": job.beat,
+        "worker": job.worker,
+        "sandbox": job.sandbox,
+        "scratch": job.scratch,
+        "cancel_requested": job.cancel_requested,
+        "created_at": job.created_at,
+        "started_at": job.started_at,
+        "finished_at": job.finished_at,
+        "target_format": job.target_format,
+        "reserved_bytes": job.limits.reserved_bytes,
+        "limits": job.limits.as_dict(),
+        "inputs": {port: asdict(connected) for port, connected in job.inputs.items()},
+        "parameters": job.parameters,
+        "labels": job.labels,
+        "outcome": job.outcome.as_dict() if job.outcome else None,
+        "erasure": asdict(job.erasure) if job.erasure else None,
+    }
+
+
+def job_from_row(stored: Row[Any], *, queue_position: int | None = None) -> Job:
+    row = stored._mapping
+    return Job(
+        id=row["id"],
+        tenant=row["tenant"],
+        kind=Kind(row["kind"]),
+        inputs={port: Input(**connected) for port, connected in row["inputs"].items()},
+        parameters=row["parameters"],
+        limits=Limits.from_dict(row["limits"]),
+        labels=row["labels"],
+        target_format=row["target_format"],
+        attempts_max=row["attempts_max"],
+        state=State(row["state"]),
+        attempt=row["attempt"],
+        fence=row["fence"],
+        beat=row["beat"],
+        worker=row["worker"],
+        sandbox=row["sandbox"],
+        scratch=row["scratch"],
+        cancel_requested=row["cancel_requested"],
+        created_at=row["created_at"],
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+        outcome=outcome_from_dict(row["outcome"]) if row["outcome"] else None,
+        erasure=Erasure(**row["erasure"]) if row["erasure"] else None,
+        queue_position=queue_position,
+    )
+
+
+def outcome_from_dict(values: dict[str, Any]) -> Outcome:
+    return Outcome(**(values | {"reason": Reason(values["reason"]), "usage": Usage(**values["usage"])}))
+
+
+def dataset_to_row(dataset: Dataset) -> dict[str, Any]:
+    return {name: getattr(dataset, name) for name in _DATASET_FIELDS}
+
+
+def dataset_from_row(stored: Row[Any]) -> Dataset:
+    return Dataset(**{name: stored._mapping[name] for name in _DATASET_FIELDS})

@@ -1,0 +1,157 @@
+"""Tables of the job store, as the newest revision in `fumehood/migrations` leaves them (a test compares the two).
+
+    tenants ── api_keys
+       │
+       ├── jobs ──┬── job_labels     one row per label, so that a page of one label is read from an index
+       │          ├── job_needs      what a job that is not final still reads: a dataset, or another job's output
+       │          └── idempotency    a caller's key, and the job it made
+       └── datasets
+    workers                          who is there; nothing refers to it
+
+Times are seconds since the epoch (floats); documents are JSON. `job_needs` has rows only while its job is queued or
+running, so its foreign keys *are* the rule that nothing is deleted which a job still needs.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+)
+
+METADATA = MetaData(
+    # Named, because SQLite and Alembic can only change a constraint that has a name.
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite numbers rows by itself only in a column that is called exactly INTEGER.
+_Sequence = BigInteger().with_variant(Integer, "sqlite")
+_Document = JSON(none_as_null=True)
+
+TENANTS = Table(
+    "tenants",
+    METADATA,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False, unique=True),
+    Column("created_at", Float, nullable=False),
+)
+
+API_KEYS = Table(
+    "api_keys",
+    METADATA,
+    Column("prefix", String, primary_key=True),
+    Column("tenant", String, ForeignKey("tenants.id"), nullable=False),
+    Column("salt", LargeBinary, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+JOBS = Table(
+    "jobs",
+    METADATA,
+    # The order of the queue. A job that is handed back keeps it, hence stands at the front again.
+    Column("seq", _Sequence, primary_key=True, autoincrement=True),
+    Column("id", String, nullable=False, unique=True),
+    Column("tenant", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("lane", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("attempts_max", Integer, nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("beat", Integer, nullable=False),
+    Column("worker", String),
+    Column("sandbox", String),
+    Column("scratch", String),
+    Column("cancel_requested", Boolean(create_constraint=False), nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("started_at", Float),
+    Column("finished_at", Float),
+    Column("target_format", String),
+    # A copy of limits.reserved_bytes, for the claim's condition.
+    Column("reserved_bytes", BigInteger, nullable=False),
+    Column("limits", _Document, nullable=False),
+    Column("inputs", _Document, nullable=False),
+    Column("parameters", _Document, nullable=False),
+    Column("labels", _Document, nullable=False),
+    Column("outcome", _Document),
+    Column("erasure", _Document),
+    Index(None, "lane", "state", "seq"),  # claim, queue position, depth, running
+    Index(None, "tenant", "lane", "seq"),  # pages
+    Index(None, "tenant", "lane", "state", "seq"),  # pages of one state
+    sqlite_autoincrement=True,
+)
+
+JOB_LABELS = Table(
+    "job_labels",
+    METADATA,
+    Column("tenant", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("value", String, primary_key=True),
+    Column("job_seq", _Sequence, ForeignKey("jobs.seq", ondelete="CASCADE"), primary_key=True, index=True),
+)
+
+DATASETS = Table(
+    "datasets",
+    METADATA,
+    Column("seq", _Sequence, primary_key=True, autoincrement=True),
+    Column("id", String, nullable=False, unique=True),
+    Column("tenant", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("format", String, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("sha256", String, nullable=False),
+    Column("blob", String, nullable=False),
+    Column("table_blob", String),
+    Column("table_bytes", BigInteger),
+    Column("rows", BigInteger, nullable=False),
+    Column("columns", _Document, nullable=False),
+    Column("created_at", Float, nullable=False),
+    UniqueConstraint("tenant", "sha256", "format"),
+    Index(None, "tenant", "seq"),  # pages
+    sqlite_autoincrement=True,
+)
+
+JOB_NEEDS = Table(
+    "job_needs",
+    METADATA,
+    Column("job_id", String, ForeignKey("jobs.id"), primary_key=True),
+    Column("port", String, primary_key=True),
+    Column("dataset", String, ForeignKey("datasets.id"), index=True),
+    Column("source_job", String, ForeignKey("jobs.id"), index=True),
+)
+
+IDEMPOTENCY = Table(
+    "idempotency",
+    METADATA,
+    Column("tenant", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("request_sha256", String, nullable=False),
+    # No foreign key: the row is written before its job, because it decides whether there will be one.
+    Column("job_id", String, nullable=False, index=True),
+    Column("created_at", Float, nullable=False, index=True),
+)
+
+WORKERS = Table(
+    "workers",
+    METADATA,
+    Column("id", String, primary_key=True),
+    Column("facts", _Document, nullable=False),
+    Column("seen_at", Float, nullable=False),
+)
