@@ -13,6 +13,8 @@ missing=""
 knows python3 || missing="$missing python3"
 { knows python3 && python3 -c 'import ensurepip, venv' 2>/dev/null; } || missing="$missing python3-venv"
 { knows docker && { knows dockerd || docker version >/dev/null 2>&1; }; } || missing="$missing [engine]"
+# Where the kernel has AppArmor, the engine starts no container without its parser.
+! grep -qs Y /sys/module/apparmor/parameters/enabled || knows apparmor_parser || [ -x /usr/sbin/apparmor_parser ] || missing="$missing apparmor"
 composes || missing="$missing [compose]"
 knows mmdebstrap || missing="$missing mmdebstrap"
 [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing="$missing debian-archive-keyring"
