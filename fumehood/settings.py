@@ -63,6 +63,11 @@ class Settings(BaseSettings):
             raise ValueError(f"image is {value!r}; expected a digest, sha256: and 64 hexadecimal digits, because a tag can change its meaning")
         return value or None
 
+    @field_validator("ceiling", mode="before")
+    @classmethod
+    def _named_ceilings_change_no_others(cls, value: object) -> object:
+        return CEILING.as_dict() | value if isinstance(value, dict) else value
+
     @model_validator(mode="after")
     def _check_against_each_other(self) -> Settings:
         if self.lease_seconds < 3 * self.beat_seconds:

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = Path(sys.executable).parent
 
-# Two numbers that only ever become smaller by agreement: past the first a module wants a second room.
+# A module that grows past this wants a second room.
 MODULE_LINES_MAX = 350
 PACKAGES = ("fumehood", "api", "worker", "cli", "setup")
 
@@ -33,7 +33,8 @@ def test_the_whole_project_passes(name: str) -> None:
 
 
 def test_no_module_outgrows_its_room() -> None:
-    lengths = {path.relative_to(ROOT): len(path.read_text().splitlines()) for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
+    modules = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    lengths = {path.relative_to(ROOT).as_posix(): len(path.read_text().splitlines()) for path in modules}
     assert {path: lines for path, lines in lengths.items() if lines > MODULE_LINES_MAX} == {}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -44,6 +45,13 @@ def limits_table() -> str:
 
 def test_every_limit_stands_in_the_operations_page_as_the_code_has_it() -> None:
     assert limits_table() in (ROOT / "docs" / "operations.md").read_text(), f"expected this table:\n{limits_table()}"
+
+
+@pytest.mark.parametrize("name", ["limits", "ceiling"])
+def test_one_limit_is_changed_by_its_name_and_the_others_stay(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = getattr(Settings(), name)
+    monkeypatch.setenv(f"FUMEHOOD_{name.upper()}__WALL_SECONDS", "600")
+    assert getattr(Settings(), name) == replace(before, wall_seconds=600.0)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -1,0 +1,92 @@
+"""The guard itself: a session of pytest that leaves something behind must fail, whatever its tests say."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# An engine that lists, for each kind, what stands in the file of that name.
+ENGINE = """\
+#!/bin/sh
+case $1 in ps) kind=container ;; *) kind=$1 ;; esac
+cat "{shelf}/$kind" 2>/dev/null || true
+"""
+
+CONFTEST = """\
+import tests.leftovers
+from tests.leftovers import nothing_is_left_over
+
+tests.leftovers.SETTLE_SECONDS = 0.5
+"""
+TEST = """\
+import os, pathlib, subprocess
+
+SHELF = pathlib.Path("{shelf}")
+
+
+def test(tmp_path):
+    home = tmp_path / "home"
+    (home / "scratch").mkdir(parents=True)
+    {body}
+"""
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Path:
+    directory = tmp_path / "shelf"
+    directory.mkdir()
+    (directory / "docker").write_text(ENGINE.format(shelf=directory))
+    (directory / "docker").chmod(0o755)
+    (directory / "image").write_text("sha256:1 debian:12\n")
+    return directory
+
+
+def session(shelf: Path, body: str) -> subprocess.CompletedProcess[str]:
+    """Run pytest on one passing test with `body`, with the guard and the shelf as its engine."""
+    place = shelf.parent / "inner"
+    place.mkdir()
+    (place / "conftest.py").write_text(CONFTEST)
+    (place / "test_inner.py").write_text(TEST.format(shelf=shelf, body=body))
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--rootdir", place, "--basetemp",
+         shelf.parent / "base", place],
+        cwd=place, capture_output=True, text=True, timeout=60,
+        env=os.environ | {"PATH": f"{shelf}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "FUMEHOOD_TEST_LEFTOVERS": "all"},
+    )  # fmt: skip
+
+
+def test_a_session_that_leaves_nothing_passes(shelf: Path) -> None:
+    done = session(shelf, "(SHELF / 'image').write_text('sha256:1 debian:12\\nsha256:2 fumehood-service:abc\\n')")
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("body", "line"),
+    [
+        ("(SHELF / 'container').write_text('abc forgotten (image, a=b)\\n')", "container abc forgotten"),
+        ("(SHELF / 'volume').write_text('forgotten\\n')", "volume forgotten"),
+        ("(SHELF / 'network').write_text('abc forgotten\\n')", "network abc forgotten"),
+        ("(SHELF / 'image').write_text('sha256:1 debian:12\\nsha256:2 <none>:<none>\\n')", "image sha256:2 <none>:<none>"),
+        ("(home / 'scratch/0af3').mkdir()", "/home/scratch/0af3"),
+        ("(home / 'incoming/half').mkdir(parents=True)", "/home/incoming/half"),
+    ],
+)
+def test_a_session_that_leaves_something_fails_and_names_it(shelf: Path, body: str, line: str) -> None:
+    done = session(shelf, body)
+    assert done.returncode == 1, done.stdout
+    assert line in done.stdout
+
+
+def test_a_process_that_has_left_its_parents_is_found(shelf: Path) -> None:
+    done = session(shelf, "subprocess.Popen(['sleep', '60'], start_new_session=True, stdin=-3, stdout=-3, stderr=-3)")
+    found = re.search(r"process (\d+) sleep 60", done.stdout)
+    assert done.returncode == 1, done.stdout
+    assert found
+    os.kill(int(found.group(1)), 9)
