@@ -7,20 +7,19 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from fumehood.database import BUSY_SECONDS
-from fumehood.errors import BadField, BadRequest, Conflict, IdempotencyReuse, LeaseLost, NotFound
+from fumehood.errors import BadField, BadRequest, Conflict, IdempotencyReuse, LeaseLost
 from fumehood.job import TRANSITIONS, Job, Lane, State
 from fumehood.migrations import upgrade
+from fumehood.moves import change, count_queued, end, find, found, leased, move
 from fumehood.outcome import Erasure, Outcome, Reason
-from fumehood.records import Records, page_limit, read_cursor, write_cursor
+from fumehood.pages import read_page
+from fumehood.records import Records
 from fumehood.rows import job_from_row, job_to_row
 from fumehood.schema import DATASETS, IDEMPOTENCY, JOB_LABELS, JOB_NEEDS, JOBS
-
-# Which final state a reason means; every other reason is a failure.
-FINAL_STATE = {reason: State.FAILED for reason in Reason} | {Reason.OK: State.SUCCEEDED, Reason.CANCELLED: State.CANCELLED}
 
 # Old idempotency keys are forgotten by the submits that follow, a few each, so that no transaction is long.
 _FORGOTTEN_PER_SUBMIT = 20
@@ -117,45 +116,48 @@ class JobStore(Records):
             if known is None:
                 return None
             _check_same_request(known, idempotency)
-            row = _find(connection, tenant, known.job_id)
+            row = find(connection, tenant, known.job_id)
             return self._with_position(connection, row) if row else None
 
     def get_job(self, tenant: str, job_id: str) -> Job:
         """With `queue_position` while queued. Errands are found too (the API asks for its own). Raises NotFound."""
         with self._database.reading() as connection:
-            return self._with_position(connection, _found(_find(connection, tenant, job_id), job_id))
+            return self._with_position(connection, found(find(connection, tenant, job_id), job_id))
 
     def list_jobs(
         self, tenant: str, *, state: str | None = None, label: tuple[str, str] | None = None, before: str | None = None, limit: int = 50
     ) -> tuple[list[Job], str | None]:
-        """Newest first, scripts only; the second value is the cursor (opaque) of the next page. Raises BadRequest on a bad cursor."""
-        limit = page_limit(limit)
-        query = select(JOBS).where(JOBS.c.tenant == tenant, JOBS.c.lane == Lane.JOBS.value, JOBS.c.seq < read_cursor(before))
+        """Newest first, scripts only; the second value is the cursor (opaque) of the next page.
+
+        A page may be shorter than `limit` and have a next one (its documents are long). Raises BadRequest on a bad cursor.
+        """
+        query, seq = select(JOBS).where(JOBS.c.tenant == tenant, JOBS.c.lane == Lane.JOBS.value), JOBS.c.seq
         if state is not None:
             query = query.where(JOBS.c.state == state)
         if label is not None:
-            labelled = (JOB_LABELS.c.tenant == tenant) & (JOB_LABELS.c.key == label[0]) & (JOB_LABELS.c.value == label[1])
-            query = query.join(JOB_LABELS, (JOB_LABELS.c.job_seq == JOBS.c.seq) & labelled)
+            query, seq = query.join(JOB_LABELS, JOB_LABELS.c.job_seq == JOBS.c.seq), JOB_LABELS.c.job_seq
+            query = query.where(JOB_LABELS.c.tenant == tenant, JOB_LABELS.c.key == label[0], JOB_LABELS.c.value == label[1])
         with self._database.reading() as connection:
-            rows = connection.execute(query.order_by(JOBS.c.seq.desc()).limit(limit + 1)).all()
-        page = rows[:limit]
-        return [job_from_row(row) for row in page], write_cursor(page[-1].seq) if len(rows) > limit else None
+            rows, cursor = read_page(
+                connection, query, seq=seq, before=before, limit=limit, documents=[JOBS.c.inputs, JOBS.c.parameters, JOBS.c.outcome]
+            )
+        return [job_from_row(row) for row in rows], cursor
 
     def request_cancel(self, tenant: str, job_id: str) -> Job:
         """A queued job ends as cancelled at once (nothing of it exists: its receipt names no container, or is the one of
         the attempt that was handed back); a running one is marked. Asking twice is fine. Raises NotFound; Conflict where
         the job is final."""
         with self._database.writing() as connection:
-            row = _found(_find(connection, tenant, job_id, lock=True), job_id)
+            row = found(find(connection, tenant, job_id, lock=True), job_id)
             state = State(row.state)
             if state.final:
                 raise Conflict(f"job {job_id} is {state}; only a job that has not ended can be cancelled")
             if state is State.RUNNING:
-                return job_from_row(_change(connection, row, {"cancel_requested": True}))
+                return job_from_row(change(connection, row, {"cancel_requested": True}))
             now = self._clock()
             nothing = asdict(Erasure(container=None, files=0, bytes=0, erased_at=now))
             outcome = Outcome(reason=Reason.CANCELLED, message="Cancelled before it ran.")
-            return _end(connection, row, outcome, row.erasure or nothing, now=now, more={"cancel_requested": True})
+            return end(connection, change(connection, row, {"cancel_requested": True}), outcome, row.erasure or nothing, now=now)
 
     def delete_job(self, tenant: str, job_id: str) -> Job:
         """Forget a final job, and the idempotency key that made it.
@@ -164,7 +166,7 @@ class JobStore(Records):
         """
         try:
             with self._database.writing() as connection:
-                row = _found(_find(connection, tenant, job_id, lock=True), job_id)
+                row = found(find(connection, tenant, job_id, lock=True), job_id)
                 if not State(row.state).final:
                     raise Conflict(f"job {job_id} is {row.state}; only a job that has ended can be deleted")
                 connection.execute(delete(IDEMPOTENCY).where(IDEMPOTENCY.c.job_id == job_id))
@@ -212,12 +214,12 @@ class JobStore(Records):
     def name_sandbox(self, job: Job, *, sandbox: str, scratch: str) -> Job:
         """Record what this attempt is about to create. Raises LeaseLost."""
         with self._database.writing() as connection:
-            return job_from_row(_change(connection, _leased(connection, job), {"sandbox": sandbox, "scratch": scratch}))
+            return job_from_row(change(connection, leased(connection, job), {"sandbox": sandbox, "scratch": scratch}))
 
     def renew(self, job: Job) -> Lease:
         """beat + 1. Raises LeaseLost where `job.fence` is not the row's any more, or the job is final."""
         with self._database.writing() as connection:
-            row = _change(connection, _leased(connection, job), {"beat": JOBS.c.beat + 1})
+            row = change(connection, leased(connection, job), {"beat": JOBS.c.beat + 1})
             return Lease(cancel_requested=row.cancel_requested)
 
     def finish(self, job: Job, outcome: Outcome, erasure: Erasure) -> Job:
@@ -226,7 +228,7 @@ class JobStore(Records):
         An outcome that is there stands, even where a cancel was asked for meanwhile.
         """
         with self._database.writing() as connection:
-            return _end(connection, _leased(connection, job), outcome, asdict(erasure), now=self._clock())
+            return end(connection, leased(connection, job), outcome, asdict(erasure), now=self._clock())
 
     def give_back(self, job: Job, erasure: Erasure, outcome: Outcome, *, beat: int | None = None, count_attempt: bool = True) -> Job:
         """End an attempt that was nobody's fault but the service's: running → queued (at the front of its lane, fence + 1),
@@ -235,15 +237,17 @@ class JobStore(Records):
         `beat`: only if the row's beat still is this one (the reaper's compare-and-set). `count_attempt=False` (a worker that
         shuts down in order) gives the attempt back too. Raises LeaseLost.
         """
+        if outcome.reason is Reason.OK:
+            raise ValueError("an attempt that succeeded is finished, not given back")
         with self._database.writing() as connection:
-            row = _leased(connection, job)
+            row = leased(connection, job)
             if beat is not None and row.beat != beat:
                 raise LeaseLost(f"job {job.id} was renewed meanwhile: its beat is {row.beat}, expected {beat}")
             if row.cancel_requested:
                 cancelled = replace(outcome, reason=Reason.CANCELLED, message="Cancelled.", error=None)
-                return _end(connection, row, cancelled, asdict(erasure), now=self._clock())
+                return end(connection, row, cancelled, asdict(erasure), now=self._clock())
             if count_attempt and row.attempt >= row.attempts_max:
-                return _end(connection, row, outcome, asdict(erasure), now=self._clock())
+                return end(connection, row, outcome, asdict(erasure), now=self._clock())
             values = {
                 "attempt": row.attempt if count_attempt else row.attempt - 1,
                 "fence": row.fence + 1,
@@ -253,7 +257,7 @@ class JobStore(Records):
                 "started_at": None,
                 "erasure": asdict(erasure),
             }
-            return job_from_row(_move(connection, row, State.QUEUED, values))
+            return job_from_row(move(connection, row, State.QUEUED, values))
 
     def running(self) -> list[Job]:
         """Every running job, all tenants: what the reaper looks at."""
@@ -264,7 +268,13 @@ class JobStore(Records):
 
     def queued(self, lane: Lane) -> int:
         with self._database.reading() as connection:
-            return _queued(connection, lane.value)
+            return count_queued(connection, lane.value)
+
+    def errands(self, *, limit: int = 1000) -> list[Job]:
+        """The oldest errands, all tenants and states. Whoever asked deletes its own, so these are few; the reaper looks for forgotten ones."""
+        query = select(JOBS).where(JOBS.c.lane == Lane.ERRANDS.value).order_by(JOBS.c.seq).limit(limit)
+        with self._database.reading() as connection:
+            return [job_from_row(row) for row in connection.execute(query)]
 
     # -----------------------------------------------------------------------------------------------------------------
     def _remember(self, connection: Connection, job: Job, idempotency: Idempotency) -> Row[Any] | None:
@@ -277,62 +287,14 @@ class JobStore(Records):
         values = asdict(idempotency) | {"tenant": job.tenant, "job_id": job.id, "created_at": self._clock()}
         known = self._database.insert_or_get(connection, IDEMPOTENCY, values, unique=("tenant", "key"))
         _check_same_request(known, idempotency)
-        return None if known.job_id == job.id else _find(connection, job.tenant, known.job_id)
+        return None if known.job_id == job.id else find(connection, job.tenant, known.job_id)
 
     def _oldest_key_at(self) -> float:
         return self._clock() - self._idempotency_seconds
 
     def _with_position(self, connection: Connection, row: Row[Any]) -> Job:
-        ahead = _queued(connection, row.lane, before_seq=row.seq) if row.state == State.QUEUED.value else None
+        ahead = count_queued(connection, row.lane, before_seq=row.seq) if row.state == State.QUEUED.value else None
         return job_from_row(row, queue_position=ahead)
-
-
-def _find(connection: Connection, tenant: str, job_id: str, *, lock: bool = False) -> Row[Any] | None:
-    query = select(JOBS).where(JOBS.c.id == job_id, JOBS.c.tenant == tenant)
-    return connection.execute(query.with_for_update() if lock else query).one_or_none()
-
-
-def _found(row: Row[Any] | None, job_id: str) -> Row[Any]:
-    if row is None:
-        raise NotFound(f"there is no job {job_id!r}")
-    return row
-
-
-def _leased(connection: Connection, job: Job) -> Row[Any]:
-    """The row, locked, as long as `job` is the attempt that counts. Raises LeaseLost."""
-    row = _find(connection, job.tenant, job.id, lock=True)
-    if row is None:
-        raise LeaseLost(f"job {job.id} is not there any more")
-    if row.state != State.RUNNING.value or row.fence != job.fence:
-        raise LeaseLost(f"job {job.id} is {row.state} with fence {row.fence}; expected running with fence {job.fence}")
-    return row
-
-
-def _change(connection: Connection, row: Row[Any], values: dict[str, Any]) -> Row[Any]:
-    return connection.execute(update(JOBS).where(JOBS.c.seq == row.seq).values(values).returning(*JOBS.c)).one()
-
-
-def _move(connection: Connection, row: Row[Any], state: State, values: dict[str, Any]) -> Row[Any]:
-    """The only way from one state to another, besides the claim."""
-    if state not in TRANSITIONS[State(row.state)]:
-        raise Conflict(f"job {row.id} is {row.state} and cannot become {state}")
-    return _change(connection, row, values | {"state": state.value})
-
-
-def _end(
-    connection: Connection, row: Row[Any], outcome: Outcome, erasure: dict[str, Any], *, now: float, more: dict[str, Any] | None = None
-) -> Job:
-    """Into the final state that the outcome's reason means. A job that has ended needs nothing any more."""
-    connection.execute(delete(JOB_NEEDS).where(JOB_NEEDS.c.job_id == row.id))
-    values = {"outcome": outcome.as_dict(), "erasure": erasure, "finished_at": now} | (more or {})
-    return job_from_row(_move(connection, row, FINAL_STATE[outcome.reason], values))
-
-
-def _queued(connection: Connection, lane: str, *, before_seq: int | None = None) -> int:
-    query = select(func.count()).select_from(JOBS).where(JOBS.c.lane == lane, JOBS.c.state == State.QUEUED.value)
-    if before_seq is not None:
-        query = query.where(JOBS.c.seq < before_seq)
-    return int(connection.execute(query).scalar_one())
 
 
 def _needs(job: Job) -> list[dict[str, Any]]:
