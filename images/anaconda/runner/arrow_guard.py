@@ -1,0 +1,102 @@
+"""What an Arrow file may hold. A valid file of 400 bytes can claim 10¹² rows; wrong offsets crash any reader."""
+
+import pyarrow as pa
+
+from .refused import Refused
+
+COLUMNS = 10_000
+NAME_CHARACTERS = 10_000
+DEPTH = 16
+POINTER_BYTES = 8
+UNREADABLE = (
+    (pa.types.is_run_end_encoded, "run-end encoded"),
+    (pa.types.is_union, "a union"),
+    (pa.types.is_list_view, "a list view"),
+    (pa.types.is_large_list_view, "a list view"),
+)
+
+
+def children(kind: pa.DataType) -> list[pa.DataType]:
+    """The types inside a type."""
+    if pa.types.is_dictionary(kind):
+        return [kind.value_type]
+    return [kind.field(index).type for index in range(kind.num_fields)]
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """True for lists of any offset width, of fixed size, and maps."""
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind) or pa.types.is_map(kind)
+
+
+def check_schema(schema: pa.Schema, port: str) -> None:
+    """Refuse what is too wide, too deep, or of a type whose size in memory has nothing to do with the file's."""
+    if len(schema) > COLUMNS:
+        raise Refused("bad_input", f"{port} has {len(schema):,} columns; the limit is {COLUMNS:,}.")
+    for number, field in enumerate(schema, 1):
+        if len(field.name) > NAME_CHARACTERS:
+            raise Refused("bad_input", f"The name of column {number} of {port} has {len(field.name):,} characters.")
+        check_type(field.type, f"Column {field.name[:100]!r} of {port}")
+
+
+def check_type(kind: pa.DataType, where: str) -> None:
+    level = [kind]
+    for _ in range(DEPTH):
+        for one in level:
+            for is_kind, text in UNREADABLE:
+                if is_kind(one):
+                    raise Refused("bad_input", f"{where} is {text}; write it as a plain column.")
+        level = [child for one in level for child in children(one)]
+        if not level:
+            return
+        if len(level) > COLUMNS:
+            raise Refused("bad_input", f"{where} has more than {COLUMNS:,} fields.")
+    raise Refused("bad_input", f"{where} is nested deeper than {DEPTH} levels.")
+
+
+class Room:
+    """Memory that a table may claim beyond the bytes of its file."""
+
+    def __init__(self, memory_bytes: int, port: str):
+        self._memory_bytes = memory_bytes
+        self._claimed_bytes = 0
+        self._port = port
+
+    def check(self, batch: pa.RecordBatch) -> None:
+        """Validate a record batch fully and count what its columns become.
+
+        Raises:
+            Refused: `bad_input`, if it is damaged or the tables claims more than the memory limit.
+        """
+        for number, field in enumerate(batch.schema):
+            column = batch.column(number)
+            try:
+                column.validate(full=True)
+            except (pa.ArrowException, ValueError) as error:
+                raise Refused("bad_input", f"Column {field.name[:100]!r} of {self._port} is damaged: {str(error)[:200]}.") from None
+            self._claimed_bytes += claimed_bytes(column)
+            if self._claimed_bytes > self._memory_bytes:
+                raise Refused(
+                    "bad_input",
+                    f"{self._port} would need more than {self._memory_bytes:,} bytes of memory, the job's limit "
+                    f"(at column {field.name[:100]!r}, {batch.num_rows:,} rows).",
+                )
+
+
+def claimed_bytes(column: pa.Array) -> int:
+    """Bytes that a column needs as Python objects although its file need not hold them."""
+    kind = column.type
+    if pa.types.is_null(kind):
+        return len(column) * POINTER_BYTES
+    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+        import pyarrow.compute as pc
+
+        return pc.sum(pc.binary_length(column)).as_py() or 0
+    if pa.types.is_struct(kind):
+        return len(column) * POINTER_BYTES + sum(claimed_bytes(column.field(index)) for index in range(kind.num_fields))
+    if pa.types.is_fixed_size_list(kind):
+        return len(column) * (kind.list_size + 1) * POINTER_BYTES
+    if is_list(kind):
+        return len(column) * POINTER_BYTES + claimed_bytes(column.values) + len(column.values) * POINTER_BYTES
+    if pa.types.is_fixed_size_binary(kind) and kind.byte_width == 0:
+        return len(column) * POINTER_BYTES
+    return 0

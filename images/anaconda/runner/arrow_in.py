@@ -1,0 +1,96 @@
+"""Reading Arrow files and streams: mapped privately, checked fully."""
+
+import mmap
+import os
+
+import pyarrow as pa
+
+from . import names
+from .arrow_guard import Room, check_schema
+from .refused import Refused
+
+FILE_MARK = b"ARROW1"
+FOOTER_BYTES = 64 * 1024 * 1024
+
+
+def read(port: str, path: str, limits: dict, progress) -> pa.Table:
+    """The table in an Arrow file or stream; which of the two is seen from its first bytes.
+
+    Uncompressed columns lie in a private mapping of the file: nothing is read before it is needed, and writing to them
+    changes neither the file nor anybody else's view of it.
+    """
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    source = pa.py_buffer(mapped)
+    try:
+        reader = pa.ipc.open_file(source) if is_file(mapped, size, port) else pa.ipc.open_stream(source)
+        check_schema(reader.schema, port)
+        batches = list(checked_batches(reader, size, port, limits))
+        table = pa.Table.from_batches(batches, reader.schema.remove_metadata())
+        return plain(table, port, progress)
+    except (pa.ArrowException, OSError, OverflowError, ValueError, UnicodeDecodeError) as error:
+        if isinstance(error, MemoryError):
+            raise
+        raise Refused("bad_input", f"{port} is not a readable Arrow file: {str(error)[:200]}.") from None
+
+
+def is_file(mapped: mmap.mmap, size: int, port: str) -> bool:
+    """True for the file format. Its footer's length is checked before anything is allocated for it."""
+    if mapped[: len(FILE_MARK)] != FILE_MARK:
+        return False
+    if size < 20 or mapped[-len(FILE_MARK) :] != FILE_MARK:
+        raise Refused("bad_input", f"{port} is a truncated Arrow file: its end is missing.")
+    footer_bytes = int.from_bytes(mapped[-10:-6], "little", signed=True)
+    if not 0 < footer_bytes <= min(size, FOOTER_BYTES):
+        raise Refused("bad_input", f"{port} is a damaged Arrow file: its footer claims {footer_bytes:,} bytes.")
+    return True
+
+
+def checked_batches(reader, size: int, port: str, limits: dict):
+    """Every record batch of the reader, validated."""
+    room = Room(limits["memory_bytes"], port)
+    read_bytes = 0
+    numbered = (reader.get_batch(number) for number in range(reader.num_record_batches)) if hasattr(reader, "get_batch") else reader
+    for batch in numbered:
+        room.check(batch)
+        # A footer may name the same batch a million times. Compressed files may be larger in memory than on disk.
+        read_bytes += batch.get_total_buffer_size()
+        if read_bytes > max(size, limits["memory_bytes"]):
+            raise Refused("bad_input", f"{port} would need more than {limits['memory_bytes']:,} bytes of memory, the job's limit.")
+        yield batch
+
+
+def plain(table: pa.Table, port: str, progress) -> pa.Table:
+    """The table without metadata, views and extension types, every name once."""
+    unique = names.make_unique(table.column_names)
+    for old, new in zip(table.column_names, unique, strict=True):
+        if old != new:
+            progress.note("rename", f"{port} has more than one column {old!r}; this one is called {new!r}.", port=port, **{"from": old, "to": new})
+    columns = [plain_column(column) for column in table.columns]
+    if not columns:
+        return table
+    return pa.table(columns, names=unique)
+
+
+def plain_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """One column with extension types taken off, views laid out, and one dictionary for all of its chunks."""
+    if isinstance(column.type, pa.BaseExtensionType):
+        column = pa.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)
+    target = plain_type(column.type)
+    if target != column.type:
+        column = column.cast(target)
+    if pa.types.is_dictionary(target) and column.num_chunks > 1:
+        column = column.unify_dictionaries()
+    return column
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """The type a column has for us: views are laid out."""
+    if pa.types.is_string_view(kind):
+        return pa.large_string()
+    if pa.types.is_binary_view(kind):
+        return pa.large_binary()
+    if pa.types.is_dictionary(kind) and plain_type(kind.value_type) != kind.value_type:
+        return pa.dictionary(kind.index_type, plain_type(kind.value_type), kind.ordered)
+    return kind

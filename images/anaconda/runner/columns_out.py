@@ -1,0 +1,177 @@
+"""From a pandas column to an Arrow column."""
+
+import datetime
+import decimal
+import numbers
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from .arrow_guard import children, is_list
+from .failure import safe_repr, type_name
+from .refused import Refused
+
+PLAIN_SCALARS = (str, bytes, bool, numbers.Number, np.generic, decimal.Decimal, datetime.date, datetime.time, datetime.timedelta)
+ARROW_FAILURES = (pa.ArrowException, TypeError, ValueError, OverflowError, AttributeError)
+
+
+def to_arrow(series: pd.Series, name: str, came_as: pa.DataType | None, progress, port: str) -> pa.Array:
+    """One column, in one piece.
+
+    `came_as`: the Arrow type of the input column with this name and dtype, which it gets back if its values still fit.
+
+    Raises:
+        Refused: `bad_return`, naming column, row and value, if Arrow cannot hold it.
+    """
+    if isinstance(series.dtype, pd.PeriodDtype):
+        series = series.astype(str).where(series.notna())
+    elif isinstance(series.dtype, pd.SparseDtype):
+        series = series.sparse.to_dense()
+    try:
+        array = pa.array(series, from_pandas=True)
+    except ARROW_FAILURES as error:
+        array = retry(series, name, came_as, str(error), progress, port)
+    array = plain(one_piece(array))
+    if came_as is not None and array.type != came_as and series.dtype == object:
+        array = as_it_came(series, array, came_as)
+    return array
+
+
+def retry(series: pd.Series, name: str, came_as: pa.DataType | None, error: str, progress, port: str) -> pa.Array:
+    """What can be done with a column whose values do not have one Arrow type."""
+    if came_as is not None and series.dtype == object:
+        try:
+            return pa.array(series, type=came_as, from_pandas=True)
+        except ARROW_FAILURES:
+            pass
+    if is_mixed(series):
+        progress.note("mixed_column", f"Column {name!r} holds values of several types; it was written as text.", port=port, column=name)
+        return pa.array([None if missing(value) else as_text(value) for value in series], pa.large_string())
+    row, value = first_bad(series)
+    raise Refused(
+        "bad_return",
+        f"Column {name!r} of the {port} cannot be written: row {row} holds {safe_repr(value)} ({type_name(value)}). "
+        "Columns hold numbers, text, bytes, dates, times, decimals, lists and dicts.",
+    )
+
+
+def is_mixed(series: pd.Series) -> bool:
+    """True for an object column of plain scalars of more than one type."""
+    if series.dtype != object and not isinstance(series.dtype, pd.CategoricalDtype):
+        return False
+    kinds = set()
+    for value in series:
+        if missing(value):
+            continue
+        if not isinstance(value, PLAIN_SCALARS):
+            return False
+        kinds.add(type(value))
+    return len(kinds) > 1
+
+
+def missing(value: object) -> bool:
+    """True for None, NaN, NaT and NA."""
+    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value)
+
+
+def as_text(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def first_bad(series: pd.Series) -> tuple[int, object]:
+    """Row and value at which the conversion begins to fail, by halving."""
+    values = series.to_numpy(dtype=object)
+    good, bad = 0, len(values)
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        try:
+            pa.array(values[:middle], from_pandas=True)
+            good = middle
+        except ARROW_FAILURES:
+            bad = middle
+    row = max(0, bad - 1)
+    return row, values[row] if len(values) else None
+
+
+def one_piece(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+    if isinstance(array, pa.ChunkedArray):
+        if array.num_chunks == 1:
+            return array.chunk(0)
+        array = array.combine_chunks()
+        if isinstance(array, pa.ChunkedArray):
+            return array.chunk(0) if array.num_chunks else pa.array([], array.type)
+    return array
+
+
+def plain(array: pa.Array) -> pa.Array:
+    """Without extension types, views and run-end encoding, which not every reader knows."""
+    if isinstance(array.type, pa.BaseExtensionType):
+        array = array.storage
+    if pa.types.is_run_end_encoded(array.type):
+        import pyarrow.compute as pc
+
+        array = pc.run_end_decode(array)
+    target = plain_type(array.type)
+    return array if target == array.type else array.cast(target)
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_string_view(kind):
+        return pa.large_string()
+    if pa.types.is_binary_view(kind):
+        return pa.large_binary()
+    if pa.types.is_dictionary(kind):
+        return pa.dictionary(kind.index_type, plain_type(kind.value_type), kind.ordered)
+    if pa.types.is_large_list(kind) or pa.types.is_large_list_view(kind):
+        return pa.large_list(kind.value_field.with_type(plain_type(kind.value_type)))
+    if pa.types.is_list(kind) or pa.types.is_list_view(kind):
+        return pa.list_(kind.value_field.with_type(plain_type(kind.value_type)))
+    if pa.types.is_struct(kind):
+        return pa.struct([kind.field(index).with_type(plain_type(kind.field(index).type)) for index in range(kind.num_fields)])
+    return kind
+
+
+def as_it_came(series: pd.Series, array: pa.Array, came_as: pa.DataType) -> pa.Array:
+    """The values in their input type if nothing is lost, else as inferred."""
+    if not same_kind(array.type, came_as):
+        return array
+    try:
+        return one_piece(pa.array(series, type=came_as, from_pandas=True))
+    except ARROW_FAILURES:
+        return array
+
+
+# Types that are one kind to an author, whatever their width or unit.
+KINDS = (
+    (pa.types.is_string, pa.types.is_large_string),
+    (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary),
+    (pa.types.is_boolean,),
+    (pa.types.is_integer,),
+    (pa.types.is_floating,),
+    (pa.types.is_date,),
+    (pa.types.is_time,),
+    (pa.types.is_decimal,),
+    (pa.types.is_timestamp,),
+    (pa.types.is_duration,),
+    (pa.types.is_interval,),
+)
+
+
+def same_kind(found: pa.DataType, wanted: pa.DataType) -> bool:
+    """True if values inferred as `found` may be written as `wanted` without changing what they are.
+
+    Conversion itself checks the values; this looks at what it would silently accept: text as bytes, dicts with other keys.
+    """
+    if pa.types.is_null(found):
+        return True
+    if is_list(found) and is_list(wanted):
+        return same_kind(found.value_type, wanted.value_type)
+    if pa.types.is_struct(found) and pa.types.is_struct(wanted):
+        return all(
+            wanted.get_field_index(field.name) >= 0 and same_kind(field.type, wanted.field(field.name).type)
+            for field in (found.field(index) for index in range(found.num_fields))
+        )
+    if children(found) or children(wanted):
+        return False
+    return any(any(test(found) for test in tests) and any(test(wanted) for test in tests) for tests in KINDS)

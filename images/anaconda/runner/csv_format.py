@@ -1,0 +1,159 @@
+"""CSV: UTF-8, a header row, types inferred by pyarrow, an empty cell is missing and a quoted empty one is not."""
+
+import codecs
+import json
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv
+
+from . import names
+from .arrow_guard import check_schema
+from .refused import Refused
+
+CHECK_BYTES = 4 * 1024 * 1024
+BLOCK_BYTES = 8 * 1024 * 1024
+# A row must fit into a block.
+BLOCK_BYTES_MOST = 1024 * 1024 * 1024
+OTHER_ENCODINGS = ((codecs.BOM_UTF32_LE, "UTF-32"), (codecs.BOM_UTF32_BE, "UTF-32"), (codecs.BOM_UTF16_LE, "UTF-16"), (codecs.BOM_UTF16_BE, "UTF-16"))
+# Words for «missing» in columns that are otherwise numbers or dates; in a column of text they are text.
+MISSING_WORDS = csv.ConvertOptions().null_values
+
+
+def read(port: str, path: str, limits: dict, progress) -> pa.Table:
+    """The table in a CSV file."""
+    check_text(port, path)
+    table = parse(port, path, {"null_values": [""], "strings_can_be_null": True, "quoted_strings_can_be_null": False})
+    check_schema(table.schema, port)
+    unique = names.make_unique(table.column_names)
+    for old, new in zip(table.column_names, unique, strict=True):
+        if old != new:
+            progress.note("rename", f"{port} has more than one column {old!r}; this one is called {new!r}.", port=port, **{"from": old, "to": new})
+    if unique == table.column_names:
+        table = with_missing_words(port, path, table)
+    return table.rename_columns(unique)
+
+
+def check_text(port: str, path: str) -> None:
+    """Refuse what is not UTF-8 text, naming the line: pyarrow would make bytes of such a column."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    line = 1
+    with open(path, "rb") as file:
+        data = file.read(CHECK_BYTES)
+        for mark, name in OTHER_ENCODINGS:
+            if data.startswith(mark):
+                raise Refused("bad_input", f"{port} is in {name}; save it as UTF-8.")
+        if not data.removeprefix(codecs.BOM_UTF8).strip():
+            raise Refused("bad_input", f"{port} is empty: a CSV file needs at least a header row.")
+        while data:
+            if (at := data.find(b"\0")) >= 0:
+                raise Refused("bad_input", f"{port} has a zero byte in line {line + count_lines(data, at):,}; it is not a text file.")
+            try:
+                decoder.decode(data)
+            except UnicodeDecodeError as error:
+                # `start` may count from bytes kept from the portion before: at most three, none of them a line's end.
+                bad_line = line + count_lines(data, max(0, error.start))
+                raise Refused("bad_input", f"{port} is not UTF-8 in line {bad_line:,}; save it as UTF-8.") from None
+            line += count_lines(data, len(data))
+            data = file.read(CHECK_BYTES)
+    try:
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        raise Refused("bad_input", f"{port} ends in the middle of a character; it is truncated or not UTF-8.") from None
+
+
+def count_lines(data: bytes, before: int) -> int:
+    return data.count(b"\n", 0, before)
+
+
+def parse(port: str, path: str, convert: dict) -> pa.Table:
+    """Parse with blocks as large as the longest row needs."""
+    block_bytes = BLOCK_BYTES
+    while True:
+        try:
+            return csv.read_csv(
+                path,
+                read_options=csv.ReadOptions(block_size=block_bytes),
+                parse_options=csv.ParseOptions(newlines_in_values=True),
+                convert_options=csv.ConvertOptions(**convert),
+            )
+        except pa.ArrowInvalid as error:
+            if "straddl" in str(error) and block_bytes < BLOCK_BYTES_MOST:
+                block_bytes *= 8
+                continue
+            raise Refused("bad_input", f"{port} is not a readable CSV file: {first_problem(path, str(error))}.") from None
+
+
+def first_problem(path: str, said: str) -> str:
+    """What is wrong, with the row: the threaded reader does not count rows, so a second, slower look is taken."""
+    rows = []
+
+    def remember(row) -> str:
+        if not rows:
+            rows.append(row)
+        return "skip"
+
+    try:
+        csv.read_csv(
+            path,
+            read_options=csv.ReadOptions(block_size=BLOCK_BYTES, use_threads=False),
+            parse_options=csv.ParseOptions(newlines_in_values=True, invalid_row_handler=remember),
+        )
+    except (pa.ArrowException, ValueError):
+        pass
+    if rows:
+        return f"row {rows[0].number} has {rows[0].actual_columns} cells, the header has {rows[0].expected_columns}"
+    return said.split("\n")[0][:200]
+
+
+def with_missing_words(port: str, path: str, table: pa.Table) -> pa.Table:
+    """Columns that are text only because of words like NA are read again with these as missing."""
+    words = pa.array(word for word in MISSING_WORDS if word)
+    suspects = [
+        field.name
+        for field, column in zip(table.schema, table.columns, strict=True)
+        if pa.types.is_string(field.type) and may_be_other(column, words)
+    ]
+    if not suspects:
+        return table
+    again = parse(port, path, {"include_columns": suspects, "strings_can_be_null": False})
+    for name in suspects:
+        if not pa.types.is_string(again.schema.field(name).type) and not pa.types.is_null(again.schema.field(name).type):
+            table = table.set_column(table.column_names.index(name), name, again.column(name))
+    return table
+
+
+def may_be_other(column: pa.ChunkedArray, words: pa.Array) -> bool:
+    """True if some cells are such words and the first of the others could begin a number, a date or a truth value."""
+    is_word = pc.is_in(column, value_set=words)
+    if not pc.any(is_word).as_py():
+        return False
+    others = column.filter(pc.and_kleene(pc.invert(is_word), pc.is_valid(column))).slice(0, 100)
+    return len(others) > 0 and pc.all(pc.match_substring_regex(others, r"^\s*([-+.0-9]|(?i:true|false|inf)\b)")).as_py()
+
+
+def write(table: pa.Table, path: str, progress) -> None:
+    """Write as CSV. Lists and structs become JSON text, bytes become hexadecimal text, durations their number."""
+    columns = []
+    for field, column in zip(table.schema, table.columns, strict=True):
+        cells = as_cells(column)
+        if cells.type != column.type and not pa.types.is_dictionary(column.type):
+            progress.note("dtype_change", f"Column {field.name!r} ({field.type}) is written as text.", column=field.name)
+        columns.append(cells)
+    csv.write_csv(pa.table(columns, names=table.column_names), path)
+
+
+def as_cells(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column of a type that CSV can hold."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return as_cells(column.cast(kind.value_type))
+    if pa.types.is_nested(kind):
+        return pa.chunked_array([[None if value is None else json.dumps(value, default=str) for value in column.to_pylist()]], pa.large_string())
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        return pa.chunked_array([[None if value is None else value.hex() for value in column.to_pylist()]], pa.large_string())
+    if pa.types.is_duration(kind):
+        return column.cast(pa.int64())
+    if pa.types.is_float16(kind):
+        return column.cast(pa.float32())
+    return column

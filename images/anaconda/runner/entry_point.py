@@ -1,0 +1,100 @@
+"""Finding `azureml_main` and deciding what it is called with."""
+
+import difflib
+import inspect
+from types import ModuleType
+
+from .failure import type_name
+from .refused import Refused
+
+NAME = "azureml_main"
+POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+DATASETS_MAX = 2
+
+# Annotation → types that JSON may give for it, exactly: to Python a bool is an int, to an author it is not.
+SIMPLE = {int: {int}, float: {int, float}, str: {str}, bool: {bool}}
+JSON_NAMES = {bool: "a bool", int: "an int", float: "a float", str: "a str", list: "a list", dict: "a dict", type(None): "null"}
+
+
+def find(script: ModuleType):
+    """The function that the script's top level bound to the name `azureml_main`, by whatever means."""
+    names = vars(script)
+    if NAME not in names:
+        functions = [name for name, value in list(names.items()) if isinstance(name, str) and callable(value)]
+        near = difflib.get_close_matches(NAME, functions, n=1, cutoff=0.6)
+        hint = f" Did you mean to call {near[0]!r} so?" if near else f" Write `def {NAME}(dataframe1=None, dataframe2=None):`."
+        raise Refused("bad_entry_point", f"The script defines no function called {NAME}.{hint}")
+    function = names[NAME]
+    if inspect.isclass(function):
+        raise Refused("bad_entry_point", f"{NAME} is a class; write a function with `def {NAME}(...)`.")
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise Refused("bad_entry_point", f"{NAME} is an async function; write `def`, and use asyncio.run() inside.")
+    if not callable(function):
+        raise Refused("bad_entry_point", f"{NAME} is {type_name(function)}, not a function.")
+    return function
+
+
+def bind(function, frames: list, values: dict) -> tuple[list, dict]:
+    """Positional arguments from the connected datasets, keyword arguments from the job's parameters.
+
+    `frames`: the connected datasets in order of their ports; the first goes to the first parameter, so dataset 2 alone
+    lands there too. A required parameter without a dataset gets None.
+
+    Raises:
+        Refused: `bad_entry_point` if the datasets do not fit, `bad_parameters` if the values do not.
+    """
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        # A function written in C may not say what it takes.
+        return list(frames), dict(values)
+    return bind_frames(parameters, frames), bind_values(parameters, values)
+
+
+def bind_frames(parameters: list[inspect.Parameter], frames: list) -> list:
+    """The positional arguments."""
+    positional = [parameter for parameter in parameters if parameter.kind in POSITIONAL]
+    required = [parameter.name for parameter in positional if parameter.default is inspect.Parameter.empty]
+    takes_any = any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters)
+    if len(required) > DATASETS_MAX:
+        raise Refused(
+            "bad_entry_point",
+            f"{NAME} has {len(required)} required parameters ({', '.join(required)}); there are at most two datasets. "
+            "Give the others defaults, or take job parameters by keyword: put `*,` before them.",
+        )
+    if len(frames) > len(positional) and not takes_any:
+        datasets = "1 dataset is" if len(frames) == 1 else f"{len(frames)} datasets are"
+        takes = {0: "no parameters", 1: "1 parameter"}.get(len(positional), f"{len(positional)} parameters")
+        raise Refused("bad_entry_point", f"{datasets} connected, but {NAME} takes {takes}.")
+    return [*frames, *[None] * (len(required) - len(frames))]
+
+
+def bind_values(parameters: list[inspect.Parameter], values: dict) -> dict:
+    """The keyword arguments: every job parameter reaches a keyword-only name or `**kwargs`."""
+    by_name = {parameter.name: parameter for parameter in parameters}
+    keywords = {name: parameter for name, parameter in by_name.items() if parameter.kind is inspect.Parameter.KEYWORD_ONLY}
+    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
+    for name in values:
+        known = by_name.get(name)
+        if known is not None and known.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
+            raise Refused("bad_parameters", f"{name!r} is for a dataset; to take it as a job parameter, put `*,` before it.")
+        if name not in keywords and not takes_any:
+            near = difflib.get_close_matches(name, list(keywords), n=1)
+            known_names = f"it takes {', '.join(sorted(keywords))}" if keywords else "it takes none"
+            hint = f"Did you mean {near[0]!r}?" if near else f"Of job parameters {known_names}."
+            raise Refused("bad_parameters", f"{NAME} takes no parameter called {name!r}. {hint}")
+    for name, parameter in keywords.items():
+        if name in values:
+            check_value(parameter, values[name])
+        elif parameter.default is inspect.Parameter.empty:
+            raise Refused("bad_parameters", f"{NAME} needs the parameter {name!r}; the job does not give it.")
+    return dict(values)
+
+
+def check_value(parameter: inspect.Parameter, value: object) -> None:
+    """Compare a value with a simple annotation (`int`, `float`, `str`, `bool`); others are the script's own affair."""
+    # With `from __future__ import annotations` an annotation is its text.
+    wanted = next((kind for kind in SIMPLE if parameter.annotation in (kind, kind.__name__)), None)
+    if wanted is not None and type(value) not in SIMPLE[wanted]:
+        got = JSON_NAMES.get(type(value), type_name(value))
+        raise Refused("bad_parameters", f"The parameter {parameter.name!r} must be {JSON_NAMES[wanted]}; the job gives {got}.")

@@ -1,0 +1,71 @@
+"""The three kinds of request."""
+
+
+from . import bundle, entry_point, figures, formats, places, script_module, tables_in, tables_out
+from .refused import Refused
+
+
+def run_script(request: dict, progress, modules_at_start: frozenset[str]) -> None:
+    """Run /in/script.py by the script contract."""
+    limits, inputs = request["limits"], request.get("inputs", {})
+    with progress.part("read"):
+        wheels = bundle.unpack(f"{places.IN}/bundle.zip" if "bundle" in inputs else None, places.BUNDLE, limits)
+        ports = [port for port in ("dataset1", "dataset2") if port in inputs]
+        tables = [tables_in.read(port, inputs[port]["format"], limits, progress) for port in ports]
+    frames = [table.frame for table in tables]
+    script = script_module.Script.place(wheels)
+    shadows = script_module.Shadows(places.BUNDLE, modules_at_start)
+    figures.watch_matplotlib()
+
+    progress.say_script_starts()
+    try:
+        with progress.part("script"), shadows:
+            function = entry_point.find(script.execute())
+            arguments, keywords = entry_point.bind(function, frames, request.get("parameters") or {})
+            # The frames are the script's now: what it drops is really free.
+            frames.clear()
+            for table in tables:
+                table.frame = None
+            value = function(*arguments, **keywords)
+            del arguments, keywords
+    finally:
+        if progress.is_this_process():
+            with progress.part("files"):
+                figures.save_open(limits["figures"], progress)
+    if progress.is_this_process():
+        with progress.part("write"):
+            tables_out.write(value, tables, limits["output_bytes"], progress)
+
+
+def describe(request: dict, progress, _modules_at_start: frozenset[str]) -> None:
+    """Check dataset1 fully and write its canonical Arrow form; a zip is only checked."""
+    limits, form = request["limits"], request["inputs"]["dataset1"]["format"]
+    path = f"{places.IN}/dataset1"
+    if form == "zip":
+        with progress.part("read"):
+            entries = bundle.check(path, limits, port="dataset1")
+        progress.results["result"] = {"rows": entries, "columns": []}
+        return
+    with progress.part("read"):
+        table = formats.read("dataset1", path, form, limits, progress)
+    with progress.part("write"):
+        tables_out.write_table(table, "result", limits["output_bytes"], progress)
+
+
+def convert(request: dict, progress, _modules_at_start: frozenset[str]) -> None:
+    """Write dataset1 as `target_format`, whatever that is, to the result file."""
+    limits, target = request["limits"], request.get("target_format")
+    with progress.part("read"):
+        form = request["inputs"]["dataset1"]["format"]
+        table = formats.read("dataset1", f"{places.IN}/dataset1", form, limits, progress)
+    with progress.part("write"):
+        if target not in formats.WRITERS:
+            known = ", ".join(sorted(formats.WRITERS))
+            raise Refused("bad_input", f"Tables cannot be written as {str(target)[:40]!r}; possible are {known}.")
+        with tables_out.output_limit(limits["output_bytes"], "result"):
+            formats.WRITERS[target](table, places.RESULT, progress)
+    progress.results["result"] = tables_out.describe(table)
+
+
+KINDS = {"script": run_script, "describe": describe, "convert": convert}
+

@@ -1,0 +1,42 @@
+"""Where everything is in a sandbox, and the bounds of what the runner itself keeps or says."""
+
+IN = "/in"
+REQUEST = "/in/request.json"
+SCRIPT = "/in/script.py"
+
+RESULT = "/out/result.arrow"
+RESULT2 = "/out/result2.arrow"
+REPORT = "/out/report.json"
+FILES = "/out/files.bin"
+LOG = "/out/log"
+
+JOB = "/job"
+JOB_TMP = "/job/tmp"
+JOB_SCRIPT = "/job/script.py"
+OUTPUTS = "/job/outputs"
+BUNDLE = "/job/Script Bundle"
+BUNDLE_WINDOWS_NAME = ".\\Script Bundle"
+MATPLOTLIB = "/job/.config/matplotlib"
+
+PACKAGES = "/opt/fumehood/packages.json"
+# The image's font list, made when it was built: finding all fonts again takes a second.
+MATPLOTLIB_READY_MADE = "/opt/fumehood/matplotlib"
+
+GO_LINE_BYTES = 64 * 1024
+REQUEST_BYTES = 16 * 1024 * 1024
+SCRIPT_BYTES = 1024 * 1024
+EVENT_LINE_BYTES = 512
+REPORT_BYTES = 1024 * 1024
+CHILD_REPORT_BYTES = 512 * 1024
+
+TRACEBACK_CHARACTERS = 64 * 1024
+MESSAGE_CHARACTERS = 4 * 1024
+NAME_CHARACTERS = 256
+SOURCE_CHARACTERS = 400
+FRAMES = 50
+NOTES = 100
+COLUMNS_REPORTED = 2_000
+ARTIFACTS = 1_000
+ARTIFACT_PATH_BYTES = 512
+ARTIFACT_DEPTH = 32
+DIRECTORY_ENTRIES = 100_000

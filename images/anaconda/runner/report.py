@@ -1,0 +1,187 @@
+"""The report: the child's half checked field by field, the supervisor's own half, and the cap on the whole."""
+
+import json
+import os
+import signal
+
+from . import places
+from .failure import cut
+from .log import Log
+
+CHILD_REASONS = frozenset({
+    "ok", "script_error", "bad_entry_point", "bad_parameters", "bad_return", "bad_input", "out_of_memory", "disk_full",
+    "output_too_large", "too_many_processes", "crashed", "sandbox_error",
+})  # fmt: skip
+PARTS = ("read", "script", "write", "files")
+NOTE_KEYS = ("kind", "text", "port", "column", "from", "to")
+ERROR_KEYS = {
+    "type": places.NAME_CHARACTERS,
+    "message": places.MESSAGE_CHARACTERS,
+    "traceback": places.TRACEBACK_CHARACTERS,
+    "file": places.NAME_CHARACTERS,
+    "source": places.SOURCE_CHARACTERS,
+}
+INTEGER_MOST = 2**63 - 1
+
+
+def assemble(
+    *, said: bytes, status: int | None, timed_out: bool, request: dict, files: dict, log: Log, milliseconds: dict,
+    memory_peak_bytes: int | None, oom_kills: int | None,
+) -> bytes:  # fmt: skip
+    """The whole report as JSON, at most REPORT_BYTES. Also ends the log, with a failure's traceback at its end.
+
+    `status`: the child's wait status; `files`: what the collector said.
+    """
+    words, script_started = read_words(said)
+    code = os.waitstatus_to_exitcode(status) if status is not None else None
+    ending = timed_out_ending(request) if timed_out else clean_ending(words, script_started, code, oom_kills)
+    notes = clean_notes(words.get("notes")) + files.get("notes", [])
+    if ending["reason"] == "ok" and oom_kills:
+        notes.append({"kind": "warning", "text": "A process that the script had started was ended because memory ran out."})
+    results = {port: clean_table(words.get(port)) if ending["reason"] == "ok" else None for port in ("result", "result2")}
+    for port, path in (("result", places.RESULT), ("result2", places.RESULT2)):
+        if results[port] is None and not (ending["reason"] == "ok" and request.get("kind") in ("convert", "describe")):
+            # Half a table is worse than none.
+            os.truncate(path, 0)
+    if ending["error"] and not timed_out:
+        log.feed_paragraph(ending["error"]["traceback"])
+    report = {
+        "version": 1,
+        **ending,
+        "child": {"exit_code": code if code is not None and code >= 0 else None, "signal": -code if code is not None and code < 0 else None},
+        **results,
+        "files": files.get("files", []),
+        "log": log.finish(),
+        "notes": notes[: places.NOTES],
+        "milliseconds": {**milliseconds, **clean_milliseconds(words), "files": files.get("milliseconds", 0)},
+        "memory_peak_bytes": memory_peak_bytes,
+        "oom_kills": oom_kills,
+    }
+    return shrink(report)
+
+
+def read_words(said: bytes) -> tuple[dict, bool]:
+    """The child's last complete line, and whether the script had started before it."""
+    lines = said.split(b"\n")[:-1]
+    parsed = []
+    for line in lines[:1] + lines[-1:]:
+        try:
+            words = json.loads(line)
+        except (ValueError, RecursionError):
+            words = None
+        parsed.append(words if isinstance(words, dict) else {})
+    if not parsed:
+        return {}, False
+    started = parsed[0].get("script_started") is True
+    return (parsed[-1] if "reason" in parsed[-1] else {}), started
+
+
+def timed_out_ending(request: dict) -> dict:
+    seconds = request["limits"]["wall_seconds"]
+    return {"reason": "timed_out", "message": f"The script did not end within {seconds:g} seconds.", "error": None}
+
+
+def clean_ending(words: dict, script_started: bool, code: int | None, oom_kills: int | None) -> dict:
+    """Reason, message and error; for a child that ended without a word, from the way it ended."""
+    reason = words.get("reason")
+    if reason not in CHILD_REASONS:
+        return unreported_ending(code, oom_kills, script_started)
+    if reason == "sandbox_error" and script_started:
+        # Not our fault any more: the script has broken what the runner needs in its process.
+        reason = "crashed"
+    return {"reason": reason, "message": text(words.get("message"), places.MESSAGE_CHARACTERS), "error": clean_error(words.get("error"))}
+
+
+def unreported_ending(code: int | None, oom_kills: int | None, script_started: bool) -> dict:
+    if code == -signal.SIGKILL and oom_kills:
+        return {"reason": "out_of_memory", "message": "The script used more memory than its limit and was ended.", "error": None}
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+        what = f"The script was ended by {name}"
+    else:
+        what = f"The script ended its process with exit code {code} before azureml_main returned"
+    if not script_started and code != -signal.SIGKILL:
+        # Hostile input bytes can crash a reader, so this is blamed on the job, not on the service.
+        what = what.replace("The script", "Reading the inputs")
+    return {"reason": "crashed", "message": what + ".", "error": None}
+
+
+def text(value: object, characters: int) -> str:
+    """A bounded string that can be written as UTF-8."""
+    return cut(value, characters).encode("utf-8", "replace").decode() if isinstance(value, str) else ""
+
+
+def number(value: object) -> int | None:
+    return value if type(value) is int and 0 <= value <= INTEGER_MOST else None
+
+
+def clean_error(error: object) -> dict | None:
+    if not isinstance(error, dict):
+        return None
+    frames = error.get("frames")
+    return {
+        **{key: text(error.get(key), characters) for key, characters in ERROR_KEYS.items()},
+        "line": number(error.get("line")),
+        "frames": [clean_frame(frame) for frame in frames[-places.FRAMES :] if isinstance(frame, dict)] if isinstance(frames, list) else [],
+    }
+
+
+def clean_frame(frame: dict) -> dict:
+    return {
+        "file": text(frame.get("file"), places.NAME_CHARACTERS),
+        "line": number(frame.get("line")),
+        "function": text(frame.get("function"), places.NAME_CHARACTERS),
+        "source": text(frame.get("source"), places.SOURCE_CHARACTERS),
+    }
+
+
+def clean_notes(notes: object) -> list[dict]:
+    if not isinstance(notes, list):
+        return []
+    return [
+        {key: text(note[key], places.SOURCE_CHARACTERS) for key in NOTE_KEYS if isinstance(note.get(key), str)}
+        for note in notes[: places.NOTES]
+        if isinstance(note, dict)
+    ]
+
+
+def clean_table(table: object) -> dict | None:
+    if not isinstance(table, dict):
+        return None
+    columns = table.get("columns")
+    return {
+        "rows": number(table.get("rows")) or 0,
+        "columns": [
+            {"name": text(column.get("name"), places.NAME_CHARACTERS), "type": text(column.get("type"), places.NAME_CHARACTERS),
+             "nullable": column.get("nullable") is True}
+            for column in (columns if isinstance(columns, list) else [])[: places.COLUMNS_REPORTED]
+            if isinstance(column, dict)
+        ],
+    }  # fmt: skip
+
+
+def clean_milliseconds(words: dict) -> dict:
+    given = words.get("milliseconds")
+    return {part: number(given.get(part)) or 0 for part in PARTS} if isinstance(given, dict) else {}
+
+
+# What goes first when the whole is too large: long lists before texts.
+SHRINKING = (
+    lambda report: report.update(notes=report["notes"][:10]),
+    lambda report: [table.update(columns=table["columns"][:200]) for port in ("result", "result2") if (table := report[port])],
+    lambda report: report["error"] and report["error"].update(frames=[], traceback=report["error"]["traceback"][-4_000:]),
+    lambda report: [table.update(columns=[]) for port in ("result", "result2") if (table := report[port])],
+    lambda report: report.update(files=report["files"][:200]),
+    lambda report: report.update(files=[], notes=[], error=None),
+)
+
+
+def shrink(report: dict) -> bytes:
+    """The report as JSON, with less and less in it until it fits."""
+    encoded = json.dumps(report).encode()
+    for step in SHRINKING:
+        if len(encoded) <= places.REPORT_BYTES:
+            break
+        step(report)
+        encoded = json.dumps(report).encode()
+    return encoded

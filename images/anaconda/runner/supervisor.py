@@ -1,0 +1,268 @@
+"""The supervisor: waits for the go line, starts the child, outlives it, and tells how it went.
+
+It never runs a line of the script and never parses a file the script can write. Of the child's words it takes one
+size-capped JSON text, checked field by field (report.py).
+"""
+
+import gc
+import json
+import os
+import select
+import signal
+import time
+
+from . import child, collector, places, processes, report
+from .log import Log
+
+LOG_EVENT_SECONDS = 0.1
+PIPE_BYTES = 256 * 1024
+# The worker's own deadline stands two seconds behind the wall limit; killing, collecting and reporting must fit.
+AFTER_WALL_SECONDS = 1.4
+KILL_SECONDS = 1.0
+COLLECT_SECONDS = 30.0
+COLLECT_SECONDS_LEAST = 0.3
+LINGER_SECONDS = 5.0
+EXIT_WORKER_GONE = 3
+
+
+class Deadline:
+    """The moment at which this process ends whatever happens, waiting included.
+
+    Backed by a timer signal for the case that the loop is stuck. A script can send that signal too: the clock decides.
+    """
+
+    def __init__(self, at: float):
+        self.at = at
+        signal.signal(signal.SIGALRM, self._ring)
+        self.move(at)
+
+    def move(self, at: float) -> None:
+        self.at = at
+        signal.setitimer(signal.ITIMER_REAL, max(0.001, at - time.monotonic()), 0.5)
+
+    def _ring(self, _signal: int, _frame: object) -> None:
+        self.check()
+
+    def check(self) -> None:
+        if time.monotonic() >= self.at:
+            os._exit(EXIT_WORKER_GONE)
+
+
+class Worker:
+    """The other end of stdin and stdout."""
+
+    def __init__(self):
+        # A worker that does not read must never stop the supervisor, so a line that does not fit is dropped.
+        os.set_blocking(1, False)
+
+    def tell(self, event: str, must_arrive: bool = True, **facts: object) -> None:
+        line = json.dumps({"event": event, **facts}).encode() + b"\n"
+        if must_arrive:
+            select.select([], [1], [], 1.0)
+        try:
+            os.write(1, line[: places.EVENT_LINE_BYTES])
+        except OSError:
+            pass
+
+    def read_go_line(self, deadline: Deadline) -> dict:
+        """The first line of stdin, as JSON. A worker that goes away, waits too long or talks nonsense ends the sandbox."""
+        data = b""
+        while b"\n" not in data:
+            readable, _, _ = select.select([0], [], [], max(0.0, deadline.at - time.monotonic()))
+            deadline.check()
+            part = os.read(0, 65536) if readable else b""
+            if not part or len(data) > places.GO_LINE_BYTES:
+                os._exit(EXIT_WORKER_GONE)
+            data += part
+        return json.loads(data.split(b"\n", 1)[0])
+
+    def check_still_there(self) -> None:
+        """Stdin has something to read: its end means that nobody wants the result any more."""
+        try:
+            gone = not os.read(0, 65536)
+        except OSError:
+            gone = True
+        if gone:
+            os._exit(EXIT_WORKER_GONE)
+
+
+class Attempt:
+    """One child seen from outside: its two pipes, its end, and what it left running."""
+
+    def __init__(self, worker: Worker, log: Log, wall_at: float):
+        self._worker = worker
+        self._log = log
+        self._wall_at = wall_at
+        self._told_bytes = 0
+        self._next_event_at = 0.0
+        self._said = bytearray()
+        self._pid = 0
+        self._log_pipe = self._report_pipe = -1
+        self.status: int | None = None
+        self.timed_out = False
+
+    def start(self, run_child) -> None:
+        """Fork; `run_child(log_pipe, report_pipe)` must not return."""
+        self._log_pipe, log_end = os.pipe()
+        self._report_pipe, report_end = os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            run_child(log_end, report_end)
+            os._exit(70)
+        os.close(log_end)
+        os.close(report_end)
+        os.set_blocking(self._log_pipe, False)
+        os.set_blocking(self._report_pipe, False)
+
+    def watch(self, child_ended: int) -> None:
+        """Copy the log until the child has ended or the wall limit has passed; `child_ended` is readable after SIGCHLD."""
+        poller = select.poll()
+        for descriptor in (0, self._log_pipe, self._report_pipe, child_ended):
+            poller.register(descriptor, select.POLLIN)
+        while self.status is None:
+            now = time.monotonic()
+            if now >= self._wall_at:
+                self.timed_out = True
+                return
+            for descriptor, _ in poller.poll(self._poll_milliseconds(now)):
+                if descriptor == 0:
+                    self._worker.check_still_there()
+                elif descriptor == child_ended:
+                    os.read(child_ended, 4096)
+                    self._note_ended(processes.reap())
+                elif self._read(descriptor) == b"":
+                    poller.unregister(descriptor)
+            self._tell_log()
+
+    def end(self) -> None:
+        """Kill all that is left, then take what is still in the pipes."""
+        self._note_ended(processes.kill_all(KILL_SECONDS))
+        for descriptor in (self._log_pipe, self._report_pipe):
+            while self._read(descriptor):
+                pass
+            os.close(descriptor)
+
+    def said(self) -> bytes:
+        """What came through the report pipe, at most CHILD_REPORT_BYTES."""
+        return bytes(self._said)
+
+    def _poll_milliseconds(self, now: float) -> float:
+        wake_at = self._wall_at
+        if self._told_bytes != self._log.settled_bytes:
+            wake_at = min(wake_at, self._next_event_at)
+        return max(0.0, wake_at - now) * 1000 + 1
+
+    def _note_ended(self, ended: dict[int, int]) -> None:
+        if self._pid in ended:
+            self.status = ended[self._pid]
+
+    def _read(self, descriptor: int) -> bytes | None:
+        """Take one portion and return it: empty at the end of the pipe, None when there is nothing now."""
+        try:
+            data = os.read(descriptor, PIPE_BYTES)
+        except BlockingIOError:
+            return None
+        if descriptor == self._log_pipe:
+            self._log.feed(data)
+        elif len(self._said) <= places.CHILD_REPORT_BYTES:
+            self._said += data
+        return data
+
+    def _tell_log(self) -> None:
+        now = time.monotonic()
+        if self._told_bytes != self._log.settled_bytes and now >= self._next_event_at:
+            self._told_bytes = self._log.settled_bytes
+            self._next_event_at = now + LOG_EVENT_SECONDS
+            self._worker.tell("log", must_arrive=False, bytes=self._told_bytes)
+
+
+def main(*, started_at: float, wait_seconds: float, modules_at_start: frozenset[str]) -> None:
+    """Run one job from `ready` to `done`."""
+    processes.set_dumpable(False)
+    # Python's own handler for SIGINT would let a script interrupt us.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    deadline = Deadline(started_at + wait_seconds)
+    import_libraries()
+    worker = Worker()
+    imported_at = time.monotonic()
+    worker.tell("ready", milliseconds=round((imported_at - started_at) * 1000))
+
+    go = worker.read_go_line(deadline)
+    go_at = time.monotonic()
+    deadline.move(started_at + float(go["expires_seconds"]))
+    processes.lower_file_limit(int(go["file_bytes"]))
+    wall_at = go_at + float(go["wall_seconds"])
+    request = read_request()
+
+    log = Log(os.open(places.LOG, os.O_WRONLY), int(go["log_bytes"]))
+    child_ended = wake_on_child_end()
+    attempt = Attempt(worker, log, wall_at)
+    attempt.start(lambda log_end, report_end: child.main(request, log_end, report_end, modules_at_start))
+    attempt.watch(child_ended)
+    attempt.end()
+
+    files = collector.collect(request, seconds=seconds_for_files(wall_at))
+    text = report.assemble(
+        said=attempt.said(), status=attempt.status, timed_out=attempt.timed_out, request=request, files=files,
+        log=log, milliseconds={"import": round((imported_at - started_at) * 1000)},
+        memory_peak_bytes=processes.first_figure(processes.MEMORY_PEAK),
+        oom_kills=processes.first_figure(processes.OOM_KILLS),
+    )  # fmt: skip
+    write_report(text)
+    worker.tell("done")
+    linger()
+
+
+def import_libraries() -> None:
+    """Import what scripts and the runner need, so that the child has it for free.
+
+    Importing only: a fork after a library has *run* its OpenMP threads leaves a child that hangs.
+    """
+    import pandas  # noqa: F401
+    import pyarrow.compute
+    import pyarrow.csv
+    import pyarrow.ipc  # noqa: F401
+
+    # These objects are for life; the child's garbage collector need not look through them, or copy their pages.
+    gc.freeze()
+
+
+def read_request() -> dict:
+    """The worker's request for this job."""
+    with open(places.REQUEST, "rb") as file:
+        return json.loads(file.read(places.REQUEST_BYTES))
+
+
+def wake_on_child_end() -> int:
+    """A descriptor that becomes readable when a child has ended."""
+    readable, writable = os.pipe()
+    os.set_blocking(readable, False)
+    os.set_blocking(writable, False)
+    signal.signal(signal.SIGCHLD, lambda _signal, _frame: None)
+    signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
+    return readable
+
+
+def seconds_for_files(wall_at: float) -> float:
+    """How long collecting may take: within the wall limit and a little more, and never without a bound."""
+    left = wall_at + AFTER_WALL_SECONDS - time.monotonic()
+    return min(COLLECT_SECONDS, max(COLLECT_SECONDS_LEAST, left))
+
+
+def write_report(text: bytes) -> None:
+    """Replace whatever is in the report: the script could write there as well, while it lived."""
+    descriptor = os.open(places.REPORT, os.O_WRONLY | os.O_TRUNC)
+    view = memoryview(text)
+    while view:
+        view = view[os.write(descriptor, view) :]
+    os.close(descriptor)
+
+
+def linger() -> None:
+    """Wait for the worker to end the container, so that it can read the engine's figures first; not for long."""
+    end_at = time.monotonic() + LINGER_SECONDS
+    while (left := end_at - time.monotonic()) > 0:
+        readable, _, _ = select.select([0], [], [], left)
+        if readable and not os.read(0, 65536):
+            break
+    os._exit(0)

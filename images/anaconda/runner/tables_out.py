@@ -1,0 +1,201 @@
+"""From what azureml_main returned to the result files."""
+
+import errno
+import resource
+from contextlib import contextmanager
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from . import columns_out, names, places
+from .arrow_guard import children
+from .failure import cut, safe_text, type_name
+from .refused import Refused
+
+PATHS = {"result": places.RESULT, "result2": places.RESULT2}
+WRITE = "Write `return dataframe,` or `return dataframe`."
+
+# Kind of value → why it is not a table and what to write.
+INSTEAD = (
+    (type(None), "azureml_main returned None (is there a `return` at its end?)"),
+    (pd.Series, "azureml_main returned a Series; `.to_frame()` makes a DataFrame of it"),
+    (dict, "azureml_main returned a dict; `pandas.DataFrame(...)` makes a DataFrame of it"),
+    (str, "azureml_main returned a str"),
+    (bytes, "azureml_main returned bytes; put them into a column of a DataFrame"),
+)
+
+
+def write(value: object, inputs: list, output_bytes: int, progress) -> None:
+    """Write what the function returned: the first table to result 1, a second one to result 2."""
+    first, second, ignored = split(value)
+    if ignored:
+        progress.note("ignored_value", f"azureml_main returned more than tables: {', '.join(ignored[:5])} ignored.")
+    write_table(to_table(first, "result", inputs, progress), "result", output_bytes, progress)
+    if second is not None:
+        write_table(to_table(second, "result2", inputs, progress), "result2", output_bytes, progress)
+
+
+def split(value: object) -> tuple[object, object | None, list[str]]:
+    """First table, second table or None, and the kinds of values that are ignored.
+
+    Raises:
+        Refused: `bad_return` with a sentence that says what to write instead.
+    """
+    if is_table(value):
+        return value, None, []
+    for kind, text in INSTEAD:
+        if isinstance(value, kind):
+            raise Refused("bad_return", f"{text}. {WRITE}")
+    if hasattr(value, "__next__"):
+        raise Refused("bad_return", f"azureml_main is a generator (it contains `yield`). {WRITE}")
+    if not isinstance(value, (tuple, list, np.ndarray)):
+        raise Refused("bad_return", f"azureml_main returned a value of type {type_name(value)}. {WRITE}")
+    if isinstance(value, np.ndarray) and value.ndim != 1 or len(value) == 0:
+        what = "an empty sequence" if len(np.shape(value)) <= 1 else "an array of numbers"
+        raise Refused("bad_return", f"azureml_main returned {what}. {WRITE}")
+    if not is_table(value[0]):
+        raise Refused("bad_return", f"The first of the returned values is of type {type_name(value[0])}, not a DataFrame. {WRITE}")
+    second = value[1] if len(value) > 1 and is_table(value[1]) else None
+    rest = value[1 if second is None else 2 :]
+    return value[0], second, [type_name(one) for one in rest[:100] if one is not None]
+
+
+def is_table(value: object) -> bool:
+    """True for a DataFrame and for whatever else gives Arrow record batches."""
+    if isinstance(value, pd.DataFrame):
+        return True
+    if isinstance(value, (pd.Series, pd.Index, pa.Array, pa.ChunkedArray, type)):
+        return False
+    if not (hasattr(value, "__arrow_c_stream__") or hasattr(value, "__arrow_c_array__")):
+        return False
+    schema = getattr(value, "schema", None)
+    return schema is not None or hasattr(value, "columns")
+
+
+def to_table(value: object, port: str, inputs: list, progress) -> pa.Table:
+    """The value as an Arrow table: unique string names, no metadata, each column in one piece."""
+    if isinstance(value, pd.DataFrame):
+        table = from_frame(value, port, inputs, progress)
+    else:
+        try:
+            table = pa.table(value)
+        except (pa.ArrowException, TypeError, ValueError) as error:
+            raise Refused("bad_return", f"The {port} ({type_name(value)}) cannot be read as a table: {str(error)[:200]}.") from None
+        new_names = final_names(list(table.column_names), port, progress)
+        columns = [columns_out.plain(columns_out.one_piece(column)) for column in table.columns]
+        table = pa.table(columns, names=new_names)
+    note_changes(table, port, inputs, progress)
+    return table
+
+
+def from_frame(frame: pd.DataFrame, port: str, inputs: list, progress) -> pa.Table:
+    """A DataFrame, n × m, any index and column names."""
+    note_index(frame.index, port, progress)
+    try:
+        given = [names.join_levels(levels) for levels in frame.columns] if frame.columns.nlevels > 1 else [names.as_text(name) for name in frame.columns]
+    except Exception as error:
+        raise Refused("bad_return", f"A column name of the {port} has no text: {safe_text(error, 200)}.") from None
+    new_names = final_names(given, port, progress)
+    columns = []
+    for position, name in enumerate(new_names):
+        series = frame.iloc[:, position]
+        came_as = next((table.arrow_types[name] for table in inputs if table.dtypes.get(name) == series.dtype), None)
+        columns.append(columns_out.to_arrow(series, name, came_as, progress, port))
+    if not columns:
+        return pa.table({})
+    return pa.table(columns, names=new_names)
+
+
+def final_names(given: list[str], port: str, progress) -> list[str]:
+    """Every name once; renames are noted."""
+    unique = names.make_unique(given)
+    for old, new in zip(given, unique, strict=True):
+        if old != new:
+            progress.note("rename", f"The {port} has more than one column {cut(old, 100)!r}; this one is called {cut(new, 110)!r}.", port=port, **{"from": old, "to": new})
+    return unique
+
+
+def note_index(index: pd.Index, port: str, progress) -> None:
+    """Say that an index was dropped, unless it is the default one."""
+    if index.nlevels == 1 and index.name is None and pd.api.types.is_integer_dtype(index.dtype):
+        if index.equals(pd.RangeIndex(len(index))):
+            return
+    label = f" ({', '.join(str(name) for name in index.names)})" if any(name is not None for name in index.names) else ""
+    progress.note("index_dropped", f"The index{cut(label, 100)} of the {port} was dropped; `reset_index()` makes a column of it.", port=port)
+
+
+def note_changes(table: pa.Table, port: str, inputs: list, progress) -> None:
+    """Name every column that came in with one type and goes out with another."""
+    for field in table.schema:
+        came = next((source for source in inputs if field.name in source.arrow_types), None)
+        if came is None:
+            continue
+        before, after = type_text(came.arrow_types[field.name]), type_text(field.type)
+        if before != after and not any(type_text(source.arrow_types.get(field.name, pa.null())) == after for source in inputs):
+            text = f"Column {cut(field.name, 100)!r} came as {before} in {came.port} and is {after} in the {port}."
+            progress.note("dtype_change", text, port=port, column=field.name, **{"from": before, "to": after})
+
+
+def write_table(table: pa.Table, port: str, output_bytes: int, progress) -> None:
+    """Write a result file: one record batch, no compression, no metadata."""
+    with output_limit(output_bytes, port):
+        write_arrow_file(table, PATHS[port], progress)
+    progress.results[port] = describe(table)
+
+
+@contextmanager
+def output_limit(output_bytes: int, port: str):
+    """Let no file of this process grow past `output_bytes`, and say so by name when one wants to."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    hard = before[1]
+    most = output_bytes if hard == resource.RLIM_INFINITY else min(output_bytes, hard)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EFBIG:
+            raise
+        raise Refused("output_too_large", f"The {port} is larger than {most:,} bytes, the job's limit.") from None
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def write_arrow_file(table: pa.Table, path: str, _progress) -> None:
+    batch = one_batch(table)
+    with pa.OSFile(path, "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
+        writer.write_batch(batch)
+
+
+def write_arrow_stream(table: pa.Table, path: str, _progress) -> None:
+    batch = one_batch(table)
+    with pa.OSFile(path, "wb") as file, pa.ipc.new_stream(file, batch.schema) as writer:
+        writer.write_batch(batch)
+
+
+def one_batch(table: pa.Table) -> pa.RecordBatch:
+    columns = [columns_out.one_piece(column) for column in table.columns]
+    fields = [pa.field(field.name, field.type) for field in table.schema]
+    return pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields))
+
+
+def describe(table: pa.Table) -> dict:
+    """Rows and columns for the report; `nullable` says that there are missing cells."""
+    return {
+        "rows": table.num_rows,
+        "columns": [
+            {"name": cut(field.name, places.NAME_CHARACTERS), "type": cut(type_text(field.type), places.NAME_CHARACTERS), "nullable": column.null_count > 0}
+            for field, column in list(zip(table.schema, table.columns, strict=True))[: places.COLUMNS_REPORTED]
+        ],
+    }
+
+
+def type_text(kind: pa.DataType) -> str:
+    """A type as text, without physical width: `large_string` is `string`."""
+    if pa.types.is_dictionary(kind):
+        return f"dictionary<{type_text(kind.value_type)}{', ordered' if kind.ordered else ''}>"
+    if pa.types.is_struct(kind):
+        return "struct<" + ", ".join(f"{kind.field(index).name}: {type_text(kind.field(index).type)}" for index in range(kind.num_fields)) + ">"
+    if children(kind) and not pa.types.is_map(kind):
+        return f"list<{type_text(kind.value_type)}>"
+    return str(kind).removeprefix("large_")
