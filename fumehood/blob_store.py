@@ -37,8 +37,10 @@ class BlobStore:
         self._blobs = home / "blobs"
         self._incoming = home / "incoming"
         with _disk():
-            make_private(self._blobs)
-            make_private(self._incoming)
+            for directory in (self._blobs, self._incoming):
+                make_private(directory)
+                # The blobs are world-readable files; one that was made or restored by other means must not open them.
+                directory.chmod(0o700)
 
     def incoming(self, *, limit_bytes: int = 64 * GIB) -> Incoming:
         """A file in the making, on the same mount. Use as a context manager: what was not kept is removed."""

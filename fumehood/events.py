@@ -64,9 +64,8 @@ class RedisEvents(Events):
         self._link = RedisLink(settings)
 
     def publish(self, job_id: str, kind: str, data: dict[str, Any]) -> None:
-        document = json.dumps(data)
-        if len(document) > EVENT_BYTES:
-            log.info("event left out", job=job_id, kind=kind, event_bytes=len(document), limit=EVENT_BYTES)
+        document = as_document(job_id, kind, data)
+        if document is None:
             return
 
         def add(client: redis.Redis) -> list[Any]:
@@ -104,6 +103,15 @@ class RedisEvents(Events):
 
     def close(self) -> None:
         self._link.close()
+
+
+def as_document(job_id: str, kind: str, data: dict[str, Any]) -> str | None:
+    """The data as JSON; None where it is too long to be an event."""
+    document = json.dumps(data)
+    if len(document) <= EVENT_BYTES:
+        return document
+    log.info("event left out", job=job_id, kind=kind, event_bytes=len(document), limit=EVENT_BYTES)
+    return None
 
 
 def start_of(after: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import structlog
@@ -82,6 +81,10 @@ CELERY: dict[str, Any] = {
 }
 
 
+# A sender is a request or a job that waits; it gives up sooner than a consumer, whose reads last.
+_SENDER_TRANSPORT = CELERY["broker_transport_options"] | {"socket_connect_timeout": 0.5, "socket_timeout": 0.5}
+
+
 def celery_app(settings: Settings) -> Celery:
     """The application that sends tickets, and that the worker hangs its task on. Connects to nothing yet."""
     app = Celery("fumehood", broker=redis_address_with_password(settings), set_as_current=False)
@@ -109,8 +112,7 @@ class CeleryQueue(JobQueue):
     def __init__(self, settings: Settings) -> None:
         self._link = RedisLink(settings)
         self._app = celery_app(settings)
-        # Celery's sender is shared; one ticket at a time keeps a Redis that hangs from holding many threads in it.
-        self._lock = threading.Lock()
+        self._app.conf.broker_transport_options = _SENDER_TRANSPORT
 
     def send_ticket(self, lane: Lane) -> bool:
         depth = self.depth(lane)  # also asks, with a short deadline, whether Redis is there at all
@@ -119,9 +121,9 @@ class CeleryQueue(JobQueue):
         if depth >= TICKETS_MAX:
             return True
         try:
-            with self._lock:
-                self._app.send_task(TASK_NAME, queue=queue_name(lane), ignore_result=True)
+            self._app.send_task(TASK_NAME, queue=queue_name(lane), ignore_result=True)
         except Exception as error:  # kombu lets errors of many libraries through; a lost ticket is harmless
+            self._link.rest()
             log.warning("ticket not sent", lane=lane.value, error=type(error).__name__)
             return False
         return True

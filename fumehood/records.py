@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import secrets
 import time
 from collections.abc import Callable
@@ -14,14 +12,12 @@ from sqlalchemy.exc import IntegrityError
 
 from fumehood.database import BUSY_SECONDS, Database
 from fumehood.dataset import Dataset
-from fumehood.errors import BadField, BadRequest, Conflict, Misconfigured, NotFound
+from fumehood.errors import Conflict, Misconfigured, NotFound
 from fumehood.job import new_id
+from fumehood.pages import read_page
 from fumehood.rows import dataset_from_row, dataset_to_row
 from fumehood.schema import API_KEYS, DATASETS, TENANTS, WORKERS
 from fumehood.tenant import Tenant, hash_key, key_matches, key_prefix
-
-PAGE_LIMIT = 200
-_SEQ_MAX = 2**63 - 1
 
 
 class Records:
@@ -86,12 +82,10 @@ class Records:
 
     def list_datasets(self, tenant: str, *, before: str | None = None, limit: int = 50) -> tuple[list[Dataset], str | None]:
         """Newest first; the second value is the cursor (opaque) of the next page. Raises BadRequest on a bad cursor."""
-        limit = page_limit(limit)
-        older = select(DATASETS).where(DATASETS.c.tenant == tenant, DATASETS.c.seq < read_cursor(before))
+        query = select(DATASETS).where(DATASETS.c.tenant == tenant)
         with self._database.reading() as connection:
-            rows = connection.execute(older.order_by(DATASETS.c.seq.desc()).limit(limit + 1)).all()
-        page = rows[:limit]
-        return [dataset_from_row(row) for row in page], write_cursor(page[-1].seq) if len(rows) > limit else None
+            rows, cursor = read_page(connection, query, seq=DATASETS.c.seq, before=before, limit=limit, documents=[DATASETS.c.columns])
+        return [dataset_from_row(row) for row in rows], cursor
 
     def delete_dataset(self, tenant: str, dataset_id: str) -> Dataset:
         """Raises NotFound; Conflict while a job that is not final needs it."""
@@ -122,27 +116,6 @@ class Records:
     def forget_worker(self, worker: str) -> None:
         with self._database.writing() as connection:
             connection.execute(delete(WORKERS).where(WORKERS.c.id == worker))
-
-
-def page_limit(limit: int) -> int:
-    return max(1, min(limit, PAGE_LIMIT))
-
-
-def write_cursor(seq: int) -> str:
-    return base64.urlsafe_b64encode(str(seq).encode()).decode().rstrip("=")
-
-
-def read_cursor(cursor: str | None) -> int:
-    """The number below which a page begins. Raises BadRequest."""
-    if cursor is None:
-        return _SEQ_MAX
-    try:
-        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
-        if not text.isdecimal() or int(text) > _SEQ_MAX:
-            raise ValueError
-        return int(text)
-    except (ValueError, binascii.Error) as error:
-        raise BadRequest("the cursor is not usable", errors=(BadField("/cursor", "expected the `next` of an earlier page"),)) from error
 
 
 def _no_dataset(dataset_id: str) -> NotFound:

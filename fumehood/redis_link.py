@@ -77,10 +77,14 @@ class RedisLink:
         try:
             return ask(self._client)
         except (RedisError, OSError) as error:
-            with self._lock:
-                self._rests_until = self._monotonic() + REST_SECONDS
+            self.rest()
             log.warning("redis is away", error=type(error).__name__, rest_seconds=REST_SECONDS)
             return None
+
+    def rest(self) -> None:
+        """Leave Redis alone for a while: somebody saw it fail."""
+        with self._lock:
+            self._rests_until = self._monotonic() + REST_SECONDS
 
     def close(self) -> None:
         self._client.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import socket
 import subprocess
@@ -19,7 +20,7 @@ from typing import Any
 import redis
 
 from fumehood.dataset import Dataset
-from fumehood.events import STREAM_EVENTS, Event, Events, start_of
+from fumehood.events import STREAM_EVENTS, Event, Events, as_document, start_of
 from fumehood.job import Input, Job, Lane, new_id
 from fumehood.job_queue import TICKETS_MAX, JobQueue
 from fumehood.outcome import Erasure, Outcome, Reason
@@ -101,11 +102,12 @@ class MemoryEvents(Events):
         self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
 
     def publish(self, job_id: str, kind: str, data: dict[str, Any]) -> None:
-        if self.away:
+        document = as_document(job_id, kind, data)
+        if self.away or document is None:
             return
         with self._lock:
             self._count += 1
-            self._streams[job_id].append(Event(f"{self._count}-0", kind, data))
+            self._streams[job_id].append(Event(f"{self._count}-0", kind, json.loads(document)))
             for loop, came in self._waiting:
                 loop.call_soon_threadsafe(came.set)
 

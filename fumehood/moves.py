@@ -1,0 +1,63 @@
+"""Moves: one row of the job table, found, locked, and moved from state to state. The steps that the store's verbs are made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, func, select, update
+
+from fumehood.errors import Conflict, LeaseLost, NotFound
+from fumehood.job import TRANSITIONS, Job, State
+from fumehood.outcome import Outcome, Reason
+from fumehood.rows import job_from_row
+from fumehood.schema import JOB_NEEDS, JOBS
+
+# Which final state a reason means; every other reason is a failure.
+FINAL_STATE = {reason: State.FAILED for reason in Reason} | {Reason.OK: State.SUCCEEDED, Reason.CANCELLED: State.CANCELLED}
+
+
+def find(connection: Connection, tenant: str, job_id: str, *, lock: bool = False) -> Row[Any] | None:
+    query = select(JOBS).where(JOBS.c.id == job_id, JOBS.c.tenant == tenant)
+    return connection.execute(query.with_for_update() if lock else query).one_or_none()
+
+
+def found(row: Row[Any] | None, job_id: str) -> Row[Any]:
+    """Raises NotFound."""
+    if row is None:
+        raise NotFound(f"there is no job {job_id!r}")
+    return row
+
+
+def leased(connection: Connection, job: Job) -> Row[Any]:
+    """The row, locked, as long as `job` is the attempt that counts. Raises LeaseLost."""
+    row = find(connection, job.tenant, job.id, lock=True)
+    if row is None:
+        raise LeaseLost(f"job {job.id} is not there any more")
+    if row.state != State.RUNNING.value or row.fence != job.fence:
+        raise LeaseLost(f"job {job.id} is {row.state} with fence {row.fence}; expected running with fence {job.fence}")
+    return row
+
+
+def change(connection: Connection, row: Row[Any], values: dict[str, Any]) -> Row[Any]:
+    return connection.execute(update(JOBS).where(JOBS.c.seq == row.seq).values(values).returning(*JOBS.c)).one()
+
+
+def move(connection: Connection, row: Row[Any], state: State, values: dict[str, Any]) -> Row[Any]:
+    """The only way from one state to another, besides the claim. Raises Conflict."""
+    if state not in TRANSITIONS[State(row.state)]:
+        raise Conflict(f"job {row.id} is {row.state} and cannot become {state}")
+    return change(connection, row, values | {"state": state.value})
+
+
+def end(connection: Connection, row: Row[Any], outcome: Outcome, erasure: dict[str, Any], *, now: float) -> Job:
+    """Into the final state that the outcome's reason means. A job that has ended needs nothing any more."""
+    connection.execute(delete(JOB_NEEDS).where(JOB_NEEDS.c.job_id == row.id))
+    values = {"outcome": outcome.as_dict(), "erasure": erasure, "finished_at": now}
+    return job_from_row(move(connection, row, FINAL_STATE[outcome.reason], values))
+
+
+def count_queued(connection: Connection, lane: str, *, before_seq: int | None = None) -> int:
+    query = select(func.count()).select_from(JOBS).where(JOBS.c.lane == lane, JOBS.c.state == State.QUEUED.value)
+    if before_seq is not None:
+        query = query.where(JOBS.c.seq < before_seq)
+    return int(connection.execute(query).scalar_one())
