@@ -1,0 +1,40 @@
+"""`python -m api`: the HTTP server."""
+
+from __future__ import annotations
+
+import uvicorn
+
+from api.app import create_app
+from fumehood import log
+from fumehood.settings import Settings
+
+CONNECTIONS_MAX = 512  # requests at once, those that wait for a job included; beyond, 503
+BACKLOG = 256
+HEADER_BYTES = 32 * 1024
+KEEP_ALIVE_SECONDS = 30
+SHUTDOWN_SECONDS = 10
+
+
+def main() -> None:
+    settings = Settings()
+    log.configure(settings.log_level)
+    uvicorn.run(
+        create_app(settings),
+        host=settings.api_host,
+        port=settings.api_port,
+        http="h11",  # bounds the size of headers
+        h11_max_incomplete_event_size=HEADER_BYTES,
+        limit_concurrency=CONNECTIONS_MAX,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        log_config=None,  # fumehood.log is in charge
+        access_log=False,  # api.middleware writes one event per request, without query and headers
+        server_header=False,
+        proxy_headers=False,
+        ws="none",
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""Who is asking: a bearer key becomes a tenant, and every call of the store names it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import structlog
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from api.desk import DeskDep
+from fumehood.errors import BadField, BadRequest, Unauthenticated
+from fumehood.tenant import Tenant
+
+_bearer = HTTPBearer(auto_error=False, scheme_name="key", description="`Authorization: Bearer <key>`; the key decides the tenant.")
+
+
+async def tenant_of(desk: DeskDep, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> Tenant:
+    """Raises Unauthenticated: no key, not a bearer key, or not one that is known; the three look alike."""
+    tenant = await desk.ask(desk.store.tenant_of_key, credentials.credentials) if credentials else None
+    if tenant is None:
+        raise Unauthenticated("no known key; expected the header `Authorization: Bearer <key>`")
+    structlog.contextvars.bind_contextvars(tenant=tenant.id)
+    return tenant
+
+
+async def known_parameters(request: Request) -> None:
+    """Refuse query parameters that the route does not have, and repeated ones: a typing error must not be a silent default.
+
+    Raises:
+        BadRequest: names each of them.
+    """
+    known = {parameter.alias for parameter in request.scope["route"].dependant.query_params}
+    given = [name for name, _ in request.query_params.multi_items()]
+    expected = f"the parameters are {', '.join(sorted(known))}" if known else "there are none here"
+    fields = [
+        BadField(f"/query/{name}", f"there is no parameter {name[:80]!r}; {expected}") for name in dict.fromkeys(given) if name not in known
+    ]
+    fields += [BadField(f"/query/{name}", "stands more than once") for name in known if given.count(name) > 1]
+    if fields:
+        raise BadRequest("a parameter of the request cannot be used", errors=tuple(fields))
+
+
+TenantDep = Annotated[Tenant, Depends(tenant_of)]

@@ -1,0 +1,190 @@
+"""Content: which representation a client wants, and sending it in constant memory."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import BinaryIO
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from api.desk import Desk
+from api.problems import NothingAcceptable, RangeNotSatisfiable
+from fumehood.dataset import FORMATS
+
+CHUNK_BYTES = 256 * 1024
+SEND_SECONDS = 60.0  # a reader that takes nothing for so long is dropped
+ACCEPT_RANGES_MAX = 50
+
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Representation:
+    """One form of a table. `key` is None where it has to be made first, by a convert errand."""
+
+    format: str
+    key: str | None = None
+
+    @property
+    def media_type(self) -> str:
+        return FORMATS[self.format][0][0]
+
+
+def choose(accept: str | None, available: list[Representation]) -> Representation:
+    """The best of `available` (the stored format first) for an `Accept` header, by RFC 9110; ties go to the earlier one.
+
+    Raises:
+        NotAcceptable: lists what there is.
+    """
+    wanted = _accepted(accept)
+    rated = [
+        (max((quality(wanted, media) for media in FORMATS[entry.format][0]), default=0.0), -index) for index, entry in enumerate(available)
+    ]
+    best, index = max(rated)
+    if best <= 0:
+        names = [entry.media_type for entry in available]
+        raise NothingAcceptable(f"the Accept header takes none of {', '.join(names)}", available=names)
+    return available[-index]
+
+
+def choose_media(accept: str | None, available: list[str]) -> str:
+    """The best media type of `available`, the first one where the client does not mind. Raises NotAcceptable."""
+    wanted = _accepted(accept)
+    best = max(available, key=lambda media: quality(wanted, media))
+    if quality(wanted, best) <= 0:
+        raise NothingAcceptable(f"the Accept header takes none of {', '.join(available)}", available=available)
+    return best
+
+
+def quality(wanted: list[tuple[str, float]], media_type: str) -> float:
+    """The weight of the most specific range that covers `media_type`; 0 where none does."""
+    family = media_type.partition("/")[0]
+    for pattern in (media_type, f"{family}/*", "*/*"):
+        weights = [weight for name, weight in wanted if name == pattern]
+        if weights:
+            return max(weights)
+    return 0.0
+
+
+def _accepted(accept: str | None) -> list[tuple[str, float]]:
+    wanted = []
+    for entry in (accept or "*/*").split(",")[:ACCEPT_RANGES_MAX]:
+        name, _, rest = entry.partition(";")
+        weight = re.search(r"(?:^|;)\s*q\s*=\s*([01](?:\.\d{0,3})?)\s*(?:;|$)", rest)
+        wanted.append((name.strip().lower(), float(weight.group(1)) if weight else 1.0))
+    return wanted
+
+
+class Streamed(Response):
+    """Sends pieces as they come, and stops when the reader is gone or takes nothing for a minute."""
+
+    def __init__(self, pieces: AsyncIterator[bytes], *, status_code: int = 200, headers: dict[str, str]) -> None:
+        super().__init__(None, status_code, headers)
+        if "content-length" not in {name.lower() for name in headers}:
+            del self.headers["content-length"]
+        self.pieces = pieces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        gone = asyncio.ensure_future(_disconnected(receive))
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            async for piece in self.pieces:
+                if gone.done():
+                    return
+                async with asyncio.timeout(SEND_SECONDS):
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except TimeoutError:
+            return  # the server closes the connection of an answer that is not complete
+        finally:
+            gone.cancel()
+            close = getattr(self.pieces, "aclose", None)
+            if close is not None:
+                await close()
+
+
+async def send_blob(
+    request: Request,
+    desk: Desk,
+    blob: BinaryIO,
+    *,
+    media_type: str,
+    identity: str | None,
+    offset: int = 0,
+    length: int | None = None,
+    headers: dict[str, str] | None = None,
+) -> Response:
+    """A window of a stored file, which is closed afterwards. With an `identity` (what never changes for these bytes) the
+    answer has an ETag and honours `Range` (one range), `If-Range` and `If-None-Match`.
+
+    Raises:
+        RangeNotSatisfiable: the range begins behind the end.
+    """
+    total = length if length is not None else os.fstat(blob.fileno()).st_size - offset
+    fields = {"Content-Type": media_type, "Content-Length": str(total), **(headers or {})}
+    begin, end, status = 0, total, 200
+    try:
+        if identity is not None:
+            etag = f'"{hashlib.sha256(identity.encode()).hexdigest()[:40]}"'
+            fields |= {"ETag": etag, "Accept-Ranges": "bytes", "Cache-Control": "private, no-cache"}
+            if _matches(request.headers.get("if-none-match"), etag):
+                blob.close()
+                return Response(None, 304, {name: fields[name] for name in fields if name not in ("Content-Length", "Content-Type")})
+            if request.headers.get("if-range", etag) == etag:
+                begin, end, status = _window(request.headers.get("range"), total)
+        if status == 206:
+            fields |= {"Content-Range": f"bytes {begin}-{end - 1}/{total}", "Content-Length": str(end - begin)}
+    except BaseException:
+        blob.close()
+        raise
+    return Streamed(_read(desk, blob, offset + begin, end - begin), status_code=status, headers=fields)
+
+
+def attachment(name: str, *, inline: bool = False) -> str:
+    """A Content-Disposition whose file name cannot break out of the header."""
+    return f"{'inline' if inline else 'attachment'}; filename*=UTF-8''{quote(name, safe='', errors='replace')}"
+
+
+async def _read(desk: Desk, blob: BinaryIO, offset: int, length: int) -> AsyncIterator[bytes]:
+    try:
+        while length > 0:
+            piece = await desk.file(os.pread, blob.fileno(), min(CHUNK_BYTES, length), offset)
+            if not piece:
+                raise OSError(f"a blob ends {length:,} bytes early")
+            offset, length = offset + len(piece), length - len(piece)
+            yield piece
+    finally:
+        blob.close()
+
+
+def _window(header: str | None, total: int) -> tuple[int, int, int]:
+    """Begin, end and status. Several ranges, other units and nonsense are ignored, as RFC 9110 allows: many ranges are a known attack."""
+    match = _RANGE.fullmatch((header or "").replace(" ", ""))
+    if match is None or match.group(1) == match.group(2) == "":
+        return 0, total, 200
+    first, last = match.groups()
+    begin = int(first) if first else max(0, total - int(last))
+    end = min(total, int(last) + 1) if first and last else total
+    if first and last and int(last) < begin:
+        return 0, total, 200
+    if begin >= total:
+        raise RangeNotSatisfiable(f"the range begins at byte {begin:,}; there are {total:,}", total_bytes=total)
+    return begin, end, 206
+
+
+def _matches(header: str | None, etag: str) -> bool:
+    given = [entry.strip().removeprefix("W/") for entry in (header or "").split(",")]
+    return etag in given or "*" in given
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

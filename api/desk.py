@@ -1,0 +1,77 @@
+"""Desk: what every route stands behind; built once by `api.app`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+import anyio
+import structlog
+from fastapi import Depends, Request
+
+from api.script_check import ScriptChecker
+from fumehood.blob_store import BlobStore
+from fumehood.events import Events
+from fumehood.job_queue import JobQueue
+from fumehood.job_store import JobStore
+from fumehood.settings import Settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+log = structlog.get_logger()
+
+STORE_THREADS = 8
+FILE_THREADS = 8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Desk:
+    settings: Settings
+    store: JobStore
+    blobs: BlobStore
+    queue: JobQueue
+    events: Events
+    checker: ScriptChecker
+    store_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(STORE_THREADS))
+    file_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(FILE_THREADS))
+    in_flight: set[tuple[str, str]] = field(default_factory=set)
+    """(tenant, idempotency key) of the requests that are being handled by this process."""
+    _chores: set[asyncio.Task[None]] = field(default_factory=set)
+
+    async def ask(self, verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """A short blocking call (store, queue, events), off the event loop and in bounded company."""
+        return await anyio.to_thread.run_sync(partial(verb, *args, **kwargs), limiter=self.store_threads)
+
+    async def file(self, verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The same for calls that touch files, so that a slow disk does not hold up the store."""
+        return await anyio.to_thread.run_sync(partial(verb, *args, **kwargs), limiter=self.file_threads)
+
+    def later(self, chore: Coroutine[Any, Any, None]) -> None:
+        """Tidying up that nobody waits for; `close` ends what is left of it."""
+        task = asyncio.ensure_future(chore)
+        self._chores.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._chores.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.warning("tidying up failed", error=repr(task.exception()))
+
+    async def close(self) -> None:
+        for task in list(self._chores):
+            task.cancel()
+        await asyncio.gather(*self._chores, return_exceptions=True)
+        await self.file(self.checker.close)
+        await self.ask(self.store.close)
+
+
+def desk_of(request: Request) -> Desk:
+    desk = request.app.state.desk
+    assert isinstance(desk, Desk)
+    return desk
+
+
+DeskDep = Annotated[Desk, Depends(desk_of)]

@@ -1,0 +1,126 @@
+"""Errands: what the service itself asks a sandbox to do with a tenant's bytes, because it never reads them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+
+import anyio
+
+from api.desk import Desk
+from api.waiting import wait_final
+from fumehood.errors import BadRequest, Conflict, DiskFull, NotFound, Unavailable
+from fumehood.job import Input, Job, Kind, State, new_id
+from fumehood.limits import FLOOR, MIB, Limits
+from fumehood.outcome import Blame
+from fumehood.settings import Settings
+from fumehood.tenant import Tenant
+
+FORGET_SECONDS = 120.0
+
+# How many bytes one byte of input may become, and how much it may always: CSV holds an eight-byte number in two
+# characters; Arrow input may be compressed, and one bit of it becomes five letters of CSV.
+GROWTH: dict[str, tuple[int, int]] = {
+    "csv": (16, 16 * MIB),
+    "arrow": (32, 256 * MIB),
+    "arrow-stream": (32, 256 * MIB),
+    "zip": (0, 1 * MIB),
+}
+SMALL_DISK_BYTES = 16 * MIB  # errands write no temporary files
+
+
+def errand_limits(settings: Settings, *, format: str, size_bytes: int) -> Limits:
+    """Just enough: an errand reserves disk by its `output_bytes`, and a small upload must not wait for gigabytes."""
+    factor, always = GROWTH[format]
+    output = max(int(FLOOR["output_bytes"]), min(factor * size_bytes + always, settings.ceiling.output_bytes))
+    return replace(
+        settings.limits,
+        wall_seconds=min(settings.errand_wait_seconds, settings.ceiling.wall_seconds),
+        output_bytes=output,
+        disk_bytes=min(SMALL_DISK_BYTES, settings.limits.disk_bytes),
+    )
+
+
+@asynccontextmanager
+async def errand(
+    desk: Desk,
+    tenant: Tenant,
+    *,
+    kind: Kind,
+    source: Input,
+    limits: Limits,
+    target_format: str | None = None,
+    gone: Callable[[], Awaitable[bool]],
+) -> AsyncIterator[Job]:
+    """The succeeded errand, while its output still lies in the store; afterwards nothing of it is left.
+
+    Raises:
+        BadRequest: the bytes are at fault; in the runner's words.
+        Unavailable: no sandbox was free in time, or the service failed.
+    """
+    await require_space(desk, limits.reserved_bytes)
+    job = Job(
+        id=new_id("job"),
+        tenant=tenant.id,
+        kind=kind,
+        inputs={"dataset1": source},
+        limits=limits,
+        target_format=target_format,
+        attempts_max=2,
+    )
+    job = (await desk.ask(desk.store.submit, job)).job
+    try:
+        await desk.ask(desk.queue.send_ticket, kind.lane)
+        job = await wait_final(desk, job, desk.settings.errand_wait_seconds, gone)
+        _require_success(job, desk.settings.errand_wait_seconds)
+        yield job
+    finally:
+        if job.state.final:
+            with anyio.CancelScope(shield=True):
+                await _forget(desk, job)
+        else:
+            desk.later(_abandon(desk, job))
+
+
+async def require_space(desk: Desk, needed_bytes: int) -> None:
+    """Raises DiskFull where the store's file system could not hold what is about to be taken on."""
+    free, floor = await desk.file(desk.blobs.free_bytes), desk.settings.disk_floor_bytes
+    if free < floor + needed_bytes:
+        raise DiskFull(f"{free:,} bytes are free; this needs {needed_bytes:,} above the floor of {floor:,}", retry_after_seconds=30)
+
+
+def _require_success(job: Job, waited_seconds: float) -> None:
+    if job.state is State.SUCCEEDED:
+        return
+    outcome = job.outcome
+    if outcome is None or not job.state.final:
+        raise Unavailable(f"no sandbox was free within {waited_seconds:g} seconds; nothing was stored", retry_after_seconds=5)
+    if outcome.reason.blame is Blame.TENANT:
+        raise BadRequest(outcome.message or f"the bytes cannot be used: {outcome.reason}")
+    raise Unavailable(f"the sandbox failed ({outcome.reason}); nothing was stored", retry_after_seconds=5)
+
+
+async def _forget(desk: Desk, job: Job) -> None:
+    with suppress(NotFound):
+        await desk.ask(desk.store.delete_job, job.tenant, job.id)
+    await desk.file(desk.blobs.delete, job.tenant, job.blob_prefix)
+
+
+async def _abandon(desk: Desk, job: Job) -> None:
+    """End an errand that nobody waits for, and forget it when it has ended."""
+    try:
+        job = await desk.ask(desk.store.request_cancel, job.tenant, job.id)
+        if job.state.final:
+            await desk.ask(desk.events.publish, job.id, "end", {"state": job.state.value, "reason": "cancelled"})
+    except Conflict:
+        job = await desk.ask(desk.store.get_job, job.tenant, job.id)
+    except NotFound:
+        return
+
+    async def nobody() -> bool:
+        return False
+
+    job = await wait_final(desk, job, FORGET_SECONDS, nobody)
+    if job.state.final:
+        await _forget(desk, job)

@@ -1,0 +1,200 @@
+"""/v1/jobs: submit, list, read, cancel, forget."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+
+from api import bodies, documents
+from api.answers import PAGE_DEFAULT, Cursor, Limit, link_next, missing, problems, require_id
+from api.auth import TenantDep, known_parameters
+from api.desk import Desk, DeskDep
+from api.multipart import Form, FormReader, body_limit, boundary_of
+from api.problems import UnknownMediaType
+from api.records import job_record, job_summary
+from api.schemas import JobPage, JobRecord
+from api.submission import submit
+from api.waiting import WAIT_SECONDS_MAX, preferred_wait, wait_final
+from fumehood.errors import BadField, BadRequest, NotFound
+from fumehood.job import Job, Kind, State
+from fumehood.tenant import Tenant
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(known_parameters)])
+
+_JSON, _MULTIPART = "application/json", "multipart/form-data"
+_FILE = {"type": "string", "format": "binary"}
+_EXAMPLES = {
+    "smallest": {
+        "summary": "A script alone",
+        "value": {"script": "import pandas\n\ndef azureml_main():\n    return pandas.DataFrame({'a': [1, 2]}),\n"},
+    },
+    "everything": {
+        "summary": "Parameters, limits and labels",
+        "value": {
+            "script": "import pandas\n\ndef azureml_main(*, rows=3):\n    return pandas.DataFrame({'n': range(rows)}),\n",
+            "parameters": {"rows": 5},
+            "limits": {"wall_seconds": 60, "memory_bytes": 536870912},
+            "labels": {"team": "chemistry", "run": "42"},
+        },
+    },
+}
+_SUBMIT_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            _JSON: {"schema": {"$ref": "#/components/schemas/JobDocument"}, "examples": _EXAMPLES},
+            _MULTIPART: {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "job": {"$ref": "#/components/schemas/JobDocument"},
+                        "script": {**_FILE, "description": "Instead of `script` in the document."},
+                        "dataset1": {**_FILE, "description": "The part's media type says the format, else its file name."},
+                        "dataset2": _FILE,
+                        "bundle": {**_FILE, "description": "A zip."},
+                    },
+                },
+                "encoding": {"job": {"contentType": _JSON}},
+            },
+        },
+    }
+}
+_RECORD_EARLY: dict[int | str, dict[str, Any]] = {200: {"description": "It ended in time.", "model": JobRecord}}
+
+
+@router.post(
+    "",
+    status_code=202,
+    summary="Submit a job",
+    response_model=JobRecord,
+    responses={**_RECORD_EARLY, **problems(400, 408, 409, 413, 415, 503)},
+    openapi_extra=_SUBMIT_BODY,
+)
+async def submit_job(
+    request: Request,
+    response: Response,
+    desk: DeskDep,
+    tenant: TenantDep,
+    idempotency_key: Annotated[str | None, Header(description="1 to 255 printable ASCII characters; remembered for a day.")] = None,
+    prefer: Annotated[
+        str | None, Header(description="`wait=n`: 200 with the final record if it ends within n seconds, 60 at most.")
+    ] = None,
+) -> JobRecord:
+    """A job acknowledged with 202 is on disk and will end in a final state. What is certainly wrong is said at once (422)."""
+    _single(request, "idempotency-key")
+    with ExitStack() as stack:
+        raw, form = await _read(request, desk, stack)
+        submitted = await submit(desk, tenant, raw, form, idempotency_key)
+    job = submitted.job
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    if submitted.replayed:
+        response.headers["Idempotency-Replayed"] = "true"
+    seconds = preferred_wait(request.headers.getlist("prefer"))
+    if seconds is not None:
+        response.headers["Preference-Applied"] = f"wait={seconds:g}"
+        job = await wait_final(desk, job, seconds, request.is_disconnected)
+        if job.state.final:
+            response.status_code = 200
+            return job_record(job)
+    response.headers["Retry-After"] = "1"
+    return job_record(job)
+
+
+@router.get("", summary="List jobs", response_model=JobPage, responses=problems(503))
+async def list_jobs(
+    response: Response,
+    desk: DeskDep,
+    tenant: TenantDep,
+    state: Annotated[State | None, Query(description="Only jobs in this state.")] = None,
+    label: Annotated[str | None, Query(max_length=200, description="Only jobs with this label: `key:value`.")] = None,
+    limit: Limit = PAGE_DEFAULT,
+    cursor: Cursor = None,
+) -> JobPage:
+    """Newest first."""
+    pair = None
+    if label is not None:
+        key, colon, value = label.partition(":")
+        if not colon or not key:
+            raise BadRequest("the label cannot be used", errors=(BadField("/query/label", "expected key:value"),))
+        pair = (key, value)
+    jobs, following = await desk.ask(
+        desk.store.list_jobs, tenant.id, state=state.value if state else None, label=pair, before=cursor, limit=limit
+    )
+    link_next(response, "/v1/jobs", following, {"limit": limit, "state": state.value if state else None, "label": label})
+    return JobPage(items=[job_summary(job) for job in jobs], next=following)
+
+
+@router.get("/{job_id}", summary="A job's record", response_model=JobRecord, responses=problems(404, 503))
+async def read_job(
+    job_id: str,
+    request: Request,
+    desk: DeskDep,
+    tenant: TenantDep,
+    wait: Annotated[
+        float, Query(ge=0, allow_inf_nan=False, description="Answer when the job is final, or after n seconds, 60 at most.")
+    ] = 0,
+) -> JobRecord:
+    """A failed job is no error of the API: its record says what happened."""
+    job = await find_job(desk, tenant, job_id)
+    return job_record(await wait_final(desk, job, min(wait, WAIT_SECONDS_MAX), request.is_disconnected))
+
+
+@router.post("/{job_id}/cancel", status_code=202, summary="Cancel a job", response_model=JobRecord, responses=problems(404, 409, 503))
+async def cancel_job(job_id: str, desk: DeskDep, tenant: TenantDep) -> JobRecord:
+    """A queued job ends at once, a running one within seconds; asking again is fine. A final job is not changed (409)."""
+    await find_job(desk, tenant, job_id)
+    job = await desk.ask(desk.store.request_cancel, tenant.id, job_id)
+    if job.state.final:
+        reason = job.outcome.reason.value if job.outcome else None
+        await desk.ask(desk.events.publish, job.id, "end", {"state": job.state.value, "reason": reason})
+    return job_record(job)
+
+
+@router.delete("/{job_id}", status_code=204, summary="Forget a job", responses=problems(404, 409, 503))
+async def delete_job(job_id: str, desk: DeskDep, tenant: TenantDep) -> None:
+    """Record, log and outputs. Refused while it has not ended, or while another job reads its output."""
+    await find_job(desk, tenant, job_id)
+    job = await desk.ask(desk.store.delete_job, tenant.id, job_id)
+    await desk.file(desk.blobs.delete, tenant.id, job.blob_prefix)
+
+
+async def find_job(desk: Desk, tenant: Tenant, job_id: str) -> Job:
+    """A tenant's own job. Errands are the service's, and nobody else's to see.
+
+    Raises:
+        NotFound: not there, not yours, or not a job of a tenant: one sentence for all.
+    """
+    try:
+        job = await desk.ask(desk.store.get_job, tenant.id, require_id(job_id, "job"))
+    except NotFound:
+        raise missing("job") from None
+    if job.kind is not Kind.SCRIPT:
+        raise missing("job")
+    return job
+
+
+async def _read(request: Request, desk: Desk, stack: ExitStack) -> tuple[dict[str, Any], Form]:
+    """The document and the files of a submission; `stack` removes what was not kept."""
+    content_type = request.headers.get("content-type", "")
+    kind, _, options = content_type.partition(";")
+    charset = options.lower().partition("charset=")[2].partition(";")[0].strip(' "')
+    idle = desk.settings.body_idle_seconds
+    if kind.strip().lower() == _JSON and charset in ("", "utf-8", "utf8"):
+        body = await bodies.whole(request, limit_bytes=desk.settings.document_bytes, idle_seconds=idle)
+        return await desk.file(documents.parse_object, body), Form()
+    if kind.strip().lower() == _MULTIPART:
+        reader = FormReader(boundary_of(content_type), blobs=desk.blobs, settings=desk.settings, stack=stack)
+        async for piece in bodies.pieces(request, limit_bytes=body_limit(desk.settings), idle_seconds=idle):
+            await desk.file(reader.feed, piece)
+        form = reader.finish()
+        return await desk.file(documents.parse_object, form.job or b"{}"), form
+    raise UnknownMediaType(
+        f"the Content-Type is {content_type[:80]!r}; expected {_JSON} in UTF-8, or {_MULTIPART}", available=[_JSON, _MULTIPART]
+    )
+
+
+def _single(request: Request, name: str) -> None:
+    if len(request.headers.getlist(name)) > 1:
+        raise BadRequest("a header cannot be used", errors=(BadField(f"/header/{name}", "stands more than once"),))

@@ -1,0 +1,109 @@
+"""The live log: server-sent events of one job, from its beginning to `end`."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import json
+import os
+import re
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from api.desk import Desk
+from fumehood.errors import NotFound
+from fumehood.job import Job
+
+FOLLOW_SECONDS = 2.0
+KEEP_ALIVE_SECONDS = 15.0
+STREAM_SECONDS_MAX = 4 * 3600.0  # then the connection closes; a client comes back with Last-Event-ID
+POLL_SECONDS = 0.5
+CHUNK_BYTES = 16 * 1024
+
+# Events of Redis are numbered by milliseconds of today; those of a stored log come after all of them.
+STORED = 9_999_999_999_999
+KEEP_ALIVE = b": keep-alive\n\n"
+_EVENT_ID = re.compile(r"([0-9]{1,19})-([0-9]{1,19})")
+
+
+async def live_events(desk: Desk, job: Job, last_event_id: str | None) -> AsyncIterator[bytes]:
+    """`state`, `attempt`, `log` and `end` as they come, each with one JSON document as data, so that a line of the log cannot
+    forge an event. Every `log` says its attempt and its offset in bytes: where Redis lost events the stored log is told
+    from its beginning, and a reader drops what it has. With `last_event_id` the stream goes on behind that event.
+    """
+    known = _EVENT_ID.fullmatch(last_event_id or "")
+    cursor, told_at = known.group(0) if known else "0", time.monotonic()
+    deadline = told_at + STREAM_SECONDS_MAX
+    yield b": begin\n\n"
+    while not job.state.final or (known and int(known.group(1)) != STORED):
+        if time.monotonic() > deadline:
+            return
+        began = time.monotonic()
+        # A job that has ended is asked for what Redis still holds, but not waited for.
+        seconds = 0.2 if job.state.final else FOLLOW_SECONDS
+        async for event in desk.events.follow(job.id, after=cursor, timeout_seconds=seconds):
+            cursor, told_at = event.id, time.monotonic()
+            yield frame(event.id, event.kind, event.data)
+            if event.kind == "end":
+                return
+        if job.state.final:
+            break
+        if time.monotonic() - told_at >= KEEP_ALIVE_SECONDS:
+            told_at = time.monotonic()
+            yield KEEP_ALIVE
+        if time.monotonic() - began < POLL_SECONDS:
+            await asyncio.sleep(POLL_SECONDS)
+        try:
+            job = await desk.ask(desk.store.get_job, job.tenant, job.id)
+        except NotFound:
+            return
+    offset = int(known.group(2)) if known and int(known.group(1)) == STORED else 0
+    async for chunk in stored_events(desk, job, offset):
+        yield chunk
+
+
+async def stored_events(desk: Desk, job: Job, offset: int = 0) -> AsyncIterator[bytes]:
+    """The stored log of a final job from `offset` on, and its end."""
+    async for text, begin, end in stored_text(desk, job, offset):
+        offset = end
+        yield frame(f"{STORED}-{end}", "log", {"attempt": job.attempt, "offset": begin, "text": text})
+    reason = job.outcome.reason.value if job.outcome else None
+    yield frame(f"{STORED}-{offset + 1}", "end", {"state": job.state.value, "reason": reason})
+
+
+async def stored_text(desk: Desk, job: Job, offset: int = 0) -> AsyncIterator[tuple[str, int, int]]:
+    """Pieces of the stored log as text, each with the offsets in bytes where it begins and ends. Bytes that are no UTF-8 are
+    replaced; a character that lies across two pieces is not."""
+    if job.outcome is None or "log" not in job.outcome.outputs:
+        return
+    try:
+        blob = await desk.file(desk.blobs.open, job.tenant, job.output_blob("log"))
+    except NotFound:
+        return
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    with blob:
+        begin = offset
+        while piece := await desk.file(os.pread, blob.fileno(), CHUNK_BYTES, offset):
+            offset += len(piece)
+            text = decoder.decode(piece)
+            end = offset - len(decoder.getstate()[0])
+            if text:
+                yield text, begin, end
+                begin = end
+        if rest := decoder.decode(b"", True):
+            yield rest, begin, offset
+
+
+async def text_so_far(desk: Desk, job: Job) -> str:
+    """What the live stream of the current attempt holds now; empty where Redis is away."""
+    parts: list[str] = []
+    async for event in desk.events.follow(job.id, timeout_seconds=0.2):
+        if event.kind == "log" and event.data.get("attempt") == job.attempt:
+            parts.append(str(event.data.get("text", "")))
+    return "".join(parts)
+
+
+def frame(event_id: str, kind: str, data: dict[str, Any]) -> bytes:
+    """One event. The data is one line of ASCII: JSON escapes what a line reader might take for a line's end."""
+    return f"id: {event_id}\nevent: {kind}\ndata: {json.dumps(data)}\n\n".encode()

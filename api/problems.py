@@ -1,0 +1,170 @@
+"""Problems: the error tree as RFC 9457 documents. One table; the handlers only walk it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from fumehood import errors
+from fumehood.errors import BadField, FumehoodError
+
+log = structlog.get_logger()
+
+MEDIA_TYPE = "application/problem+json"
+TYPE_PREFIX = "urn:fumehood:problem:"
+FIELDS_MAX = 50  # a request with more faults than that is shown the first of them
+
+
+class BodyStalled(FumehoodError):
+    """The client stopped sending its body, or sends it too slowly to ever end."""
+
+
+class RangeNotSatisfiable(FumehoodError):
+    def __init__(self, detail: str, *, total_bytes: int) -> None:
+        super().__init__(detail)
+        self.total_bytes = total_bytes
+
+
+class NothingAcceptable(errors.NotAcceptable):
+    def __init__(self, detail: str, *, available: list[str]) -> None:
+        super().__init__(detail)
+        self.available = available
+
+
+class UnknownMediaType(errors.UnsupportedFormat):
+    def __init__(self, detail: str, *, available: list[str]) -> None:
+        super().__init__(detail)
+        self.available = available
+
+
+class IdempotencyBusy(errors.Conflict):
+    """The first request with this idempotency key is still being handled."""
+
+
+# error class → status, slug of the type, title. The first class of an error's family that stands here decides.
+PROBLEMS: dict[type[FumehoodError], tuple[int, str, str]] = {
+    errors.Malformed: (400, "malformed", "The request's syntax is wrong"),
+    errors.Unauthenticated: (401, "unauthenticated", "A known key is needed"),
+    errors.NotFound: (404, "not-found", "There is no such thing"),
+    errors.NotAcceptable: (406, "not-acceptable", "There is no such representation"),
+    BodyStalled: (408, "body-stalled", "The request's body stopped coming"),
+    errors.NotFinished: (409, "not-finished", "The job has not ended yet"),
+    IdempotencyBusy: (409, "idempotency-busy", "The first request with this idempotency key is still being handled"),
+    errors.Conflict: (409, "conflict", "The thing is in the wrong state for this"),
+    errors.Gone: (410, "gone", "It was there and has been erased"),
+    errors.TooLarge: (413, "too-large", "More bytes than the limit"),
+    errors.UnsupportedFormat: (415, "unsupported-format", "No reader knows this media type"),
+    RangeNotSatisfiable: (416, "range-not-satisfiable", "The range lies outside the content"),
+    errors.IdempotencyReuse: (422, "idempotency-reuse", "The idempotency key was used with another request"),
+    errors.BadRequest: (422, "bad-request", "The request cannot be used"),
+    errors.DiskFull: (503, "disk-full", "Too little free space for new work"),
+    errors.StoreUnavailable: (503, "store-unavailable", "The store does not answer"),
+    errors.Unavailable: (503, "unavailable", "The service cannot take this now"),
+}
+
+# What the framework itself says; every other status of its own is told in the same form.
+FRAMEWORK: dict[int, tuple[str, str]] = {
+    400: ("malformed", "The request's syntax is wrong"),
+    404: ("not-found", "There is no such thing"),
+    405: ("method-not-allowed", "This address does not know the method"),
+}
+INTERNAL = (500, "internal", "Something went wrong in the service")
+INTERNAL_DETAIL = "the service made a mistake; it is in its log, under the id in X-Request-Id"
+
+
+def problem(
+    status: int,
+    slug: str,
+    title: str,
+    detail: str,
+    *,
+    fields: tuple[BadField, ...] = (),
+    extensions: dict[str, Any] | None = None,
+    headers: dict[str, str] | None = None,
+) -> Response:
+    body: dict[str, Any] = {"type": TYPE_PREFIX + slug, "title": title, "status": status, "detail": detail, **(extensions or {})}
+    if fields:
+        body["errors"] = [_field(field) for field in fields[:FIELDS_MAX]]
+    # Written with escapes only: a detail may quote what a caller sent, half a surrogate pair included.
+    return Response(json.dumps(body), status, {"Cache-Control": "no-store", **(headers or {})}, MEDIA_TYPE)
+
+
+def of_error(error: FumehoodError) -> Response:
+    status, slug, title = next((PROBLEMS[family] for family in type(error).__mro__ if family in PROBLEMS), INTERNAL)
+    if status == 500:
+        log.error("error without a place in the problem table", error=type(error).__name__)
+        return problem(*INTERNAL, INTERNAL_DETAIL)
+    extensions: dict[str, Any] = {}
+    headers: dict[str, str] = {}
+    match error:
+        case errors.Unauthenticated():
+            headers["WWW-Authenticate"] = 'Bearer realm="fumehood"'
+        case errors.TooLarge(limit=limit, value=value):
+            extensions["limit"] = limit
+            if value is not None:
+                extensions["value"] = value
+        case errors.Unavailable(retry_after_seconds=seconds):
+            headers["Retry-After"] = str(seconds)
+        case RangeNotSatisfiable(total_bytes=total):
+            headers["Content-Range"] = f"bytes */{total}"
+        case NothingAcceptable(available=available) | UnknownMediaType(available=available):
+            extensions["available"] = available
+    if status in (408, 413):
+        # The rest of the body is still coming; the connection is of no further use.
+        headers["Connection"] = "close"
+    return problem(status, slug, title, error.detail, fields=error.errors, extensions=extensions, headers=headers)
+
+
+def of_validation(error: RequestValidationError) -> Response:
+    """Path and query parameters that the framework refused; bodies are checked by our own code."""
+    fields = tuple(BadField("/" + "/".join(str(step) for step in entry["loc"]), str(entry["msg"])) for entry in error.errors())
+    return problem(*PROBLEMS[errors.BadRequest], "a parameter of the request cannot be used", fields=fields)
+
+
+def of_framework(error: HTTPException) -> Response:
+    slug, title = FRAMEWORK.get(error.status_code, ("refused", "The request was refused"))
+    return problem(error.status_code, slug, title, _FRAMEWORK_DETAIL.get(error.status_code, title), headers=dict(error.headers or {}))
+
+
+_FRAMEWORK_DETAIL = {404: "there is nothing at this address", 405: "the methods of this address are in the Allow header"}
+
+
+def internal() -> Response:
+    return problem(*INTERNAL, INTERNAL_DETAIL)
+
+
+def install(app: FastAPI) -> None:
+    """Make `app` answer every error with a problem document; the unexpected ones are caught by `api.middleware`."""
+
+    async def on_error(_: Request, error: Exception) -> Response:
+        assert isinstance(error, FumehoodError)
+        return of_error(error)
+
+    async def on_validation(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        return of_validation(error)
+
+    async def on_framework(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return of_framework(error)
+
+    async def on_disconnect(_: Request, error: Exception) -> Response:
+        # Nobody reads this; it only ends the exchange quietly.
+        return problem(400, "malformed", "The request's syntax is wrong", "the connection ended before the request did")
+
+    app.add_exception_handler(FumehoodError, on_error)
+    app.add_exception_handler(RequestValidationError, on_validation)
+    app.add_exception_handler(HTTPException, on_framework)
+    app.add_exception_handler(ClientDisconnect, on_disconnect)
+
+
+def _field(field: BadField) -> dict[str, Any]:
+    names = ("pointer", "detail", "line", "column", "caret")
+    return {name: getattr(field, name) for name in names if getattr(field, name, None) is not None}

@@ -1,0 +1,232 @@
+"""Schemas: the JSON that goes in and out, as the OpenAPI document shows it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+from fumehood.limits import FLOOR, REQUESTABLE
+
+
+def timestamp(seconds: float | None) -> str | None:
+    """RFC 3339, UTC, with milliseconds."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+# requests ----------------------------------------------------------------------------------------------------------------
+
+
+class Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class JobOutput(Request):
+    """An output of an earlier job, used as it lies in the store."""
+
+    job: str = Field(description="Id of a job that succeeded.", examples=["job_00000000000000000000000000000000"])
+    output: Literal["result", "result2"]
+
+
+def _reference_kind(value: Any) -> str:
+    return "<output>" if isinstance(value, dict | JobOutput) else "<id>"
+
+
+TableReference = Annotated[Annotated[str, Tag("<id>")] | Annotated[JobOutput, Tag("<output>")], Discriminator(_reference_kind)]
+
+_FRACTIONS = ("wall_seconds", "cpus")
+_LIMITS_SCHEMA: dict[str, Any] = {
+    "properties": {name: {"type": "number" if name in _FRACTIONS else "integer", "minimum": FLOOR[name]} for name in REQUESTABLE},
+    "additionalProperties": False,
+}
+
+
+class JobDocument(Request):
+    """A job. In a multipart request the part `job` is this document, and files may stand in parts of their own instead."""
+
+    script: str | None = Field(None, description="Python source that defines `azureml_main`.")
+    dataset1: TableReference | None = Field(None, description="Id of a dataset, or an output of another job.")
+    dataset2: TableReference | None = Field(None, description="Id of a dataset, or an output of another job.")
+    bundle: str | None = Field(None, description="Id of a dataset of format `zip`.")
+    parameters: dict[str, Any] = Field({}, description="Keyword parameters of `azureml_main`, 64 KiB at most.")
+    limits: dict[str, Any] = Field({}, description="Bounds of the run; the others keep their defaults.", json_schema_extra=_LIMITS_SCHEMA)
+    labels: dict[str, str] = Field(
+        {}, description="Up to 16 labels; names of letters, digits, `.`, `_`, `-`; values of 128 characters at most."
+    )
+
+
+# answers -----------------------------------------------------------------------------------------------------------------
+
+
+class Column(BaseModel):
+    name: str
+    type: str
+    nullable: bool
+
+
+class DatasetRecord(BaseModel):
+    """A stored dataset. `rows` and `columns` were found by a sandbox; for a zip, `rows` counts its entries."""
+
+    id: str
+    name: str
+    format: str
+    bytes: int
+    sha256: str
+    rows: int
+    columns: list[Column]
+    created_at: str
+    links: dict[str, str]
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "ds_00000000000000000000000000000000",
+                    "name": "numbers.csv",
+                    "format": "csv",
+                    "bytes": 12,
+                    "sha256": "0000000000000000000000000000000000000000000000000000000000000000",
+                    "rows": 2,
+                    "columns": [{"name": "a", "type": "int64", "nullable": True}],
+                    "created_at": "2025-01-01T00:00:00.000Z",
+                    "links": {"self": "/v1/datasets/ds_00000000000000000000000000000000"},
+                }
+            ]
+        }
+    )
+
+
+class DatasetPage(BaseModel):
+    items: list[DatasetRecord]
+    next: str | None = Field(description="Cursor of the next page; null on the last one.")
+
+
+class JobSummary(BaseModel):
+    """What a list shows of a job."""
+
+    id: str
+    state: str
+    reason: str | None
+    blame: str | None
+    message: str
+    labels: dict[str, str]
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    attempt: int
+    links: dict[str, str]
+
+
+class JobPage(BaseModel):
+    items: list[JobSummary]
+    next: str | None = Field(description="Cursor of the next page; null on the last one.")
+
+
+class UsageRecord(BaseModel):
+    """Counted by the engine and the service's own clock."""
+
+    wall_seconds: float
+    cpu_seconds: float
+    memory_peak_bytes: int
+    bytes_in: int
+    bytes_out: int
+
+
+class ErasureRecord(BaseModel):
+    """The receipt: container and files of the run were looked for after their removal and are gone."""
+
+    container: str | None
+    files: int
+    bytes: int
+    erased_at: str
+
+
+class OutputTable(BaseModel):
+    """A result table; rows and columns are the runner's word."""
+
+    bytes: int
+    rows: int | None
+    columns: list[Column]
+
+
+class JobRecord(JobSummary):
+    """A job, whole. A failed job is not an error of the API: its record says what happened."""
+
+    queue_position: int | None = Field(description="Jobs ahead of this one, while it is queued.")
+    attempts_max: int
+    cancel_requested: bool
+    milliseconds: dict[str, float] = Field(description="Time spent in each room of the journey.")
+    usage: UsageRecord | None
+    image: str | None = Field(description="Digest of the image that ran the script.")
+    error: dict[str, Any] | None = Field(
+        description="The script's exception: `type`, `message`, `traceback`, `file`, `line`, `source`, `frames`."
+    )
+    notes: list[Any] = Field(description="What the runner changed or ignored: renames, dtype changes, warnings.")
+    result: OutputTable | None
+    result2: OutputTable | None
+    figures: int = Field(description="How many figures there are.")
+    artifacts: int = Field(description="How many artifacts there are.")
+    outputs: dict[str, int] = Field(description="Stored outputs and their sizes in bytes.")
+    log: dict[str, Any] = Field(description="`bytes` and `truncated` of the log, once it is stored.")
+    inputs: dict[str, dict[str, Any]]
+    parameters: dict[str, Any]
+    limits: dict[str, int | float]
+    erasure: ErasureRecord | None
+
+
+class FileRecord(BaseModel):
+    name: str
+    media_type: str
+    bytes: int
+    href: str
+
+
+class FigureRecord(FileRecord):
+    n: int
+
+
+class FigureList(BaseModel):
+    items: list[FigureRecord]
+
+
+class ArtifactList(BaseModel):
+    items: list[FileRecord]
+
+
+class Health(BaseModel):
+    status: Literal["ok"]
+    version: str
+
+
+class ReadyPart(BaseModel):
+    ok: bool
+    detail: str
+
+
+class Readiness(BaseModel):
+    ready: bool
+    parts: dict[str, ReadyPart]
+
+
+class ProblemField(BaseModel):
+    pointer: str = Field(description="JSON pointer into the request.")
+    detail: str
+    line: int | None = None
+    column: int | None = None
+    caret: str | None = Field(None, description="The source line, and a caret below the column.")
+
+
+class Problem(BaseModel):
+    """RFC 9457. `type` is stable; `errors` names every offending field."""
+
+    type: str = Field(examples=["urn:fumehood:problem:not-found"])
+    title: str
+    status: int
+    detail: str
+    errors: list[ProblemField] | None = None
+    limit: int | None = Field(None, description="The limit in bytes, with 413.")
+    value: int | None = None
+    available: list[str] | None = Field(None, description="What there is, with 406 and 415.")
