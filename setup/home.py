@@ -34,6 +34,7 @@ bind 0.0.0.0
 port 6379
 dir /data
 appendonly yes
+save ""
 maxmemory 256mb
 maxmemory-policy noeviction
 """
