@@ -1,4 +1,4 @@
-"""A table of one gigabyte goes in and comes out, and neither API nor worker grows: nothing holds it, nothing copies it."""
+"""A table of a gigabyte goes in and comes out, and neither API nor worker grows: nothing holds it, nothing copies it."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def table(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.timeout(600)
-def test_one_gigabyte_goes_in_and_out_and_the_service_does_not_grow(stand: Stand, client: httpx.Client, table: Path, tmp_path: Path) -> None:
+def test_a_gigabyte_goes_in_and_out_and_the_service_does_not_grow(stand: Stand, client: httpx.Client, table: Path) -> None:
     free = shutil.disk_usage(stand.home).free
     if free < FREE_BYTES:
         missing(f"{free / GIB:.0f} GiB are free in {stand.home}; this test needs {FREE_BYTES / GIB:.0f}")
@@ -97,7 +97,7 @@ def test_one_gigabyte_goes_in_and_out_and_the_service_does_not_grow(stand: Stand
     small = client.post("/v1/datasets", content=b"a\n1\n", headers={"Content-Type": "text/csv"}).raise_for_status().json()["id"]
     client.delete(f"/v1/datasets/{small}").raise_for_status()
 
-    memory, download = Memory(stand), tmp_path / "result.arrow"
+    memory, download = Memory(stand), table.with_name("result.arrow")
     with memory.watched():
         with table.open("rb") as body:
             stored = client.post("/v1/datasets", params={"name": "table.arrow"}, content=body, headers={"Content-Type": ARROW})
