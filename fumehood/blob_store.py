@@ -108,6 +108,16 @@ class BlobStore:
             os.link(place, directory / name, follow_symlinks=False)
             return place.lstat().st_size
 
+    def link(self, tenant: str, key: str, new_key: str) -> int:
+        """Give a blob a second key, durably; nothing is copied. Returns the size in bytes. Raises NotFound."""
+        source, place = self._place(tenant, key), self._place(tenant, new_key)
+        with _disk():
+            size = source.lstat().st_size
+            make_private(place.parent)
+            os.link(source, place, follow_symlinks=False)
+            sync_directory(place.parent)
+        return size
+
     def delete(self, tenant: str, prefix: str) -> tuple[int, int]:
         """Remove a blob, or everything below a prefix. Returns files and bytes. Absent is fine."""
         place = self._place(tenant, prefix)
