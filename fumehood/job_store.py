@@ -11,15 +11,16 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from fumehood.database import BUSY_SECONDS
-from fumehood.errors import BadField, BadRequest, Conflict, IdempotencyReuse, LeaseLost
+from fumehood.errors import BadRequest, Conflict, IdempotencyReuse, LeaseLost
 from fumehood.job import TRANSITIONS, Job, Lane, State
 from fumehood.migrations import upgrade
 from fumehood.moves import change, count_queued, end, find, found, leased, move
+from fumehood.needs import check_needs, needs_of
 from fumehood.outcome import Erasure, Outcome, Reason
 from fumehood.pages import read_page
 from fumehood.records import Records
 from fumehood.rows import job_from_row, job_to_row
-from fumehood.schema import DATASETS, IDEMPOTENCY, JOB_LABELS, JOB_NEEDS, JOBS
+from fumehood.schema import IDEMPOTENCY, JOB_LABELS, JOB_NEEDS, JOBS
 
 # Old idempotency keys are forgotten by the submits that follow, a few each, so that no transaction is long.
 _FORGOTTEN_PER_SUBMIT = 20
@@ -93,12 +94,12 @@ class JobStore(Records):
                     first = self._remember(connection, job, idempotency)
                     if first is not None:
                         return Submitted(self._with_position(connection, first), replayed=True)
-                _check_inputs(connection, job)
+                check_needs(connection, job)
                 row = connection.execute(insert(JOBS).values(values).returning(*JOBS.c)).one()
                 labels = [{"tenant": job.tenant, "key": key, "value": value, "job_seq": row.seq} for key, value in job.labels.items()]
                 if labels:
                     connection.execute(insert(JOB_LABELS), labels)
-                needs = _needs(job)
+                needs = needs_of(job)
                 if needs:
                     connection.execute(insert(JOB_NEEDS), needs)
                 return Submitted(self._with_position(connection, row), replayed=False)
@@ -295,26 +296,6 @@ class JobStore(Records):
     def _with_position(self, connection: Connection, row: Row[Any]) -> Job:
         ahead = count_queued(connection, row.lane, before_seq=row.seq) if row.state == State.QUEUED.value else None
         return job_from_row(row, queue_position=ahead)
-
-
-def _needs(job: Job) -> list[dict[str, Any]]:
-    return [
-        {"job_id": job.id, "port": port, "dataset": connected.dataset, "source_job": (connected.source or {}).get("job")}
-        for port, connected in job.inputs.items()
-        if connected.dataset is not None or connected.source is not None
-    ]
-
-
-def _check_inputs(connection: Connection, job: Job) -> None:
-    """Raises BadRequest naming every port whose dataset or source job this tenant does not have."""
-    gone: list[BadField] = []
-    for need in _needs(job):
-        for table, name, what in ((DATASETS, need["dataset"], "dataset"), (JOBS, need["source_job"], "job")):
-            owned = select(table.c.id).where(table.c.id == name, table.c.tenant == job.tenant)
-            if name is not None and connection.execute(owned).one_or_none() is None:
-                gone.append(BadField(f"/{need['port']}", f"there is no {what} {name!r}"))
-    if gone:
-        raise BadRequest("an input of the job is not there", errors=tuple(gone))
 
 
 def _check_same_request(known: Row[Any], idempotency: Idempotency) -> None:

@@ -1,7 +1,44 @@
-"""What holds for every test: the order of the rungs, and that nothing is left behind."""
+"""What every rung shares: the order of the rungs, the guard against leftovers, and servers of one's own."""
 
 from __future__ import annotations
 
-from tests.leftovers import nothing_is_left_over as nothing_is_left_over
-from tests.rungs import pytest_collection_modifyitems as pytest_collection_modifyitems
-from tests.rungs import pytest_runtest_protocol as pytest_runtest_protocol
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from fumehood.settings import Settings
+from fumehood.testing import RedisServer, redis_server
+
+pytest_plugins = ("tests.rungs", "tests.leftovers")
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test's settings are those that it names, whatever the shell of its starter holds."""
+    for name in list(os.environ):
+        if name.startswith("FUMEHOOD_") and not name.startswith("FUMEHOOD_TEST_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home of one's own, not made yet."""
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[RedisServer]:
+    """A Redis with a password, shared by the session: keys are named by job, and jobs are never shared."""
+    if shutil.which("redis-server") is None and not os.environ.get("CI"):
+        pytest.skip("redis-server is not installed")
+    with redis_server() as server:
+        yield server
+
+
+@pytest.fixture
+def settings(home: Path) -> Callable[..., Settings]:
+    """Settings with a home of one's own."""
+    return lambda **values: Settings(**({"home": home} | values))
