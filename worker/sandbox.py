@@ -105,6 +105,12 @@ class SandboxHost(Protocol):
     def check(self) -> None:
         """Look that engine, image, runtime and mounts are usable. Raises SandboxError saying what is missing."""
 
+    def name_of(self, scratch: Scratch) -> str:
+        """The container's name, known before there is a container, so that a row can name what might exist."""
+
+    def weaker(self) -> list[str]:
+        """Sentences for the controls that this host cannot give. Raises SandboxError."""
+
     def prepare(self, scratch: Scratch, limits: Limits) -> Sandbox:
         """Take a user id, create and attach the container (not started). Raises SandboxError."""
 

@@ -1,0 +1,173 @@
+"""Housekeeping: lost tickets, the worker's row, and what was forgotten on disk or in the store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from fumehood.errors import Conflict, NotFound
+from fumehood.job import Lane, State
+from fumehood.log import said
+from worker.journey import Deps
+from worker.slots import Slots
+
+log = structlog.get_logger(__name__)
+
+# A submit writes its blobs moments before its row, so a directory without a row is young, or nobody's.
+UNCLAIMED_BLOBS_SECONDS = 3600.0
+BLOBS_PER_ROUND = 200
+ERRAND_KEPT_SECONDS = 600.0
+ERRAND_SLACK_SECONDS = 30.0
+WORKER_FORGOTTEN_SECONDS = 3600.0
+STALLED_SECONDS = 60.0
+_ALWAYS_SECONDS = 1e10
+
+
+class Housekeeping:
+    """Each public method is one chore. `stalled` is called when tickets wait, slots are free, and nothing consumes them."""
+
+    def __init__(
+        self,
+        deps: Deps,
+        slots: Slots,
+        depth: Callable[[Lane], int | None],
+        *,
+        interval_seconds: float,
+        errand_wait_seconds: float,
+        facts: Callable[[], dict[str, Any]],
+        stalled: Callable[[], None],
+    ) -> None:
+        self._deps = deps
+        self._slots = slots
+        self._depth = depth
+        self._interval_seconds = interval_seconds
+        self._errand_wait_seconds = errand_wait_seconds
+        self._facts = facts
+        self._stalled = stalled
+        self._waiting_since: dict[Lane, float] = {}
+        self._blobs_after: tuple[str, str] = ("", "")
+
+    def check_engine(self) -> None:
+        """Look whether engine and image are usable, at the start and after each fault of ours; claim nothing until they are.
+
+        Not while all is well: a full check starts a sandbox, and every job is one.
+        """
+        if not self._slots.doubted:
+            return
+        try:
+            self._deps.host.check()
+        except Exception as error:
+            self._slots.doubt(said(error))
+        else:
+            self._slots.trust()
+        self._slots.not_ready()  # logs a change
+
+    def beat(self) -> None:
+        """Write this worker's row: who is there, and whether it takes jobs."""
+        reason = self._slots.not_ready()
+        sizes = {f"{lane}_slots": size for lane, size in self._slots.sizes.items()}
+        self._deps.store.worker_beat(self._deps.worker, self._facts() | sizes | {"ready": reason is None, "reason": reason})
+
+    def send_missing_tickets(self) -> None:
+        """Jobs are queued, a slot is free, and nothing was claimed for two rounds: their tickets were lost. Send others."""
+        for lane, size in self._slots.sizes.items():
+            overdue = self._slots.free(lane) > 0 and self._slots.idle_seconds(lane) >= 2 * self._interval_seconds
+            if not overdue or self._slots.not_ready() is not None:
+                self._waiting_since.pop(lane, None)
+                continue
+            queued = self._deps.store.queued(lane)
+            waiting = self._depth(lane) or 0
+            missing = min(queued, size) - waiting
+            for _ in range(missing):
+                if not self._deps.queue.send_ticket(lane):
+                    break
+            else:
+                if missing > 0:
+                    log.info("tickets sent again", lane=lane, tickets=missing, queued=queued)
+            self._watch_consumption(lane, stuck=queued > 0 and waiting > 0)
+
+    def _watch_consumption(self, lane: Lane, *, stuck: bool) -> None:
+        """A consumer may come back from a lost connection without consuming; only a new process helps then."""
+        if not stuck:
+            self._waiting_since.pop(lane, None)
+            return
+        since = self._waiting_since.setdefault(lane, self._deps.monotonic())
+        if self._deps.monotonic() - since >= STALLED_SECONDS:
+            log.error("tickets wait and nobody takes them", lane=lane, seconds=round(self._deps.monotonic() - since))
+            self._stalled()
+
+    def sweep_uploads(self) -> None:
+        swept = self._deps.blobs.sweep_incoming()
+        if swept:
+            log.info("unfinished uploads removed", files=swept)
+
+    def sweep_blobs(self) -> None:
+        """Blobs of jobs that do not exist any more, a bounded number each time; the next round goes on where this one stopped."""
+        seen = 0
+        now = self._deps.now()
+        for tenant, job_id, directory in _job_directories(self._deps.home / "blobs"):
+            if (tenant, job_id) <= self._blobs_after:
+                continue
+            if seen >= BLOBS_PER_ROUND:
+                return
+            seen += 1
+            self._blobs_after = (tenant, job_id)
+            try:
+                young = now - directory.stat().st_mtime < UNCLAIMED_BLOBS_SECONDS
+            except FileNotFoundError:
+                continue
+            if young or self._exists(tenant, job_id):
+                continue
+            files, size = self._deps.blobs.delete(tenant, f"jobs/{job_id}")
+            log.info("blobs of a job that is gone removed", job=job_id, files=files, bytes=size)
+        self._blobs_after = ("", "")
+
+    def sweep_errands(self) -> None:
+        """Errands whose asker is gone: a queued one nobody waits for any more is cancelled, a final one forgotten."""
+        now = self._deps.now()
+        for job in self._deps.store.errands():
+            try:
+                if job.state is State.QUEUED and now - job.created_at > self._errand_wait_seconds + ERRAND_SLACK_SECONDS:
+                    self._deps.store.request_cancel(job.tenant, job.id)
+                    log.info("errand nobody waits for cancelled", job=job.id)
+                elif job.state.final and now - (job.finished_at or job.created_at) > ERRAND_KEPT_SECONDS:
+                    self._deps.store.delete_job(job.tenant, job.id)
+                    self._deps.blobs.delete(job.tenant, job.blob_prefix)
+                    log.info("forgotten errand removed", job=job.id)
+            except (Conflict, NotFound):
+                continue  # Its asker, or another worker, was faster.
+
+    def forget_workers(self) -> None:
+        now = self._deps.now()
+        for row in self._deps.store.workers(seen_within_seconds=_ALWAYS_SECONDS):
+            if now - row["seen_at"] > WORKER_FORGOTTEN_SECONDS:
+                self._deps.store.forget_worker(row["worker"])
+
+    def _exists(self, tenant: str, job_id: str) -> bool:
+        try:
+            self._deps.store.get_job(tenant, job_id)
+        except NotFound:
+            return False
+        return True
+
+
+def _job_directories(blobs: Path) -> list[tuple[str, str, Path]]:
+    """(tenant, job, directory) of every job that has blobs, in order."""
+    found = []
+    for tenant in _names(blobs):
+        for job_id in _names(blobs / tenant / "jobs"):
+            found.append((tenant, job_id, blobs / tenant / "jobs" / job_id))
+    return sorted(found)
+
+
+def _names(directory: Path) -> list[str]:
+    try:
+        with os.scandir(directory) as entries:
+            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+

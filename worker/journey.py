@@ -1,0 +1,336 @@
+"""The journey: carries one claimed job through the rooms. `carry` is the only function that knows their order.
+
+stage → run → collect → publish → erase → finish. Blame decides where it ends: what is the tenant's own doing is published and
+finished; what is the service's is erased and handed back, to be run again. Nothing is finished or handed back before the
+attempt's container and files were looked for and found gone; where that fails, the job stays running for the reaper.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import structlog
+
+from fumehood.blob_store import BlobStore
+from fumehood.errors import LeaseLost, NotFound, StoreUnavailable
+from fumehood.job import Job, Lane, State
+from fumehood.job_store import JobStore
+from fumehood.log import said
+from fumehood.outcome import Blame, Erasure, Outcome, Reason, Usage
+from worker.collect import Report, collect
+from worker.lease import Lease
+from worker.live_log import LiveLog, Publishes
+from worker.sandbox import Exit, Sandbox, SandboxHost, Stop, StopSignal
+from worker.scratch import Scratch
+from worker.verdict import judge
+
+log = structlog.get_logger(__name__)
+
+FILE_OF_PORT = {"script": "script.py", "dataset1": "dataset1", "dataset2": "dataset2", "bundle": "bundle.zip"}
+FILE_OF_OUTPUT = {"result": "result.arrow", "result2": "result2.arrow", "files": "files.bin", "log": "log"}
+# Published from every run that was not the service's fault, and only from one that succeeded.
+ALWAYS = ("files", "log")
+ON_SUCCESS = ("result", "result2")
+
+# We ended the run for a reason that is not the job's: nothing of it counts.
+HANDS_BACK = {
+    Stop.SHUTDOWN: Outcome(reason=Reason.SANDBOX_ERROR, message="The worker was shut down while the job ran."),
+    Stop.LEASE_LOST: Outcome(reason=Reason.LOST, message="The worker lost touch with the job store while the job ran."),
+}
+NEVER_RAN = Exit(
+    exit_code=None, oom_killed=False, stopped=None, ready=False, done=False, wall_seconds=0.0, cpu_seconds=0.0, memory_peak_bytes=0
+)
+SERVICE_FAULT = "The service could not run this job; that was not the script's fault."
+
+
+class Tickets(Protocol):
+    def send_ticket(self, lane: Lane) -> bool: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Deps:
+    """What the rooms work with. `doubt` hears of every fault of the service's own: claim nothing until it was looked into."""
+
+    home: Path
+    worker: str
+    store: JobStore
+    blobs: BlobStore
+    events: Publishes
+    queue: Tickets
+    host: SandboxHost
+    doubt: Callable[[str], None]
+    beat_seconds: float
+    lease_seconds: float
+    engine_seconds: float
+    monotonic: Callable[[], float] = time.monotonic
+    now: Callable[[], float] = time.time
+    pause: Callable[[float], None] = time.sleep
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Staged:
+    job: Job
+    scratch: Scratch
+    sandbox: str
+    """The container's name, already in the row although there is no container yet."""
+    bytes_in: int
+
+
+@dataclass(slots=True)
+class Bench:
+    """What of this attempt may exist on this machine: filled in before it is made, so that `erase` misses nothing."""
+
+    scratch: Scratch | None = None
+    sandbox: str | None = None
+    opened: Sandbox | None = None
+
+
+@dataclass(slots=True)
+class Rooms:
+    """Which room the attempt is in, and the milliseconds spent in each."""
+
+    monotonic: Callable[[], float]
+    milliseconds: dict[str, float] = field(default_factory=dict)
+    current: str = "claim"
+
+    @contextmanager
+    def enter(self, room: str) -> Iterator[None]:
+        self.current, began = room, self.monotonic()
+        try:
+            yield
+        finally:
+            self.milliseconds[room] = round((self.monotonic() - began) * 1000, 3)
+
+
+def carry(job: Job, deps: Deps, stop: StopSignal) -> Job | None:
+    """Take a claimed job to its end. Returns the row afterwards; None where it is not ours any more, or left to the reaper."""
+    rooms, bench = Rooms(deps.monotonic), Bench()
+    announce(deps.events, job)
+    with Lease(
+        deps.store,
+        job,
+        stop,
+        beat_seconds=deps.beat_seconds,
+        lease_seconds=deps.lease_seconds,
+        # Staging, starting, killing, erasing: each waits for the engine at most once.
+        held_seconds=job.limits.wall_seconds + 90 + 3 * deps.engine_seconds + deps.lease_seconds,
+        monotonic=deps.monotonic,
+    ):
+        try:
+            with rooms.enter("stage"):
+                staged = stage(job, deps, bench)
+            with rooms.enter("run"):
+                exit = run(staged, deps, bench, stop)
+            if exit.stopped in HANDS_BACK:
+                outcome = HANDS_BACK[exit.stopped]
+            else:
+                with rooms.enter("collect"):
+                    report = collect(staged.scratch, job.limits)
+                outcome = judge(exit, report)
+                if outcome.reason.blame is Blame.SERVICE:
+                    log.error("sandbox failed", job=job.id, attempt=job.attempt, reason=outcome.reason, engine_error=exit.engine_error)
+                    # Not for what a script can bring about by itself: that would let one tenant hold up the others.
+                    if exit.engine_error is not None or not exit.ready:
+                        deps.doubt("the last sandbox did not start or the engine failed it")
+                else:
+                    with rooms.enter("publish"):
+                        outcome = publish(staged, exit, report, outcome, deps)
+        except LeaseLost:
+            stop.set(Stop.LEASE_LOST)
+            outcome = HANDS_BACK[Stop.LEASE_LOST]
+        except Exception as error:  # Whatever the tenant does comes out as an Exit; what is raised is ours.
+            log.error("attempt failed", job=job.id, attempt=job.attempt, room=rooms.current, exc_info=error)
+            deps.doubt(f"the last attempt failed in {rooms.current}: {said(error)}")
+            outcome = Outcome(reason=Reason.SANDBOX_ERROR, message=SERVICE_FAULT)
+        with rooms.enter("erase"):
+            erasure = erase(job, deps, bench)
+        if erasure is None:
+            return None
+        outcome = replace(outcome, milliseconds=outcome.milliseconds | rooms.milliseconds, image=deps.host.image)
+        return finish(job, outcome, erasure, deps, count_attempt=stop.reason is not Stop.SHUTDOWN)
+
+
+# the rooms ------------------------------------------------------------------------------------------------------------
+
+
+def stage(job: Job, deps: Deps, bench: Bench) -> Staged:
+    """Lay out the inputs and the request. The row names scratch and sandbox before anything else is made from them."""
+    scratch = bench.scratch = Scratch.create(deps.home, worker=deps.worker)
+    sandbox = deps.host.name_of(scratch)
+    deps.store.name_sandbox(job, sandbox=sandbox, scratch=scratch.name)
+    bytes_in = 0
+    for port, given in job.inputs.items():
+        bytes_in += deps.blobs.link_into(job.tenant, given.blob, scratch.inside, FILE_OF_PORT[port])
+    _write_request(scratch.inside / "request.json", job)
+    return Staged(job=job, scratch=scratch, sandbox=sandbox, bytes_in=bytes_in)
+
+
+def run(staged: Staged, deps: Deps, bench: Bench, stop: StopSignal) -> Exit:
+    """One container, from its creation to its death. Facts only."""
+    if stop.reason is not None:
+        return replace(NEVER_RAN, stopped=stop.reason)
+    bench.sandbox = staged.sandbox
+    bench.opened = deps.host.prepare(staged.scratch, staged.job.limits)
+    live_log = LiveLog(staged.job, staged.scratch, deps.events, monotonic=deps.monotonic)
+    exit = bench.opened.run(staged.job.limits, stop=stop, on_log=live_log.grown)
+    live_log.grown(staged.scratch.size("log"))
+    # A cancel was accepted while the run was just ending by itself: the promise was «ends as cancelled».
+    if stop.reason is Stop.CANCELLED and exit.stopped is None:
+        exit = replace(exit, stopped=Stop.CANCELLED)
+    return exit
+
+
+def publish(staged: Staged, exit: Exit, report: Report, outcome: Outcome, deps: Deps) -> Outcome:
+    """Link what the run left into the blob store, below the attempt's own fence. The log always, the rest unless empty."""
+    job, scratch = staged.job, staged.scratch
+    outputs: dict[str, int] = {}
+    for name in (*ON_SUCCESS, *ALWAYS) if outcome.reason is Reason.OK else ALWAYS:
+        file = FILE_OF_OUTPUT[name]
+        if scratch.size(file) or name == "log":
+            outputs[name] = deps.blobs.publish(scratch.descriptors[file], scratch.outside[file], job.tenant, job.output_blob(name))
+    usage = Usage(
+        wall_seconds=exit.wall_seconds,
+        cpu_seconds=exit.cpu_seconds,
+        memory_peak_bytes=exit.memory_peak_bytes or report.memory_peak_bytes or 0,
+        bytes_in=staged.bytes_in,
+        bytes_out=sum(outputs.values()),
+    )
+    phases = {f"run.{phase}": milliseconds for phase, milliseconds in (exit.milliseconds | report.milliseconds).items()}
+    return replace(outcome, outputs=outputs, usage=usage, milliseconds=outcome.milliseconds | phases)
+
+
+def erase(job: Job, deps: Deps, bench: Bench) -> Erasure | None:
+    """Remove the container and the files, and look that both are gone. None where that could not be had in time."""
+    deadline = deps.monotonic() + deps.engine_seconds
+    while True:
+        try:
+            return _erase_once(deps, bench)
+        except Exception as error:
+            deps.doubt(f"the last attempt could not be erased: {said(error)}")
+            if deps.monotonic() >= deadline:
+                log.error("attempt not erased; left to the reaper", job=job.id, attempt=job.attempt, error=said(error))
+                return None
+        deps.pause(deps.beat_seconds)
+
+
+def finish(job: Job, outcome: Outcome, erasure: Erasure, deps: Deps, *, count_attempt: bool) -> Job | None:
+    """One atomic step to a final state, or back to the queue. A stale attempt takes its outputs away and says no more."""
+    ours_to_answer = outcome.reason.blame is not Blame.SERVICE
+    if not ours_to_answer:
+        discard(deps.blobs, job)
+
+    def move() -> Job:
+        if ours_to_answer:
+            return deps.store.finish(job, outcome, erasure)
+        return deps.store.give_back(job, erasure, outcome, count_attempt=count_attempt)
+
+    try:
+        after = _insist(move, deps)
+    except LeaseLost:
+        known, row = _row(job, deps)
+        # Our own first try may have been the one that got through, only its answer lost.
+        if row is None or row.fence != job.fence or not row.state.final:
+            log.warning("stale attempt dropped", job=job.id, attempt=job.attempt, fence=job.fence)
+            if known:
+                discard(deps.blobs, job)
+            return None
+        after = row
+    except Exception as error:
+        # Whether the step was taken is not known, so its outputs stay: the reaper knows, once the store answers.
+        log.error("the store does not take the outcome; job left to the reaper", job=job.id, attempt=job.attempt, error=said(error))
+        return None
+    announce(deps.events, after)
+    log.info(
+        "job finished" if after.state.final else "job handed back",
+        job=job.id,
+        kind=job.kind,
+        attempt=job.attempt,
+        state=after.state,
+        reason=outcome.reason,
+        wall_seconds=round(outcome.usage.wall_seconds, 3),
+        cpu_seconds=round(outcome.usage.cpu_seconds, 3),
+        memory_peak_bytes=outcome.usage.memory_peak_bytes,
+        milliseconds=outcome.milliseconds,
+    )
+    if after.state is State.QUEUED:
+        deps.queue.send_ticket(job.kind.lane)
+    return after
+
+
+# helpers, shared with the reaper where public -------------------------------------------------------------------------
+
+
+def announce(events: Publishes, job: Job) -> None:
+    """Tell those who follow a job what its row says now."""
+    reason = job.outcome.reason if job.outcome is not None else None
+    state: dict[str, Any] = {"state": str(job.state), "reason": str(reason) if reason is not None else None}
+    if job.state is State.RUNNING:
+        events.publish(job.id, "attempt", {"attempt": job.attempt})
+    events.publish(job.id, "state", state)
+    if job.state.final:
+        events.publish(job.id, "end", state)
+
+
+def discard(blobs: BlobStore, job: Job) -> None:
+    """Take away what the attempt `job` (its fence) published; only once it is certain that the attempt does not count."""
+    try:
+        blobs.delete(job.tenant, f"{job.blob_prefix}/{job.fence}")
+    except Exception as error:  # It is nobody's output and goes with the job.
+        log.warning("outputs of a stale attempt not removed", job=job.id, fence=job.fence, error=said(error))
+
+
+def _write_request(path: Path, job: Job) -> None:
+    request: dict[str, Any] = {
+        "version": 1,
+        "kind": str(job.kind),
+        "inputs": {port: {"format": given.format} for port, given in job.inputs.items() if port != "script"},
+        "parameters": job.parameters,
+        "limits": job.limits.as_dict(),
+    }
+    if job.target_format is not None:
+        request["target_format"] = job.target_format
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
+    with open(descriptor, "w", encoding="utf-8") as file:
+        json.dump(request, file, allow_nan=False)
+        # The sandbox's uid is not ours; the directories around keep everybody else out.
+        os.fchmod(descriptor, 0o444)
+
+
+def _erase_once(deps: Deps, bench: Bench) -> Erasure:
+    container = None
+    if bench.opened is not None:
+        container = bench.opened.destroy()
+    elif bench.sandbox is not None and deps.host.remove(bench.sandbox):
+        # Creating it failed, or only its answer did.
+        container = bench.sandbox
+    files, size = bench.scratch.erase() if bench.scratch is not None else (0, 0)
+    return Erasure(container=container, files=files, bytes=size, erased_at=deps.now())
+
+
+def _insist(move: Callable[[], Job], deps: Deps) -> Job:
+    """Try again while the store is away, for as long as a lease may be silent."""
+    deadline = deps.monotonic() + deps.lease_seconds
+    while True:
+        try:
+            return move()
+        except StoreUnavailable:
+            if deps.monotonic() >= deadline:
+                raise
+        deps.pause(deps.beat_seconds)
+
+
+def _row(job: Job, deps: Deps) -> tuple[bool, Job | None]:
+    """Whether the store could say, and the row if there is one."""
+    try:
+        return True, deps.store.get_job(job.tenant, job.id)
+    except NotFound:
+        return True, None
+    except StoreUnavailable:
+        return False, None
