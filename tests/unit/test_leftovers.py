@@ -6,6 +6,8 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,13 +41,15 @@ def test(tmp_path):
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Path:
-    directory = tmp_path / "shelf"
-    directory.mkdir()
-    (directory / "docker").write_text(ENGINE.format(shelf=directory))
-    (directory / "docker").chmod(0o755)
-    (directory / "image").write_text("sha256:1 debian:12\n")
-    return directory
+def shelf() -> Iterator[Path]:
+    """Not in `tmp_path`: there the outer session's guard would find what the inner sessions leave."""
+    with tempfile.TemporaryDirectory() as place:
+        directory = Path(place) / "shelf"
+        directory.mkdir()
+        (directory / "docker").write_text(ENGINE.format(shelf=directory))
+        (directory / "docker").chmod(0o755)
+        (directory / "image").write_text("sha256:1 debian:12\n")
+        yield directory
 
 
 def session(shelf: Path, body: str) -> subprocess.CompletedProcess[str]:
