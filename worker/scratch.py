@@ -92,6 +92,8 @@ def owners(home: Path) -> Iterator[tuple[Path, str]]:
     """Every scratch directory of this home, unfinished ones too, with the worker that made it (empty where nobody can say)."""
     parent = home / "scratch"
     for directory in sorted(parent.iterdir()) if parent.is_dir() else []:
+        if not directory.is_dir():
+            continue
         if directory.name.startswith("."):
             yield directory, directory.name.partition(".")[2].partition(".")[2]
             continue

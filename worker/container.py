@@ -1,0 +1,249 @@
+"""The life of one container, from its start to its removal, on top of the few engine calls that it needs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Protocol
+
+import structlog
+
+from fumehood.errors import SandboxError
+from fumehood.limits import Limits
+from fumehood.log import said
+from worker import isolation
+from worker.attach import AttachStream
+from worker.sandbox import Exit, Stop, StopSignal
+from worker.scratch import Scratch
+from worker.uids import SandboxUid
+
+log = structlog.get_logger(__name__)
+
+# A cold start imports pandas; on a busy machine that takes some seconds.
+READY_SECONDS = 30.0
+# Behind the supervisor's own wall limit, so that it can report; ours counts only when it does not.
+SLACK_SECONDS = 2.0
+# After the wall limit: collecting figures and files. The supervisor ends by itself then, also where nobody listens.
+EXPIRES_SLACK_SECONDS = 30.0
+DEATH_SECONDS = 10.0
+
+
+class Engine(Protocol):
+    """Every call is bounded and raises SandboxError, in a sentence without a path, where the engine did not do it."""
+
+    def start(self, name: str) -> None: ...
+
+    def inspect(self, name: str) -> dict[str, Any] | None:
+        """None where there is no such container."""
+
+    def kill(self, name: str) -> None:
+        """Fine where it has ended already."""
+
+    def wait(self, name: str, seconds: float) -> None:
+        """Until it does not run any more; may come back early."""
+
+    def usage(self, name: str) -> tuple[float, int]:
+        """CPU seconds and peak memory in bytes; 0 where the engine has no figure."""
+
+    def remove(self, name: str) -> bool:
+        """Kill, remove, and look that it is gone. True if there was one."""
+
+
+class DockerSandbox:
+    """One container: prepared, used once, destroyed. A context manager: leaving it destroys the container."""
+
+    start = "cold"
+
+    def __init__(
+        self,
+        engine: Engine,
+        scratch: Scratch,
+        *,
+        name: str,
+        uid: SandboxUid,
+        stream: AttachStream,
+        config: dict[str, Any],
+        host_config: dict[str, Any],
+        forget: Callable[[str], None],
+    ) -> None:
+        self.name = name
+        self.scratch = scratch
+        self.image: str = config["Image"]
+        self.uid = uid.number
+        self.milliseconds: dict[str, float] = {}
+        self._engine = engine
+        self._uid = uid
+        self._stream = stream
+        self._config = config
+        self._host_config = host_config
+        self._forget = forget
+        self._started_at: float | None = None
+        self._destroyed = False
+
+    def __enter__(self) -> DockerSandbox:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
+        self.destroy()
+
+    def make_ready(self, stop: StopSignal) -> bool:
+        """Start the container, hold it against the policy and wait until its runner is ready; idempotent.
+
+        False when it does not get ready in time, ends, or is stopped.
+
+        Raises:
+            SandboxError: it did not start, or the engine runs something else than it was asked for.
+        """
+        if self._started_at is None:
+            self._started_at = time.monotonic()
+            self._engine.start(self.name)
+            self.milliseconds["start"] = _milliseconds_since(self._started_at)
+            self._hold_against_the_policy()
+        stream = self._stream
+        with stream.changed:
+            stream.changed.wait_for(
+                lambda: stream.ready or stream.ended or stream.flooded or stop.reason is not None,
+                timeout=self._started_at + READY_SECONDS - time.monotonic(),
+            )
+            ready = stream.ready and not stream.flooded
+        self.milliseconds.setdefault("ready", _milliseconds_since(self._started_at))
+        return ready
+
+    def run(self, limits: Limits, *, stop: StopSignal, on_log: Callable[[int], None]) -> Exit:
+        """Send the go line, wait for the end, and kill the container if it is not over in time.
+
+        The inputs and `request.json` lie in the scratch already. `on_log(n)` is called from this thread when the first n bytes
+        of the log will not change any more. Never raises for anything the script does.
+
+        Raises:
+            SandboxError: the engine did not do what it was asked for; the service's fault.
+        """
+        # Only wake this thread: a listener that asked the engine itself would hold up whoever stops many runs at once.
+        stop.on_set(self._stream.wake)
+        ready = self.make_ready(stop)
+        go_at = time.monotonic()
+        stopped = stop.reason
+        if self._stream.flooded:
+            stopped = Stop.FLOODED
+        elif ready and stopped is None:
+            self._go(limits)
+            stopped = self._watch(go_at + limits.wall_seconds + SLACK_SECONDS, stop, on_log)
+            self.milliseconds["go"] = _milliseconds_since(go_at)
+        wall_seconds = time.monotonic() - go_at
+        if stopped is Stop.FLOODED:
+            log.error("supervisor broke the rules of its stream", sandbox=self.name, found=self._stream.flooded)
+        return self._end(ready=ready, stopped=stopped, wall_seconds=wall_seconds)
+
+    def destroy(self) -> str | None:
+        """Remove the container and look that it is gone; returns its name. Raises SandboxError if it is not gone in time."""
+        if self._destroyed:
+            return self.name
+        began = time.monotonic()
+        try:
+            self._engine.remove(self.name)
+        finally:
+            # After the removal, because an engine whose stream is not read answers nothing. The supervisor of a container
+            # that could not be removed sees the end of its stdin now and ends by itself.
+            self._stream.close()
+            self._forget(self.name)
+        # Only here: as long as the container may live, its uid is nobody else's.
+        self._uid.release()
+        self._destroyed = True
+        self.milliseconds["destroy"] = _milliseconds_since(began)
+        return self.name
+
+    def _hold_against_the_policy(self) -> None:
+        found = isolation.deviations(self._inspect(), config=self._config, host_config=self._host_config)
+        if found:
+            log.error("sandbox deviates from the isolation policy", sandbox=self.name, deviations=found)
+            raise SandboxError(f"the engine did not apply {len(found)} parts of the isolation policy; the log names them")
+
+    def _go(self, limits: Limits) -> None:
+        assert self._started_at is not None
+        waited_seconds = time.monotonic() - self._started_at
+        line = {
+            "go": 1,
+            "wall_seconds": limits.wall_seconds,
+            "file_bytes": limits.file_bytes,
+            "log_bytes": limits.log_bytes,
+            "expires_seconds": round(waited_seconds + limits.wall_seconds + EXPIRES_SLACK_SECONDS, 3),
+        }
+        self._stream.allow(limits.wall_seconds + SLACK_SECONDS)
+        # A stream that broke shows as the end of the stream, which says more than this error would.
+        with contextlib.suppress(OSError):
+            self._stream.send(json.dumps(line).encode() + b"\n")
+
+    def _watch(self, deadline: float, stop: StopSignal, on_log: Callable[[int], None]) -> Stop | None:
+        """Until the run is over: None when it ended by itself, else why we end it."""
+        stream, told_bytes = self._stream, 0
+
+        def something_new() -> bool:
+            return bool(stop.reason or stream.flooded or stream.done or stream.ended) or stream.log_bytes > told_bytes
+
+        while True:
+            with stream.changed:
+                stream.changed.wait_for(something_new, timeout=deadline - time.monotonic())
+                log_bytes = stream.log_bytes
+            if stop.reason is not None:
+                return stop.reason
+            if stream.flooded:
+                return Stop.FLOODED
+            if time.monotonic() >= deadline and not stream.done:
+                return Stop.DEADLINE
+            if log_bytes > told_bytes:
+                told_bytes = log_bytes
+                on_log(min(log_bytes, self.scratch.size("log")))
+            elif stream.done or stream.ended:
+                return None
+
+    def _end(self, *, ready: bool, stopped: Stop | None, wall_seconds: float) -> Exit:
+        """Kill what still lives, and only then take the facts."""
+        stream = self._stream
+        done, engine_error = stream.done, None
+        cpu_seconds, peak_bytes = self._engine.usage(self.name) if done and stopped is None else (0.0, 0)
+        if not done and stopped is None and stream.ended and not self._wait_for_death(SLACK_SECONDS):
+            engine_error = "the sandbox's stream ended while the sandbox ran"
+        self._engine.kill(self.name)
+        if not self._wait_for_death(DEATH_SECONDS):
+            raise SandboxError(f"the sandbox still runs {DEATH_SECONDS:g} s after it was killed")
+        state = self._inspect()["State"]
+        if state.get("Error"):
+            log.error("engine reports an error of the sandbox", sandbox=self.name, error=said(SandboxError(str(state["Error"]))))
+            engine_error = "the engine reports an error of the sandbox"
+        if not ready and stopped is None:
+            log.error("runner did not get ready", sandbox=self.name, exit_code=state["ExitCode"], stderr=stream.stderr)
+        return Exit(
+            exit_code=state["ExitCode"],
+            oom_killed=bool(state["OOMKilled"]),
+            stopped=stopped,
+            ready=ready,
+            done=done,
+            wall_seconds=wall_seconds,
+            cpu_seconds=cpu_seconds,
+            memory_peak_bytes=peak_bytes,
+            engine_error=engine_error,
+            # The same dictionary, on purpose: `destroy` adds its own figure afterwards.
+            milliseconds=self.milliseconds,
+        )
+
+    def _wait_for_death(self, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while self._inspect()["State"]["Running"]:
+            left_seconds = deadline - time.monotonic()
+            if left_seconds <= 0:
+                return False
+            self._engine.wait(self.name, left_seconds)
+        return True
+
+    def _inspect(self) -> dict[str, Any]:
+        found = self._engine.inspect(self.name)
+        if found is None:
+            raise SandboxError("the sandbox is gone before it was removed; expected it to be there")
+        return found
+
+
+def _milliseconds_since(began: float) -> float:
+    return round((time.monotonic() - began) * 1000, 3)
