@@ -47,7 +47,7 @@ TIDY = " && ".join((
     'cd "$1"',
     "rm -rf usr/share/doc usr/share/man usr/share/info usr/share/locale usr/share/bash-completion usr/share/lintian",
     "rm -rf var/cache/debconf var/log/* etc/apt/sources.list* etc/hostname etc/resolv.conf etc/machine-id",
-    "find usr/lib/python3* -depth -name __pycache__ -exec rm -rf {} +",
+    "find usr/lib -depth -name __pycache__ -exec rm -rf {} +",
     "find . -xdev -perm /6000 -exec chmod ug-s {} +",
     "find . -xdev -type d -perm -0002 ! -path ./tmp -exec chmod 0755 {} +",
 ))
@@ -55,13 +55,16 @@ TIDY = " && ".join((
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Debian:
-    """An image made of Debian packages; `changes` are Dockerfile instructions for `docker import`."""
+    """An image made of Debian packages; `changes` are Dockerfile instructions for `docker import`, which can run
+    nothing, so `hook` is shell that makes the last changes; the new root is "$1".
+    """
 
     packages: tuple[str, ...]
     changes: tuple[str, ...]
+    hook: str = "true"
     parent: str | None = None
 
-    def context(self) -> dict[str, Path]:
+    def sources(self) -> dict[str, Path]:
         return {}
 
 
@@ -78,8 +81,8 @@ class Built:
     files: dict[str, str] = field(default_factory=dict)
     locks: tuple[str, ...] = ()
 
-    def context(self) -> dict[str, Path]:
-        """Every file of the build: name in the context → path. Bytecode of the host is left out."""
+    def sources(self) -> dict[str, Path]:
+        """Every file of the build: name in the build context → path. Bytecode of the host is left out."""
         found = {"Dockerfile": HERE / self.directory / "Dockerfile"}
         for name, place in self.files.items():
             path = REPOSITORY / place
@@ -122,6 +125,7 @@ IMAGES: dict[str, Debian | Built] = {
         packages=("redis-server", "redis-tools"),
         changes=("ENV PATH=/usr/bin:/bin LANG=C.UTF-8", "USER 65534:65534", "WORKDIR /data", "EXPOSE 6379",
                  'CMD ["redis-server", "--protected-mode", "yes"]'),
+        hook='install -d -o 65534 -g 65534 -m 0700 "$1/data"',
     ),
 }
 NAMES = ("base", "anaconda", "service", "redis")
@@ -141,112 +145,127 @@ def main() -> None:
         parser.error(f"no such image: {', '.join(unknown)}; expected {', '.join(NAMES)} or all")
 
     for name in names:
-        tag = tag_of(name, options.registry_base)
+        plan = plan_for(name, options.registry_base)
         if options.print_tag:
-            print(tag)
+            print(plan.tag)
         elif options.print_id:
-            print(image_id(tag) or sys.exit(f"{tag} is not built; run: python3 images/build.py {name}"))
+            print(image_id(plan.tag) or sys.exit(f"{plan.tag} is not built; run: python3 images/build.py {name}"))
         else:
-            build(name, options.registry_base, options.mirror)
-            note(name, image_id(tag))
-            print(tag, image_id(tag), flush=True)
+            build(plan, options.mirror)
+            identity = image_id(plan.tag)
+            note(name, identity)
+            print(plan.tag, identity, flush=True)
 
 
-def tag_of(name: str, registry_base: str | None) -> str:
-    """The name of the image as it is now in the checkout, from everything that goes into it."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """One image as the checkout says it now. The files were read once, so that the tag names what is built even if
+    somebody saves one of them meanwhile. `below` is the image it stands on: a plan, a name in a registry, or nothing.
+    """
+
+    name: str
+    image: Debian | Built
+    below: Plan | str | None
+    files: dict[str, tuple[bytes, bool]]  # name in the build context → contents, executable
+
+    @property
+    def parent(self) -> str | None:
+        return self.below.tag if isinstance(self.below, Plan) else self.below
+
+    @property
+    def tag(self) -> str:
+        inputs: list[object] = [self.name, platform.machine(), self.parent]
+        if isinstance(self.image, Debian):
+            inputs += [SUITE, UPDATED, TIDY, self.image.packages, self.image.changes, self.image.hook]
+        inputs += [(name, hashlib.sha256(text).hexdigest(), run) for name, (text, run) in sorted(self.files.items())]
+        return f"fumehood-{self.name}:{hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:12]}"
+
+
+def plan_for(name: str, registry_base: str | None) -> Plan:
     image = IMAGES[name]
-    parent = parent_of(image, registry_base)
-    inputs: list[object] = [name, platform.machine(), parent]
-    if isinstance(image, Debian):
-        inputs += [SUITE, UPDATED, TIDY, image.packages, image.changes]
-    for inside, path in image.context().items():
-        inputs += [inside, bool(path.stat().st_mode & 0o100), hashlib.sha256(path.read_bytes()).hexdigest()]
-    return f"fumehood-{name}:{hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:12]}"
+    below: Plan | str | None = None
+    if image.parent:
+        below = registry_base if image.parent == "base" and registry_base else plan_for(image.parent, registry_base)
+    files = {name: (path.read_bytes(), bool(path.stat().st_mode & 0o100)) for name, path in image.sources().items()}
+    return Plan(name=name, image=image, below=below, files=files)
 
 
-def parent_of(image: Debian | Built, registry_base: str | None) -> str:
-    if image.parent == "base" and registry_base:
-        return registry_base
-    return tag_of(image.parent, registry_base) if image.parent else ""
-
-
-def build(name: str, registry_base: str | None, mirror: str | None) -> None:
-    """Build `name` and what it stands on, unless it is there."""
-    tag = tag_of(name, registry_base)
-    if image_id(tag):
+def build(plan: Plan, mirror: str | None) -> None:
+    """Build an image and what it stands on, unless it is there."""
+    if image_id(plan.tag):
         return
-    image = IMAGES[name]
-    if image.parent and not (image.parent == "base" and registry_base):
-        build(image.parent, registry_base, mirror)
+    if isinstance(plan.below, Plan):
+        build(plan.below, mirror)
     # One build at a time on this machine: the second of two finds the work done.
     with only_one():
-        if image_id(tag):
+        if image_id(plan.tag):
             return
-        print(f"── {tag}", flush=True)
+        print(f"── {plan.tag}", flush=True)
         started = time.monotonic()
         try:
-            if isinstance(image, Debian):
-                import_debian(image, tag, name, mirror)
+            if isinstance(plan.image, Debian):
+                import_debian(plan, plan.image, mirror)
             else:
-                run_dockerfile(image, tag, name, parent_of(image, registry_base))
+                run_dockerfile(plan, plan.image)
         finally:
             # A failed build leaves its last good step behind, without a name.
-            docker("image", "prune", "--force", "--filter", f"label=fumehood.image={name}", quiet=True)
-        remove_old(name, tag)
-        print(f"── {tag} took {time.monotonic() - started:.0f} s", flush=True)
+            docker("image", "prune", "--force", "--filter", f"label=fumehood.image={plan.name}", quiet=True)
+        remove_old(plan)
+        print(f"── {plan.tag} took {time.monotonic() - started:.0f} s", flush=True)
 
 
-def import_debian(image: Debian, tag: str, name: str, mirror: str | None) -> None:
+def import_debian(plan: Plan, image: Debian, mirror: str | None) -> None:
     if not shutil.which("mmdebstrap"):
         sys.exit("mmdebstrap is missing; on Debian or Ubuntu: apt install mmdebstrap debian-archive-keyring, "
                  "or give an image that has Python 3.13 with --registry-base")
     epoch = int(datetime.fromisoformat(UPDATED).replace(tzinfo=timezone.utc).timestamp())
     with tempfile.TemporaryDirectory(prefix="fumehood-") as scratch:
         root = Path(scratch) / "root.tar"
-        # A directory of its own for data is made here, because `docker import` can make none.
-        hooks = [TIDY, 'install -d -o 65534 -g 65534 -m 0700 "$1/data"' if name == "redis" else "true"]
         subprocess.run(
             ["mmdebstrap", "--quiet", "--variant=essential", f"--include={','.join(image.packages)}",
-             '--aptopt=APT::Install-Recommends "false"', *(f"--customize-hook={hook}" for hook in hooks),
-             SUITE, str(root), *([mirror] if mirror else [])],
+             '--aptopt=APT::Install-Recommends "false"', f"--customize-hook={TIDY}",
+             f"--customize-hook={image.hook}", SUITE, str(root), *([mirror] if mirror else [])],
             check=True, env=os.environ | {"SOURCE_DATE_EPOCH": str(epoch)},
         )
-        changes = [f"--change={change}" for change in (*image.changes, f"LABEL fumehood.image={name}")]
-        docker("import", *changes, str(root), tag, quiet=True)
+        changes = [f"--change={change}" for change in (*image.changes, f"LABEL fumehood.image={plan.name}")]
+        docker("import", *changes, str(root), plan.tag, quiet=True)
 
 
-def run_dockerfile(image: Built, tag: str, name: str, parent: str) -> None:
-    arguments = {image.argument: parent, "NAME": name}
-    files = image.context()
-    missing = [inside for inside in image.files if not any(f"{found}/".startswith(f"{inside}/") for found in files)]
+def run_dockerfile(plan: Plan, image: Built) -> None:
+    missing = [place for inside, place in image.files.items()
+               if not any(f"{name}/".startswith(f"{inside}/") for name in plan.files)]
     if missing:
-        sys.exit(f"{tag} needs {', '.join(image.files[inside] for inside in missing)}, which is not there")
+        sys.exit(f"{plan.tag} needs {', '.join(missing)}, which is not there")
+    arguments = {image.argument: plan.parent, "NAME": plan.name}
+    labels: list[str] = []
     with ExitStack() as stack:
         context = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fumehood-")))
-        for inside, path in files.items():
-            (context / inside).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, context / inside)
-            (context / inside).chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
+        for name, (text, executable) in plan.files.items():
+            (context / name).parent.mkdir(parents=True, exist_ok=True)
+            (context / name).write_bytes(text)
+            (context / name).chmod(0o755 if executable else 0o644)
         if image.locks:
             directory = wheels.download([REPOSITORY / lock for lock in image.locks], PYTHON)
             # Docker hands a configured proxy to every build; the way to ourselves must not lead through it.
+            lock = plan.files["requirements.lock"][0]
+            labels = [f"--label=fumehood.lock={hashlib.sha256(lock).hexdigest()}"]
             arguments |= {"WHEELS": stack.enter_context(wheels.serve(directory)),
                           "no_proxy": "127.0.0.1", "NO_PROXY": "127.0.0.1"}
         docker(
-            "build", "--rm", "--force-rm", "--network", "host" if image.locks else "none", "--tag", tag,
-            *(f"--build-arg={key}={value}" for key, value in arguments.items()), str(context),
+            "build", "--rm", "--force-rm", "--network", "host" if image.locks else "none", "--tag", plan.tag,
+            *(f"--build-arg={key}={value}" for key, value in arguments.items()), *labels, str(context),
         )
 
 
-def remove_old(name: str, tag: str) -> None:
+def remove_old(plan: Plan) -> None:
     """Remove older images of this name, except those a container uses and those of the last hour.
 
     The hour is for whoever still works with the image of a moment ago: tests in flight, a worker with warm sandboxes.
     """
-    listed = docker("image", "ls", f"fumehood-{name}", "--format", "{{.Repository}}:{{.Tag}}", quiet=True).split()
-    for old in sorted(set(listed) - {tag}):
-        tagged = docker("image", "inspect", "--format", "{{.Metadata.LastTagTime.Unix}}", old, quiet=True)
-        if time.time() - int(tagged) > 3600:
+    listed = docker("image", "ls", f"fumehood-{plan.name}", "--format", "{{.Repository}}:{{.Tag}}", quiet=True).split()
+    for old in sorted(set(listed) - {plan.tag}):
+        tagged_at = docker("image", "inspect", "--format", "{{.Metadata.LastTagTime.Unix}}", old, quiet=True)
+        if time.time() - int(tagged_at) > 3600:
             # Docker refuses to remove what a container uses.
             subprocess.run(["docker", "image", "rm", old], capture_output=True)
 

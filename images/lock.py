@@ -38,6 +38,9 @@ class Lock:
         return (HERE / self.wishes).with_suffix(".lock")
 
 
+# Markers that hold on no Linux.
+ELSEWHERE = r"(?:sys_platform|os_name|platform_system) == '(?:win32|nt|Windows|darwin|Darwin|emscripten|cygwin)'"
+
 # The service runs in our image, and on hosts whose Python is older or newer; so its locks hold for several versions.
 HOSTS = ("3.11", "3.12", "3.13", "3.14")
 LOCKS = {
@@ -78,7 +81,9 @@ def install_uv() -> Path:
 def resolve(uv: Path, lock: Lock) -> list[dict]:
     """The packages that `lock.wishes` needs, as uv's TOML lists them."""
     command = [uv, "pip", "compile", "--quiet", "--universal", "--only-binary", ":all:",
-               "--python-version", lock.pythons[0]]
+               "--python-version", lock.pythons[0],
+               # One version of each package for all Pythons: what is tested on one of them is what runs on the others.
+               "--fork-strategy", "fewest"]
     if lock.constraints:
         command += ["--constraint", HERE / lock.constraints]
     with tempfile.TemporaryDirectory() as scratch:
@@ -90,9 +95,9 @@ def resolve(uv: Path, lock: Lock) -> list[dict]:
 
 
 def pin(package: dict, lock: Lock) -> list[str]:
-    """The lines for one package: the version, its marker and a hash for each wheel that fits; none for Windows' own."""
+    """The lines for one package: the version, its marker and a hash for each wheel that fits; no line for other systems."""
     marker = package.get("marker", "")
-    if re.search(r"== '(win32|Windows|darwin|Darwin|emscripten)'", marker) and " or " not in marker:
+    if re.fullmatch(f"{ELSEWHERE}( or {ELSEWHERE})*", marker.replace("(", "").replace(")", "")):
         return []
     hashes = sorted(wheel["hashes"]["sha256"] for wheel in package.get("wheels", ()) if fits(wheel, lock.pythons))
     if not hashes:

@@ -51,7 +51,7 @@ def download(locks: list[Path], python: str) -> Path:
     if stamp.exists():
         return directory
     for lock in locks:
-        print(f"fetching the wheels of {lock.parent.name}/{lock.name}", flush=True)
+        print(f"fetching the wheels of {lock.parent.name}/{lock.name}, may take a minute", flush=True)
         # pip evaluates markers for the Python it runs on, not for the one asked for. Without markers it fetches a few
         # wheels too many, and the pip inside the build, which has the right Python, picks.
         plain = cache() / f"download-{os.getpid()}.txt"
@@ -65,9 +65,9 @@ def download(locks: list[Path], python: str) -> Path:
         for tag in platforms():
             command += ["--platform", tag]
         try:
-            subprocess.run(command, check=True, stderr=None if "-v" in sys.argv else subprocess.PIPE, text=True)
+            subprocess.run(command, check=True, stderr=subprocess.PIPE, text=True)
         except subprocess.CalledProcessError as error:
-            raise SystemExit(f"pip could not fetch {lock}:\n{(error.stderr or '')[-4000:]}") from error
+            raise SystemExit(f"pip could not fetch {lock}:\n{error.stderr[-4000:]}") from error
         finally:
             plain.unlink()
     stamp.touch()

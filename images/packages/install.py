@@ -24,7 +24,7 @@ BUILD = HOME / "build"
 SITE = PYTHON / "lib" / f"python3.{sys.version_info.minor}" / "site-packages"
 
 # Tests that the libraries themselves import.
-TESTS_NEEDED = ("numpy/_core/tests", "tables/tests", "numba/tests")
+TESTS_NEEDED = ("numpy/_core/tests", "tables/tests", "numba/tests", "bottleneck/tests")
 # Parts of the standard library that no program uses: Python's own tests, the installer of pip, and IDLE.
 STDLIB_UNUSED = ("test", "ensurepip", "idlelib", "turtledemo")
 
@@ -34,15 +34,17 @@ def main() -> None:
         sys.exit(f"the base has Python {sys.version.split()[0]}; the locks are for 3.13")
     install(sys.argv[1])
     provide_openmp()
-    remove_tests()
+    remove_unused()
     write_list()
     compile_bytecode()
     shutil.rmtree(BUILD)
     close_permissions()
+    take_setuid()
 
 
 def install(wheels: str) -> None:
     """Install the lock by the pip wheel of tools.lock, run from its zip."""
+    print("installing", flush=True)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", PYTHON], check=True)
     version = re.search(r"^pip==(\S+)", (BUILD / "tools.lock").read_text(), re.M).group(1)
     with tempfile.TemporaryDirectory() as scratch:
@@ -68,13 +70,15 @@ def provide_openmp() -> None:
         (libraries / "libgomp.so.1").symlink_to(bundled[0])
 
 
-def remove_tests() -> None:
+def remove_unused() -> None:
     for path in sorted(SITE.rglob("tests")):
         if path.is_dir() and not any(path.match(needed) for needed in TESTS_NEEDED):
             shutil.rmtree(path)
     for path in Path(sysconfig.get_path("stdlib")).iterdir():
         if path.name in STDLIB_UNUSED:
             shutil.rmtree(path)
+    for path in (PYTHON / "bin").glob("[Aa]ctivate*"):
+        path.unlink()
 
 
 def write_list() -> None:
@@ -86,6 +90,7 @@ def write_list() -> None:
 
 def compile_bytecode() -> None:
     """Compile everything once; Python then trusts these files without looking at their sources."""
+    print("compiling", flush=True)
     for path in (SITE, Path(sysconfig.get_path("stdlib"))):
         # Some packages ship templates or files for other Pythons that do not compile; they would not import either.
         compileall.compile_dir(
@@ -94,7 +99,7 @@ def compile_bytecode() -> None:
 
 
 def close_permissions() -> None:
-    """Nobody but root may write, everybody may read; no file lends its owner's rights."""
+    """Below HOME nobody but root may write and everybody may read."""
     for directory, names, files in os.walk(HOME):
         for name in (*names, *files):
             path = os.path.join(directory, name)
@@ -103,6 +108,18 @@ def close_permissions() -> None:
                 wanted = 0o755 if stat.S_ISDIR(mode) or mode & stat.S_IXUSR else 0o644
                 if stat.S_IMODE(mode) != wanted:
                     os.chmod(path, wanted)
+
+
+def take_setuid() -> None:
+    """No program of the base lends its owner's rights; ours never do, but a base from a registry has some."""
+    device = os.lstat("/").st_dev
+    for directory, names, files in os.walk("/"):
+        names[:] = [name for name in names if os.lstat(os.path.join(directory, name)).st_dev == device]
+        for name in (*names, *files):
+            path = os.path.join(directory, name)
+            mode = os.lstat(path).st_mode
+            if not stat.S_ISLNK(mode) and mode & (stat.S_ISUID | stat.S_ISGID):
+                os.chmod(path, stat.S_IMODE(mode) & 0o1777)
 
 
 if __name__ == "__main__":
