@@ -1,0 +1,329 @@
+"""/v1/datasets: what is stored, what is refused, and that a refusal leaves nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from fumehood.errors import NotFound
+from fumehood.job import Lane
+from fumehood.outcome import Reason
+from tests.services import until
+from tests.unit.front_desk import ARROW, CSV, DISCONNECT, Counter, Made, Stand, body, pointers, slug
+
+ZIP = "application/zip"
+
+
+def test_an_upload_is_described_and_stored(stand: Stand, us: Counter) -> None:
+    answer = us.upload(b"a,b\n1,2\n3,4\n", params={"name": "numbers.csv"})
+    record = answer.json()
+    assert answer.status_code == 201
+    assert answer.headers["location"] == record["links"]["self"] == f"/v1/datasets/{record['id']}"
+    assert {name: record[name] for name in ("name", "format", "bytes", "rows")} == {
+        "name": "numbers.csv",
+        "format": "csv",
+        "bytes": 12,
+        "rows": 3,
+    }
+    assert record["columns"] == [{"name": "a", "type": "int64", "nullable": True}]
+    assert us.get(answer.headers["location"]).json() == record
+
+
+def test_nothing_of_the_errand_stays(stand: Stand, us: Counter) -> None:
+    dataset = us.dataset()
+    assert [path.split("/", 2)[2] for path in stand.kept()] == [f"datasets/{dataset}/original", f"datasets/{dataset}/table"]
+    assert stand.store.queued(Lane.ERRANDS) == 0
+    assert us.get("/v1/jobs").json()["items"] == []
+
+
+def test_a_zip_has_no_table(stand: Stand, us: Counter) -> None:
+    dataset = us.dataset(b"PK", ZIP)
+    assert [path.rsplit("/", 1)[1] for path in stand.kept()] == ["original"]
+    assert us.get(f"/v1/datasets/{dataset}").json()["format"] == "zip"
+
+
+def test_the_same_bytes_and_format_give_the_same_record(stand: Stand, us: Counter) -> None:
+    first, again, other_format = us.upload(), us.upload(params={"name": "another name"}), us.upload(media_type=ARROW)
+    assert (first.status_code, again.status_code, other_format.status_code) == (201, 200, 201)
+    assert again.json() == first.json()
+    assert other_format.json()["id"] != first.json()["id"]
+    assert len(stand.kept()) == 4
+
+
+def test_the_equal_bytes_of_another_tenant_are_unnoticeable(stand: Stand, us: Counter) -> None:
+    ours, theirs = us.upload(), stand.other.upload()
+    assert theirs.status_code == 201
+    assert theirs.json()["id"] != ours.json()["id"]
+
+
+@pytest.mark.parametrize("media_type", ["text/csv; charset=utf-8", "TEXT/CSV", "application/csv"])
+def test_a_media_type_is_read_without_its_parameters(us: Counter, media_type: str) -> None:
+    assert us.upload(media_type=media_type).json()["format"] == "csv"
+
+
+@pytest.mark.parametrize("media_type", ["application/json", "text/plain", "", "nonsense"])
+def test_an_unknown_media_type_is_refused_with_the_list(stand: Stand, us: Counter, media_type: str) -> None:
+    answer = us.upload(media_type=media_type)
+    assert (answer.status_code, slug(answer)) == (415, "unsupported-format")
+    assert CSV in answer.json()["available"]
+    stand.nothing_is_kept()
+
+
+def test_a_compressed_body_is_refused(us: Counter) -> None:
+    answer = us.post("/v1/datasets", content=b"a", headers={"Content-Type": CSV, "Content-Encoding": "gzip"})
+    assert (answer.status_code, answer.json()["available"]) == (415, ["identity"])
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "kind", "sentence"),
+    [
+        (b"bad,bytes", 422, "bad-request", "line 2 has 3 fields; expected 2"),
+        (b"huge,bytes", 422, "bad-request", "the table needs more memory than the limit"),
+        (b"broken,bytes", 503, "unavailable", "the sandbox failed (sandbox_error); nothing was stored"),
+    ],
+)
+def test_what_the_sandbox_refuses_is_told_and_not_stored(
+    stand: Stand, us: Counter, content: bytes, status: int, kind: str, sentence: str
+) -> None:
+    answer = us.upload(content)
+    assert (answer.status_code, slug(answer), answer.json()["detail"]) == (status, kind, sentence)
+    assert ("retry-after" in answer.headers) == (status == 503)
+    stand.nothing_is_kept()
+    assert us.get("/v1/datasets").json()["items"] == []
+
+
+def test_without_a_free_sandbox_nothing_is_stored(open_stand: Callable[..., Stand]) -> None:
+    stand = open_stand(errand_wait_seconds=0.2)
+    stand.queue.awake.clear()
+    answer = stand.us.upload()
+    assert (answer.status_code, slug(answer)) == (503, "unavailable")
+    assert int(answer.headers["retry-after"]) > 0
+    stand.nothing_is_kept()
+    assert stand.worker.claim(Lane.ERRANDS) is None
+
+
+def test_a_description_that_takes_too_long_is_cancelled_and_forgotten(open_stand: Callable[..., Stand]) -> None:
+    stand = open_stand(errand_wait_seconds=0.3)
+    stand.queue.awake.clear()
+    claimed: list[Any] = []
+    stand.queue.send_ticket = lambda lane: claimed.append(stand.worker.claim(lane)) is None  # type: ignore[method-assign]
+    answer = stand.us.upload()
+    assert answer.status_code == 503
+    errand = until(lambda: stand.store.get_job(claimed[0].tenant, claimed[0].id), seconds=5, what="the errand")
+    until(lambda: stand.store.get_job(errand.tenant, errand.id).cancel_requested, seconds=5, what="a cancel")
+    stand.nothing_is_kept()
+    with stand.desk.blobs.incoming() as incoming:
+        incoming.write(b"x")
+        stand.desk.blobs.keep(incoming, errand.tenant, errand.inputs["dataset1"].blob)
+    stand.worker.finish(errand, Made(Reason.CANCELLED, outputs={"log": b"x"}))
+    until(lambda: _is_gone(stand, errand), seconds=10, what="the errand's end")
+
+
+def _is_gone(stand: Stand, job: Any) -> bool:
+    try:
+        stand.store.get_job(job.tenant, job.id)
+    except NotFound:
+        return True
+    return False
+
+
+def test_redis_away_does_not_keep_an_upload_from_being_described(stand: Stand, us: Counter) -> None:
+    stand.events.away = True
+    assert us.upload().status_code == 201
+
+
+def test_a_length_above_the_limit_is_refused_before_reading(open_stand: Callable[..., Stand]) -> None:
+    stand = open_stand(dataset_bytes=10)
+    answer = stand.us.upload(b"12345678901")
+    assert (answer.status_code, slug(answer)) == (413, "too-large")
+    assert (answer.json()["limit"], answer.json()["value"]) == (10, 11)
+    stand.nothing_is_kept()
+
+
+def test_a_body_without_length_is_counted(open_stand: Callable[..., Stand]) -> None:
+    stand = open_stand(dataset_bytes=10, bundle_bytes=5)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"123456"
+        yield b"789012"
+
+    assert stand.us.upload(chunks()).status_code == 413  # type: ignore[arg-type]
+    assert stand.us.upload(b"123456", ZIP).status_code == 413
+    assert stand.us.upload(b"1234567890").status_code == 201
+    assert stand.us.upload(b"12345", ZIP).status_code == 201
+
+
+def test_an_upload_that_is_cut_off_leaves_nothing(stand: Stand) -> None:
+    stand.exchange("POST", "/v1/datasets", [*body(b"a,b\n" * 300_000, more=True), DISCONNECT], {"Content-Type": CSV})
+    stand.nothing_is_kept()
+    assert stand.queue.sent == []
+
+
+def test_a_client_that_stops_sending_is_dropped(open_stand: Callable[..., Stand]) -> None:
+    stand = open_stand(body_idle_seconds=0.1)
+    sent = stand.exchange("POST", "/v1/datasets", body(b"a,b\n", more=True), {"Content-Type": CSV})
+    assert sent[0]["status"] == 408
+    assert (b"connection", b"close") in sent[0]["headers"]
+    stand.nothing_is_kept()
+
+
+def test_an_empty_body_is_refused(us: Counter) -> None:
+    assert us.upload(b"").status_code == 422
+
+
+@pytest.mark.parametrize("name", ["x" * 256, "line\nbreak", "nul\x00", "\x85"])
+def test_a_name_that_cannot_be_shown_is_refused(us: Counter, name: str) -> None:
+    assert pointers(us.upload(params={"name": name})) == ["/query/name"]
+
+
+def test_too_little_disk_refuses_an_upload(open_stand: Callable[..., Stand]) -> None:
+    stand = open_stand(disk_floor_bytes=2**60)
+    answer = stand.us.upload()
+    assert (answer.status_code, slug(answer)) == (503, "disk-full")
+    assert "retry-after" in answer.headers
+    stand.nothing_is_kept()
+
+
+# contents --------------------------------------------------------------------------------------------------------------
+
+
+def content(us: Counter, dataset: str, **headers: str) -> Any:
+    return us.get(f"/v1/datasets/{dataset}/content", headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+
+@pytest.mark.parametrize(
+    ("accept", "media_type", "expected"),
+    [
+        ("*/*", CSV, b"a,b\n1,2\n"),
+        ("text/*", CSV, b"a,b\n1,2\n"),
+        (ARROW, ARROW, b"ARROW1a,b\n1,2\n"),
+        (f"{CSV};q=0.2, {ARROW};q=0.9", ARROW, b"ARROW1a,b\n1,2\n"),
+        (f"{ARROW};q=0, */*", CSV, b"a,b\n1,2\n"),
+    ],
+)
+def test_accept_chooses_among_what_is_stored(us: Counter, accept: str, media_type: str, expected: bytes) -> None:
+    answer = content(us, us.dataset(), Accept=accept)
+    assert (answer.status_code, answer.headers["content-type"].split(";")[0], answer.content) == (200, media_type, expected)
+    assert answer.headers["vary"] == "Accept"
+    assert answer.headers["content-length"] == str(len(expected))
+
+
+def test_csv_of_an_arrow_dataset_is_made_in_a_sandbox_and_gone_after(stand: Stand, us: Counter) -> None:
+    dataset = us.dataset(b"arrow bytes", ARROW)
+    before = stand.kept()
+    answer = content(us, dataset, Accept=CSV)
+    assert (answer.status_code, answer.content) == (200, b"csv of ARROW1arrow bytes")
+    assert stand.kept() == before
+    assert "etag" not in answer.headers
+
+
+def test_a_conversion_without_a_free_sandbox_is_503(open_stand: Callable[..., Stand]) -> None:
+    stand = open_stand(errand_wait_seconds=0.3)
+    dataset = stand.us.dataset(b"arrow bytes", ARROW)
+    stand.queue.awake.clear()
+    answer = content(stand.us, dataset, Accept=CSV)
+    assert (answer.status_code, slug(answer)) == (503, "unavailable")
+    assert "retry-after" in answer.headers
+
+
+@pytest.mark.parametrize(("uploaded", "available"), [(CSV, [CSV, ARROW]), (ARROW, [ARROW, CSV]), (ZIP, [ZIP])], ids=["csv", "arrow", "zip"])
+def test_what_cannot_be_had_is_406_with_the_list(us: Counter, uploaded: str, available: list[str]) -> None:
+    answer = content(us, us.dataset(b"bytes", uploaded), Accept="image/png")
+    assert (answer.status_code, slug(answer), answer.json()["available"]) == (406, "not-acceptable", available)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "status", "expected", "content_range"),
+    [
+        ("bytes=0-2", 206, b"a,b", "bytes 0-2/8"),
+        ("bytes=4-", 206, b"1,2\n", "bytes 4-7/8"),
+        ("bytes=-2", 206, b"2\n", "bytes 6-7/8"),
+        ("bytes=-100", 206, b"a,b\n1,2\n", "bytes 0-7/8"),
+        ("bytes=6-100", 206, b"2\n", "bytes 6-7/8"),
+        ("bytes=0-0,2-3", 200, b"a,b\n1,2\n", None),
+        ("bytes=3-1", 200, b"a,b\n1,2\n", None),
+        ("lines=1-2", 200, b"a,b\n1,2\n", None),
+        ("bytes=-", 200, b"a,b\n1,2\n", None),
+    ],
+)
+def test_stored_bytes_honour_a_single_range(us: Counter, wanted: str, status: int, expected: bytes, content_range: str | None) -> None:
+    answer = content(us, us.dataset(), Range=wanted)
+    assert (answer.status_code, answer.content, answer.headers.get("content-range")) == (status, expected, content_range)
+
+
+@pytest.mark.parametrize("wanted", ["bytes=8-", "bytes=100-200", "bytes=-0"])
+def test_a_range_behind_the_end_is_a_problem(us: Counter, wanted: str) -> None:
+    answer = content(us, us.dataset(), Range=wanted)
+    assert (answer.status_code, slug(answer), answer.headers["content-range"]) == (416, "range-not-satisfiable", "bytes */8")
+
+
+def test_an_etag_saves_sending_again_and_guards_a_range(us: Counter) -> None:
+    dataset = us.dataset()
+    etag = content(us, dataset).headers["etag"]
+    assert content(us, dataset, If_None_Match=etag).status_code == 304
+    assert content(us, dataset, If_None_Match='"other"').status_code == 200
+    assert content(us, dataset, If_None_Match=etag, Accept=ARROW).status_code == 200
+    assert content(us, dataset, Range="bytes=0-0", If_Range=etag).status_code == 206
+    assert content(us, dataset, Range="bytes=0-0", If_Range='"other"').status_code == 200
+
+
+def test_a_large_content_comes_whole_and_in_pieces(us: Counter) -> None:
+    data = bytes(range(256)) * 4096
+    dataset = us.dataset(data)
+    assert content(us, dataset).content == data
+    assert content(us, dataset, Range="bytes=300000-900000").content == data[300_000:900_001]
+
+
+# lists and deletion ------------------------------------------------------------------------------------------------------
+
+
+def test_pages_come_newest_first_and_end(us: Counter) -> None:
+    made = [us.dataset(f"a\n{n}\n".encode()) for n in range(5)]
+    seen, query = [], {"limit": "2"}
+    while True:
+        page = us.get("/v1/datasets", params=query)
+        seen += [item["id"] for item in page.json()["items"]]
+        if page.json()["next"] is None:
+            assert "link" not in page.headers
+            break
+        assert page.headers["link"].endswith('rel="next"')
+        query = {**query, "cursor": page.json()["next"]}
+    assert seen == made[::-1]
+
+
+@pytest.mark.parametrize(
+    "query", [{"limit": "0"}, {"limit": "201"}, {"limit": "many"}, {"cursor": "nonsense!"}, {"unknown": "1"}, {"limit": ["1", "2"]}]
+)
+def test_a_bad_query_is_422(us: Counter, query: dict[str, Any]) -> None:
+    answer = us.get("/v1/datasets", params=query)
+    assert (answer.status_code, slug(answer)) == (422, "bad-request")
+    assert answer.json()["errors"]
+
+
+def test_deleting_forgets_record_and_bytes(stand: Stand, us: Counter) -> None:
+    path = f"/v1/datasets/{us.dataset()}"
+    assert us.delete(path).status_code == 204
+    assert us.get(path).status_code == us.get(f"{path}/content").status_code == us.delete(path).status_code == 404
+    stand.nothing_is_kept()
+
+
+def test_a_dataset_that_a_waiting_job_needs_is_not_deleted(stand: Stand, us: Counter) -> None:
+    dataset = us.dataset()
+    job = us.job(dataset1=dataset)
+    answer = us.delete(f"/v1/datasets/{dataset}")
+    assert (answer.status_code, slug(answer)) == (409, "conflict")
+    assert us.get(f"/v1/datasets/{dataset}/content").status_code == 200
+    stand.worker.work()
+    assert us.get(f"/v1/jobs/{job}").json()["state"] == "succeeded"
+    assert us.delete(f"/v1/datasets/{dataset}").status_code == 204
+
+
+@pytest.mark.parametrize(("verb", "rest"), [("get", ""), ("get", "/content"), ("delete", "")])
+def test_what_is_not_yours_is_not_there(stand: Stand, us: Counter, verb: str, rest: str) -> None:
+    theirs = stand.other.dataset()
+    absent = f"ds_{'0' * 32}"
+    answers = [getattr(us, verb)(f"/v1/datasets/{name}{rest}") for name in (theirs, absent, "x", f"ds_{'0' * 31}%00")]
+    assert {answer.status_code for answer in answers} == {404}
+    assert len({answer.content for answer in answers}) == 1
