@@ -1,0 +1,5 @@
+"""`python -m cli` is `fumehood`."""
+
+from cli.app import main
+
+main()

@@ -1,0 +1,76 @@
+"""The `fumehood` command: what it takes, and which exit code an error means. Work is imported when it is asked for."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
+
+from cli import job_commands, terminal
+from cli.errors import ExitCode
+from cli.service_commands import config_app, datasets_app, doctor
+from fumehood.errors import FumehoodError
+
+COMMANDS = (
+    job_commands.run,
+    job_commands.submit,
+    job_commands.status,
+    job_commands.log,
+    job_commands.result,
+    job_commands.figures,
+    job_commands.artifacts,
+    job_commands.cancel,
+    job_commands.ps,
+)
+
+
+class Counter(TyperGroup):
+    """Turns every error into one clear line (or a few) on stderr and an exit code."""
+
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **kwargs: Any) -> Any:
+        terminal.prepare()
+        args = list(sys.argv[1:] if args is None else args) or ["--help"]
+        try:
+            code = super().main(args, "fumehood", **{**kwargs, "standalone_mode": False})
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Whatever is still buffered has nowhere to go; Python must not complain about it at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = ExitCode.BROKEN_PIPE
+        except (KeyboardInterrupt, typer.Abort):
+            code = ExitCode.INTERRUPTED
+        except TyperException as error:
+            terminal.complain(f"{error.format_message()} (`fumehood --help` and `fumehood COMMAND --help` say what there is)")
+            code = ExitCode.BAD_INPUT
+        except FumehoodError as error:
+            from cli.explain import explain
+
+            code = explain(error)
+        except OSError as error:
+            terminal.complain(f"{error.filename or 'this machine'}: {error.strerror or error}")
+            code = ExitCode.BAD_INPUT
+        sys.exit(int(code or 0))
+
+
+app = typer.Typer(
+    cls=Counter,
+    name="fumehood",
+    help="Runs Python scripts in throwaway containers of a Fumehood service.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for command in COMMANDS:
+    app.command()(command)
+app.add_typer(datasets_app, name="datasets")
+app.add_typer(config_app, name="config")
+app.command()(doctor)
+
+
+def main() -> None:
+    app()

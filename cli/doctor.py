@@ -1,0 +1,172 @@
+"""Doctor: looks at one thing after the other, and says of each what is wrong and what to do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import platformdirs
+
+from cli import config
+from cli.errors import BadInput
+from cli.terminal import one_line, size
+from fumehood import __version__
+from fumehood.client import Client
+from fumehood.client_errors import ClientError, KeyRefused
+from fumehood.errors import FumehoodError
+
+if TYPE_CHECKING:
+    from fumehood.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`good` is None for a remark that is neither. `advice` says what to do about a bad one."""
+
+    what: str
+    good: bool | None
+    detail: str
+    advice: str = ""
+
+
+def service() -> Iterator[Finding]:
+    """Configuration, address, version, key, and the parts of the service. What hangs on a bad finding is not looked at."""
+    try:
+        found = config.read()
+    except BadInput as error:
+        yield Finding("configuration", False, error.detail)
+        return
+    yield Finding(
+        "configuration", True, f"{found.url} from {found.url_from}, key {config.shown_key(found.key)} from {found.key_from or 'nowhere'}"
+    )
+    with config.client_of(found) as client:
+        try:
+            version = str(client.health().get("version"))
+        except ClientError as error:
+            yield Finding("service", False, error.detail, "start it with `make run`, or correct the address")
+            return
+        yield Finding("service", True, "answers")
+        same = version.split(".")[:2] == __version__.split(".")[:2]
+        yield Finding("version", same, f"service {one_line(version)}, command {__version__}", "use a command of the service's version")
+        yield _key(client, found)
+        parts = client.ready().get("parts") or {}
+        if not parts:
+            yield Finding("readiness", False, "the service does not say how its parts are", "is this the address of a Fumehood?")
+        for name, part in parts.items():
+            yield Finding(one_line(name), part.get("ok") is True, one_line(part.get("detail") or ""), _ADVICE.get(name, "see `make logs`"))
+
+
+_ADVICE = {
+    "store": "see the API's log: `make logs`; is the disk full?",
+    "redis": "is Redis running? jobs are accepted and wait until it is; see `make logs`",
+    "workers": "is a worker running, and does it accept its image? see `make logs`, and `fumehood doctor --host` on its machine",
+}
+
+
+def _key(client: Client, found: config.Config) -> Finding:
+    if found.key is None:
+        return Finding("key", False, "none is set", "set FUMEHOOD_KEY, or: fumehood config write --url URL --key-file FILE")
+    try:
+        next(client.jobs(limit="1"), None)
+    except KeyRefused as error:
+        return Finding("key", False, error.detail, f"the key from {found.key_from} is not one of this service's; ask its operator")
+    except ClientError as error:
+        return Finding("key", False, error.detail, "try again")
+    return Finding("key", True, "accepted")
+
+
+def host(home: Path | None) -> Iterator[Finding]:
+    """What the service's own machine must offer: the engine, the home's mount, room on the disk."""
+    from fumehood.errors import SandboxError
+    from worker import host_check
+    from worker.docker_sandbox import DockerHost
+
+    try:
+        settings = _settings_of(home)
+    except (ValueError, OSError) as error:
+        yield Finding("settings", False, one_line(error), "correct the setting")
+        return
+    docker = DockerHost(settings, worker_id="doctor")
+    try:
+        version, info = docker.engine.version(), docker.engine.info()
+        yield from _engine_facts(version, info)
+        for problem in host_check.problems_of_engine(version, info, runtime=settings.runtime):
+            yield Finding("engine", False, problem, "see docs/operations.md")
+        for sentence in docker.weaker():
+            yield Finding("engine", None, sentence)
+    except SandboxError as error:
+        yield Finding("engine", False, error.detail, "is Docker running, and may this user talk to it (group docker)?")
+        return
+    if not settings.home.is_dir():
+        yield Finding("home", False, f"there is no {settings.home}", "start the service once, or name its home with --home")
+        return
+    yield from _home(settings)
+    yield _trial(docker, settings)
+
+
+def _settings_of(home: Path | None) -> Settings:
+    """The settings as the worker has them: the environment, and what `make run` wrote into the home."""
+    from fumehood.settings import Settings
+
+    # A user's own service lives in the user's data directory, root's where the settings say.
+    candidates = [home] if home else [Settings().home, Path(platformdirs.user_data_dir("fumehood"))]
+    found = next((path for path in candidates if path.is_dir()), candidates[0]).resolve()
+    remembered = found / "compose.env"
+    lines = remembered.read_text().splitlines() if remembered.is_file() else []
+    image = next((line.partition("=")[2] for line in lines if line.startswith("FUMEHOOD_IMAGE=")), None)
+    return Settings(home=found, **({"image": image} if image else {}))  # type: ignore[arg-type]
+
+
+def _engine_facts(version: dict[str, Any], info: dict[str, Any]) -> Iterator[Finding]:
+    yield Finding("engine", True, f"Docker {version.get('Version')}, API {version.get('ApiVersion')}, kernel {info.get('KernelVersion')}")
+    yield Finding("engine", True, f"cgroup v{info.get('CgroupVersion', '1')}, storage {info.get('Driver')}")
+    yield Finding(
+        "engine",
+        True,
+        f"runtimes {', '.join(sorted(info.get('Runtimes') or {}))}; {info.get('NCPU')} CPUs, {size(info.get('MemTotal') or 0)} memory",
+    )
+
+
+def _home(settings: Settings) -> Iterator[Finding]:
+    inner = mounts_below(settings.home, Path("/proc/self/mountinfo").read_text())
+    yield Finding(
+        "home",
+        not inner,
+        f"{settings.home} is one mount" if not inner else f"something else is mounted at {', '.join(inner)}",
+        "blobs are linked into the scratch, so the home must be one mount; unmount it",
+    )
+    free = shutil.disk_usage(settings.home).free
+    needed = settings.disk_floor_bytes + settings.limits.reserved_bytes
+    yield Finding(
+        "disk",
+        free >= needed,
+        f"{size(free)} free; one job of default size needs {size(needed)}",
+        "free some space, or lower FUMEHOOD_LIMITS",
+    )
+
+
+def mounts_below(directory: Path, mountinfo: str) -> list[str]:
+    """Mount points strictly below `directory`, by the text of /proc/self/mountinfo."""
+    points = (line.split(" ")[4].encode().decode("unicode_escape") for line in mountinfo.splitlines() if line.count(" ") > 4)
+    return sorted(point for point in points if point.startswith(f"{directory}/"))
+
+
+def _trial(docker: Any, settings: Settings) -> Finding:
+    """The worker's own check, which starts a container of the image. As another user it would leave files that the worker
+    could not lock, so it is only done as the home's owner."""
+    owner = settings.home.stat().st_uid
+    if os.geteuid() != owner:
+        return Finding(
+            "sandbox",
+            None,
+            f"not tried: the home belongs to the user id {owner}, and this is {os.geteuid()}; the worker tries it when it starts",
+        )
+    try:
+        docker.check()
+    except FumehoodError as error:
+        return Finding("sandbox", False, str(error), "the worker refuses to start until this is mended")
+    return Finding("sandbox", True, "a container of the image starts and gets ready")

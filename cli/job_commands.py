@@ -1,0 +1,229 @@
+"""Commands on jobs. What they do is imported when they are called, so that `--help` and `ps` come at once."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli import terminal
+from cli.errors import BadInput, ExitCode
+
+if TYPE_CHECKING:
+    from cli.running import Request
+    from fumehood.client import Client
+
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of a job, job_….")]
+Script = Annotated[Path, typer.Argument(metavar="SCRIPT", help="Python source that defines azureml_main.")]
+_TABLE_HELP = "A file (.csv, .arrow, …), a dataset's id (ds_…) or a job's output (job_…:result)."
+Dataset1 = Annotated[str | None, typer.Option(metavar="TABLE", help=_TABLE_HELP)]
+Dataset2 = Annotated[str | None, typer.Option(metavar="TABLE", help="The same for the second table.")]
+Bundle = Annotated[str | None, typer.Option(metavar="ZIP", help="A zip of modules and files, or its dataset id.")]
+Param = Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Keyword parameter; a value that is JSON is taken as JSON.")]
+Limit = Annotated[list[str] | None, typer.Option(metavar="NAME=NUMBER", help="Such as wall_seconds=60 or memory_bytes=1GiB.")]
+Label = Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Label of the job; `ps --label` finds it.")]
+Out = Annotated[Path | None, typer.Option(metavar="FILE", help="Save the result table; the ending (.arrow, .csv) says the format.")]
+Out2 = Annotated[Path | None, typer.Option(metavar="FILE", help="The same for the second table.")]
+Figures = Annotated[Path | None, typer.Option(metavar="DIR", help="Save the figures there.")]
+Artifacts = Annotated[Path | None, typer.Option(metavar="DIR", help="Save the files from ./outputs/ there.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the record as one JSON document on stdout.")]
+
+
+def run(
+    script: Script,
+    dataset1: Dataset1 = None,
+    dataset2: Dataset2 = None,
+    bundle: Bundle = None,
+    param: Param = None,
+    limit: Limit = None,
+    label: Label = None,
+    out: Out = None,
+    out2: Out2 = None,
+    figures: Figures = None,
+    artifacts: Artifacts = None,
+    as_json: AsJson = False,
+    follow: Annotated[bool, typer.Option(help="Show the log while the job runs.")] = True,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only save what was asked for, and say what went wrong.")] = False,
+) -> None:
+    """Run a script, follow its log, show and save what it returns.
+
+    Exit codes: 0 done, 1 the script failed, 2 bad input, 3 the service is away or at fault, 130 interrupted (the job is
+    cancelled first).
+    """
+    from cli import arguments, running
+
+    request = _request(script, dataset1, dataset2, bundle, param, limit, label)
+    tables = {port: path for port, path in (("result", out), ("result2", out2)) if path is not None}
+    options = {"result": "--out", "result2": "--out2"}
+    accepts = {port: arguments.table_target(options[port], path) or "" for port, path in tables.items()}
+    arguments.directory_target("--figures", figures)
+    arguments.directory_target("--artifacts", artifacts)
+    wishes = running.Wishes(
+        tables=tables, accepts=accepts, figures=figures, artifacts=artifacts, as_json=as_json, follow=follow, quiet=quiet
+    )
+    with connect() as client:
+        raise typer.Exit(running.run(client, request, wishes))
+
+
+def submit(
+    script: Script,
+    dataset1: Dataset1 = None,
+    dataset2: Dataset2 = None,
+    bundle: Bundle = None,
+    param: Param = None,
+    limit: Limit = None,
+    label: Label = None,
+    as_json: AsJson = False,
+) -> None:
+    """Queue a script and print the job's id."""
+    from cli import running
+
+    request = _request(script, dataset1, dataset2, bundle, param, limit, label)
+    with connect() as client:
+        record = running.submit(client, request, quiet=False)
+    print_json(record) if as_json else print(terminal.one_line(record["id"]))
+
+
+def status(job: JobId, as_json: AsJson = False) -> None:
+    """Show a job's record."""
+    from cli import report
+
+    with connect() as client:
+        record = client.job(job)
+    if as_json:
+        return print_json(record)
+    for name, text in report.details(record):
+        print(report.labelled(name, text))
+
+
+def log(job: JobId, follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False) -> None:
+    """Print a job's log."""
+    import codecs
+
+    from cli import running
+
+    with connect() as client:
+        if follow:
+            return running.follow(client, client.job(job), sys.stdout)
+        writer = terminal.LogWriter(sys.stdout)
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        with client.content(f"/v1/jobs/{_plain_id(job)}/log", accept="text/plain") as response:
+            for chunk in response.iter_bytes():
+                writer.write(decoder.decode(chunk))
+
+
+def result(job: JobId, out: Out = None, out2: Out2 = None) -> None:
+    """Show the result table of a job that has ended, and save it."""
+    from cli import arguments, report, running
+    from fumehood.client import is_final
+
+    accepts = {"result": arguments.table_target("--out", out), "result2": arguments.table_target("--out2", out2)}
+    with connect() as client:
+        record = client.job(job)
+        if not is_final(record):
+            raise BadInput(f"{job} has not ended, it is {report.state(record)}; wait for it with: fumehood log -f {job}")
+        code = report.exit_code(record)
+        for port, target in (("result", out), ("result2", out2)):
+            if record.get(port):
+                running.deliver_table(client, record, port, target, accepts[port], talk=True)
+            elif target is not None or port == "result":
+                terminal.complain(f"{job} ended as {report.state(record)} and left no {port}")
+                code = code or ExitCode.BAD_INPUT
+    raise typer.Exit(code)
+
+
+def figures(job: JobId, directory: Annotated[Path, typer.Option("--dir", metavar="DIR", help="Where to save them.")] = Path()) -> None:
+    """Save the figures of a job that has ended."""
+    _save_files(job, "figures", directory)
+
+
+def artifacts(job: JobId, directory: Annotated[Path, typer.Option("--dir", metavar="DIR", help="Where to save them.")] = Path()) -> None:
+    """Save the files that a job left below ./outputs/."""
+    _save_files(job, "artifacts", directory)
+
+
+def cancel(job: JobId) -> None:
+    """Cancel a job."""
+    from cli import report
+
+    with connect() as client:
+        print(report.state(client.cancel(job)))
+
+
+def ps(
+    state: Annotated[str | None, typer.Option(help="queued, running, succeeded, failed or cancelled.")] = None,
+    label: Annotated[str | None, typer.Option(metavar="NAME=VALUE", help="Only jobs with this label.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many, newest first.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List jobs, newest first."""
+    from itertools import islice
+
+    from cli import arguments, report
+
+    pair = next(iter(arguments.labels([label]).items())) if label else None
+    with connect() as client:
+        query = client.jobs(state=state, label=":".join(pair) if pair else None, limit=str(min(limit, 200)))
+        found = list(islice(query, limit))
+    if as_json:
+        return print_json(found)
+    rows = [
+        (job["id"], report.state(job), report.when(job["created_at"]), ",".join(f"{k}={v}" for k, v in (job.get("labels") or {}).items()))
+        for job in found
+    ]
+    terminal.columns(("JOB", "STATE", "CREATED", "LABELS"), rows)
+
+
+def _request(
+    script: Path,
+    dataset1: str | None,
+    dataset2: str | None,
+    bundle: str | None,
+    param: Sequence[str] | None,
+    limit: Sequence[str] | None,
+    label: Sequence[str] | None,
+) -> Request:
+    from cli import arguments
+    from cli.running import Request
+
+    ports = {
+        "dataset1": arguments.table("--dataset1", dataset1),
+        "dataset2": arguments.table("--dataset2", dataset2),
+        "bundle": arguments.bundle(bundle),
+    }
+    document = {
+        "parameters": arguments.parameters(param or ()),
+        "limits": arguments.limits(limit or ()),
+        "labels": arguments.labels(label or ()),
+    }
+    inputs = {port: value for port, value in ports.items() if value is not None}
+    return Request(script=arguments.script(script), inputs=inputs, document={name: value for name, value in document.items() if value})
+
+
+def _save_files(job: str, what: str, directory: Path) -> None:
+    from cli import arguments, downloads
+
+    arguments.directory_target("--dir", directory)
+    with connect() as client:
+        for line in downloads.save_all(client, _plain_id(job), what, directory):
+            print(line)
+
+
+def connect() -> Client:
+    from cli import config
+
+    return config.connect()
+
+
+def _plain_id(text: str) -> str:
+    from urllib.parse import quote
+
+    return quote(text, safe="")
+
+
+def print_json(document: Any) -> None:
+    print(json.dumps(document, indent=2))

@@ -1,0 +1,123 @@
+"""Commands on what is stored, on the configuration and on the service itself."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli import terminal
+from cli.errors import ExitCode
+from cli.job_commands import AsJson, connect, print_json
+
+datasets_app = typer.Typer(help="Stored tables and bundles.", rich_markup_mode=None, invoke_without_command=True)
+config_app = typer.Typer(help="Where the service is, and with which key.", rich_markup_mode=None, invoke_without_command=True)
+
+
+@datasets_app.callback()
+def datasets(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        list_datasets()
+
+
+@datasets_app.command("list")
+def list_datasets(as_json: AsJson = False) -> None:
+    """List the stored datasets, newest first."""
+    from cli import report
+
+    with connect() as client:
+        found = list(client.listing("/v1/datasets"))
+    if as_json:
+        return print_json(found)
+    rows = [
+        (
+            one["id"],
+            one["name"],
+            one["format"],
+            terminal.size(one["bytes"]),
+            f"{one['rows']:,}",
+            len(one["columns"]),
+            report.when(one["created_at"]),
+        )
+        for one in found
+    ]
+    terminal.columns(("DATASET", "NAME", "FORMAT", "SIZE", "ROWS", "COLUMNS", "CREATED"), rows)
+
+
+@datasets_app.command("upload")
+def upload_dataset(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A table or a zip; its ending says the format.")],
+    name: Annotated[str, typer.Option(help="Name to keep it under; the file's own where none is given.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Store a file and print its id."""
+    from dataclasses import replace
+
+    from cli import arguments, running
+
+    upload = replace(arguments.dataset_file("FILE", file), name=name)
+    with connect() as client, running.upload_progress([upload], quiet=False) as on_bytes:
+        record = client.upload_dataset(upload, on_bytes=on_bytes)
+    if as_json:
+        return print_json(record)
+    terminal.say(f"{record['format']}, {record['rows']:,} rows, {len(record['columns'])} columns, {terminal.size(record['bytes'])}")
+    print(terminal.one_line(record["id"]))
+
+
+@datasets_app.command("rm")
+def remove_dataset(ids: Annotated[list[str], typer.Argument(metavar="DATASET...", help="Ids, ds_….")]) -> None:
+    """Forget datasets."""
+    with connect() as client:
+        for dataset_id in ids:
+            client.delete_dataset(dataset_id)
+            terminal.say(f"{dataset_id} is forgotten")
+
+
+@config_app.callback()
+def show_config(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        from cli import config
+
+        found = config.read()
+        print(f"address {terminal.one_line(found.url)}  (from {found.url_from})")
+        print(f"key     {config.shown_key(found.key)}  (from {found.key_from or 'nowhere'})")
+        print(f"file    {config.config_path()}")
+
+
+@config_app.command("write")
+def write_config(
+    url: Annotated[str, typer.Option(help="Address of the service, such as http://127.0.0.1:8765.")],
+    key_file: Annotated[Path, typer.Option(help="File that holds the key; `-` reads stdin. Never an argument: others can read those.")],
+) -> None:
+    """Write the configuration file, readable by you alone."""
+    from cli import config
+    from fumehood.client import Client
+
+    Client(url, None).close()  # refuses an address that cannot be one
+    key = sys.stdin.readline(4096) if str(key_file) == "-" else _first_line(key_file)
+    terminal.say(f"wrote {config.write(url, key)}")
+
+
+def doctor(
+    host: Annotated[bool, typer.Option("--host", help="Look at this machine too: engine, mounts, disk.")] = False,
+    home: Annotated[Path | None, typer.Option(metavar="DIR", help="The service's home, with --host.")] = None,
+) -> None:
+    """Look whether everything works, and say what to do where it does not."""
+    from itertools import chain
+
+    from cli import doctor as surgery
+
+    well = True
+    for finding in chain(surgery.service(), surgery.host(home) if host else ()):
+        mark = " " if finding.good is None else terminal.symbol(finding.good)
+        advice = f"\n      {finding.advice}" if finding.good is False and finding.advice else ""
+        print(f"{mark} {finding.what:<13} {terminal.harmless(finding.detail)}{advice}", flush=True)
+        well = well and finding.good is not False
+    raise typer.Exit(ExitCode.OK if well else ExitCode.FAILED)
+
+
+def _first_line(path: Path) -> str:
+    with path.open(encoding="ascii", errors="replace") as file:
+        return file.readline(4096)

@@ -1,0 +1,126 @@
+"""The terminal: what a script says must not move the cursor, and what the command says can be read when it is piped."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# C0, DEL, C1, what turns the direction of writing round, line separators, half surrogate pairs; not newline and tab.
+_HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+PIPE_COLUMNS = 160
+
+
+def harmless(text: str) -> str:
+    """`text` with everything that a terminal would obey spelled out, `\\x1b` for an escape. Newlines and tabs stay."""
+    return _HARMFUL.sub(lambda match: _spelled(match.group()), text)
+
+
+def one_line(text: object) -> str:
+    """The same for a name or a cell: newlines and tabs are spelled out too."""
+    return harmless(str(text)).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def _spelled(character: str) -> str:
+    code = ord(character)
+    return {"\r": "\\r"}.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
+
+
+def prepare() -> None:
+    """Characters that the terminal's encoding does not have are spelled out; they must not end the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def say(text: str) -> None:
+    """A line about what happens, on stderr: stdout is for what was asked for."""
+    for line in text.splitlines():
+        sys.stderr.write(f"-- {harmless(line)}\n")
+    sys.stderr.flush()
+
+
+def complain(text: str) -> None:
+    print(f"fumehood: {harmless(text)}", file=sys.stderr, flush=True)
+
+
+def symbol(good: bool) -> str:
+    """A tick or a cross, or words where the encoding has neither."""
+    mark, word = ("✓", "ok  ") if good else ("✗", "FAIL")
+    try:
+        mark.encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return word
+    return mark
+
+
+def console(stream: TextIO | None = None) -> Console:
+    """A Rich console that takes text as it is; into a pipe it is wide and plain."""
+    from rich.console import Console
+
+    stream = stream or sys.stdout
+    plain = Console(file=stream, markup=False, highlight=False, emoji=False)
+    if not plain.is_terminal:
+        plain.width = PIPE_COLUMNS
+    return plain
+
+
+def columns(names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Aligned columns on stdout, one row a line, however long."""
+    from rich.cells import cell_len
+
+    table = [list(names), *([one_line(cell) for cell in row] for row in rows)]
+    widths = [max(cell_len(row[n]) for row in table) for n in range(len(names))]
+    for row in table:
+        padded = [cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)]
+        print("  ".join(padded).rstrip())
+
+
+class LogWriter:
+    """The log as it comes: onto a terminal without what a terminal obeys, into a pipe as it is."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._terminal = stream.isatty()
+        self._return_held = False
+        self._line_open = False
+
+    def write(self, text: str) -> None:
+        if self._terminal:
+            text = harmless(self._returns_as_newlines(text))
+        if text:
+            self._stream.write(text)
+            self._stream.flush()
+            self._line_open = not text.endswith("\n")
+
+    def end_line(self) -> None:
+        """Begin a new line where the log left one unfinished."""
+        if self._line_open:
+            self._stream.write("\n")
+            self._stream.flush()
+            self._line_open = False
+
+    def _returns_as_newlines(self, text: str) -> str:
+        """A lone carriage return (progress bars) could write over what stands there; it becomes a newline."""
+        text = "\r" + text if self._return_held else text
+        self._return_held = text.endswith("\r")
+        return text.removesuffix("\r").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def size(count: float) -> str:
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if abs(count) < 1024 or unit == "GiB":
+            break
+        count /= 1024
+    return f"{count:,.0f} bytes" if unit == "bytes" else f"{count:,.1f} {unit}"
+
+
+def duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.2f} s"
+    return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
