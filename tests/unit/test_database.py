@@ -1,0 +1,194 @@
+"""What the store asks of its database: revisions, durability, plans without scans, and words for its absence."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, event
+
+from fumehood.database import Database
+from fumehood.errors import Misconfigured, StoreUnavailable
+from fumehood.job import Kind, Lane
+from fumehood.job_store import Idempotency, JobStore
+from fumehood.outcome import Reason
+from fumehood.schema import METADATA
+from fumehood.testing import dataset, erasure, job, outcome
+
+
+@pytest.fixture
+def sqlite_path(home: Path) -> Path:
+    return home / "fumehood.db"
+
+
+@pytest.fixture
+def sqlite_store(sqlite_path: Path) -> Iterator[JobStore]:
+    store = JobStore(f"sqlite:///{sqlite_path}", busy_seconds=0.2)
+    store.migrate()
+    yield store
+    store.close()
+
+
+def test_the_revisions_lead_to_the_schema(store: JobStore, store_url: str) -> None:
+    database = Database(store_url)
+    with database.reading() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+    database.close()
+
+
+def test_migrating_again_changes_nothing(store: JobStore) -> None:
+    asked = store.submit(job()).job
+    store.migrate()
+    assert store.get_job(asked.tenant, asked.id) == asked
+
+
+def test_a_store_without_its_schema_is_unavailable(store_url: str) -> None:
+    store = JobStore(store_url)
+    with pytest.raises(StoreUnavailable):
+        store.ping()
+    store.close()
+
+
+def test_the_file_is_durable_and_readable_by_us_alone(sqlite_store: JobStore, sqlite_path: Path) -> None:
+    pragmas = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 200}
+    with sqlite_store._database.reading() as connection:
+        assert {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in pragmas} == pragmas
+    modes = {path.name: oct(stat.S_IMODE(path.stat().st_mode)) for path in [sqlite_path.parent, *sqlite_path.parent.iterdir()]}
+    assert modes == {"home": "0o700", "fumehood.db": "0o600", "fumehood.db-wal": "0o600", "fumehood.db-shm": "0o600"}
+
+
+def test_the_file_is_private_whatever_the_umask_is(sqlite_path: Path) -> None:
+    before = os.umask(0o277)
+    try:
+        store = JobStore(f"sqlite:///{sqlite_path.parent}/deeper/fumehood.db")
+        store.migrate()
+        store.close()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((sqlite_path.parent / "deeper").stat().st_mode) == 0o700
+
+
+def test_readers_do_not_wait_for_a_writer_and_writers_wait_only_so_long(sqlite_store: JobStore, sqlite_path: Path) -> None:
+    asked = sqlite_store.submit(job()).job
+    other = sqlite3.connect(sqlite_path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        assert sqlite_store.get_job(asked.tenant, asked.id) == asked
+        with pytest.raises(StoreUnavailable) as caught:
+            sqlite_store.submit(job())
+    finally:
+        other.close()
+    assert str(caught.value) == "the job store does not answer"
+    assert sqlite_store.submit(job()).job.queue_position == 1
+
+
+@pytest.mark.parametrize("spoil", [lambda path: path.mkdir(parents=True), lambda path: path.parent.write_text("a file")])
+def test_a_file_that_cannot_be_made_is_unavailable(sqlite_path: Path, spoil: Callable[[Path], object]) -> None:
+    spoil(sqlite_path)
+    store = JobStore(f"sqlite:///{sqlite_path}")
+    with pytest.raises(StoreUnavailable) as caught:
+        store.migrate()
+    assert str(sqlite_path.parent) not in str(caught.value)
+    store.close()
+
+
+def test_a_file_that_is_no_database_is_unavailable(sqlite_path: Path) -> None:
+    sqlite_path.parent.mkdir()
+    sqlite_path.write_bytes(b"these bytes are no database " * 100)
+    store = JobStore(f"sqlite:///{sqlite_path}", busy_seconds=0.1)
+    with pytest.raises(StoreUnavailable):
+        store.migrate()
+    store.close()
+
+
+def test_a_full_disk_is_unavailable_and_leaves_nothing_half_done(sqlite_store: JobStore) -> None:
+    asked = sqlite_store.submit(job()).job
+    _limit_pages(sqlite_store)
+    with pytest.raises(StoreUnavailable):
+        sqlite_store.submit(job(parameters={"text": "x" * 2**20}), idempotency=Idempotency("key", "a" * 64))
+    assert sqlite_store.queued(Lane.JOBS) == 1
+    assert sqlite_store.find_idempotent(asked.tenant, Idempotency("key", "a" * 64)) is None
+
+
+def _limit_pages(store: JobStore) -> None:
+    @event.listens_for(store._database._engine, "begin")
+    def limit(connection: Connection) -> None:
+        connection.exec_driver_sql("PRAGMA max_page_count=1")  # as many as there are already
+
+
+@pytest.mark.parametrize("url", ["mysql://h/d", "nonsense", "", "sqlite+aiosqlite3x:///a", "oracle://h"])
+def test_an_address_that_is_not_usable_is_misconfigured(url: str) -> None:
+    with pytest.raises(Misconfigured, match="expected sqlite:////absolute/path or postgresql"):
+        JobStore(url)
+
+
+def test_an_error_holds_nothing_of_a_tenants(sqlite_store: JobStore) -> None:
+    with sqlite_store._database.writing() as connection:
+        connection.exec_driver_sql("DROP TABLE job_needs")
+        connection.exec_driver_sql("DROP TABLE job_labels")
+        connection.exec_driver_sql("DROP TABLE jobs")
+    with pytest.raises(StoreUnavailable) as caught:
+        sqlite_store.submit(job(parameters={"secret": "hunter2"}))
+    assert "hunter2" not in f"{caught.value} {caught.value.__cause__}"
+
+
+# plans -------------------------------------------------------------------------------------------------------------------
+def _calls(store: JobStore) -> dict[str, Callable[[], Any]]:
+    stored, _ = store.add_dataset(dataset())
+    asked = [store.submit(job(labels={"a": "b"}), idempotency=Idempotency(f"key-{n}", "a" * 64)).job for n in range(3)]
+    return {
+        "submit": lambda: store.submit(job(labels={"a": "b"}), idempotency=Idempotency("key", "a" * 64)),
+        "find_idempotent": lambda: store.find_idempotent("ten_test", Idempotency("key", "a" * 64)),
+        "get_job": lambda: store.get_job("ten_test", asked[2].id),
+        "list_jobs": lambda: store.list_jobs("ten_test"),
+        "list_jobs of a state": lambda: store.list_jobs("ten_test", state="queued"),
+        "list_jobs of a label": lambda: store.list_jobs("ten_test", label=("a", "b")),
+        "list_jobs of both": lambda: store.list_jobs("ten_test", label=("a", "b"), state="queued"),
+        "claim and finish": lambda: store.finish(store.claim(worker="w", lane=Lane.JOBS, disk_budget_bytes=2**60), outcome(), erasure()),  # type: ignore[arg-type]
+        "claim and give back": lambda: store.give_back(
+            store.claim(worker="w", lane=Lane.JOBS, disk_budget_bytes=2**60),  # type: ignore[arg-type]
+            erasure(),
+            outcome(Reason.LOST),
+        ),
+        "cancel": lambda: store.request_cancel("ten_test", asked[2].id),
+        "delete_job": lambda: store.delete_job("ten_test", asked[2].id),
+        "running": store.running,
+        "queued": lambda: store.queued(Lane.JOBS),
+        "list_datasets": lambda: store.list_datasets("ten_test"),
+        "find_dataset": lambda: store.find_dataset("ten_test", sha256=stored.sha256, format="csv"),
+        "delete_dataset": lambda: store.delete_dataset("ten_test", stored.id),
+    }
+
+
+SORTS_A_FEW = {"running"}  # as many as there are slots
+
+
+def test_no_verb_reads_a_whole_table_or_sorts_it(sqlite_store: JobStore) -> None:
+    statements: list[tuple[str, Any]] = []
+    calls = _calls(sqlite_store)
+    engine = sqlite_store._database._engine
+    event.listen(engine, "before_cursor_execute", lambda _c, _k, statement, parameters, *_: statements.append((statement, parameters)))
+    bad: dict[str, list[str]] = {}
+    for name, call in calls.items():
+        statements.clear()
+        call()
+        for statement, parameters in [each for each in statements if each[0].startswith(("SELECT", "UPDATE", "DELETE"))]:
+            with sqlite_store._database.reading() as connection:
+                plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+            sorts = "TEMP B-TREE" if name not in SORTS_A_FEW else "nothing"
+            bad.setdefault(name, []).extend(step for step in plan if step.startswith("SCAN") or sorts in step)
+    assert set(bad) == set(calls)  # every call was looked at
+    assert {name: steps for name, steps in bad.items() if steps} == {}
+
+
+def test_the_queue_of_errands_is_apart(store: JobStore) -> None:
+    for kind in Kind:
+        store.submit(job(kind=kind))
+    assert (store.queued(Lane.JOBS), store.queued(Lane.ERRANDS)) == (1, 2)

@@ -1,0 +1,114 @@
+"""Many at once: threads of one process, and processes on one database."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+from fumehood.database import Database
+from fumehood.errors import IdempotencyReuse
+from fumehood.job import Lane
+from fumehood.job_store import Idempotency, JobStore
+from fumehood.testing import erasure, job, outcome
+
+WAIT_SECONDS = 120
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _claim_all(store: JobStore) -> list[str]:
+    claimed = []
+    while (each := store.claim(worker="w", lane=Lane.JOBS, disk_budget_bytes=2**60)) is not None:
+        store.renew(each)
+        claimed.append(store.finish(each, outcome(), erasure()).id)
+    return claimed
+
+
+def _all(futures: list[Future[list[str]]]) -> list[str]:
+    return [each for future in futures for each in future.result(WAIT_SECONDS)]
+
+
+def test_eight_threads_claim_every_job_once(store: JobStore) -> None:
+    submitted = [store.submit(job()).job.id for _ in range(200)]
+    with ThreadPoolExecutor(8) as threads:
+        claimed = _all([threads.submit(_claim_all, store) for _ in range(8)])
+    assert sorted(claimed) == sorted(submitted)
+    assert (store.running(), store.queued(Lane.JOBS)) == ([], 0)
+
+
+def test_of_equal_requests_at_once_one_makes_the_job(store: JobStore) -> None:
+    together = Barrier(8)
+
+    def ask(number: int) -> tuple[str, bool]:
+        together.wait(WAIT_SECONDS)
+        submitted = store.submit(job(), idempotency=Idempotency("key", "a" * 64))
+        return submitted.job.id, submitted.replayed
+
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(ask, range(8), timeout=WAIT_SECONDS))
+    assert len({job_id for job_id, _ in answers}) == 1
+    assert sorted(replayed for _, replayed in answers) == [False] + [True] * 7
+    assert store.queued(Lane.JOBS) == 1
+
+
+def test_of_different_requests_with_one_key_at_once_one_is_taken(store: JobStore) -> None:
+    together = Barrier(4)
+
+    def ask(number: int) -> str:
+        together.wait(WAIT_SECONDS)
+        try:
+            return store.submit(job(), idempotency=Idempotency("key", str(number) * 64)).job.id
+        except IdempotencyReuse:
+            return "refused"
+
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(ask, range(4), timeout=WAIT_SECONDS))
+    assert answers.count("refused") == 3
+
+
+# Another process: it migrates (at the same time as its sibling), then submits and claims in turns.
+PROCESS = """
+import json, sys
+from fumehood.job import Lane
+from fumehood.job_store import JobStore
+from fumehood.testing import erasure, job, outcome
+
+store = JobStore(sys.argv[1])
+store.migrate()
+submitted, claimed = [], []
+for _ in range(int(sys.argv[2])):
+    submitted.append(store.submit(job()).job.id)
+    each = store.claim(worker="w", lane=Lane.JOBS, disk_budget_bytes=2**60)
+    if each is not None:
+        claimed.append(store.finish(each, outcome(), erasure()).id)
+json.dump([submitted, claimed], sys.stdout)
+"""
+
+
+def test_two_processes_share_one_database(store_url: str) -> None:
+    command = [sys.executable, "-c", PROCESS, store_url, "300"]
+    processes = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) for _ in range(2)]
+    try:
+        results = [json.loads(process.communicate(timeout=WAIT_SECONDS)[0]) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait(WAIT_SECONDS)
+    submitted = [each for result in results for each in result[0]]
+    claimed = [each for result in results for each in result[1]]
+    assert len(submitted) == 600
+    assert sorted(claimed) == sorted(submitted)
+
+
+def test_the_file_may_be_made_by_many_at_once(home: Path) -> None:
+    together = Barrier(8)
+
+    def make(_: int) -> None:
+        together.wait(WAIT_SECONDS)
+        Database(f"sqlite:///{home}/fumehood.db").prepare()
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(make, range(8), timeout=WAIT_SECONDS))
