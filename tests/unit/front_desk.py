@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import shutil
 import threading
 from collections.abc import Callable, Coroutine, Iterator
@@ -18,6 +19,7 @@ from starlette.types import Message
 
 from api.app import create_app
 from api.desk import Desk
+from fumehood import log
 from fumehood.job import Job, Kind, Lane
 from fumehood.job_store import JobStore
 from fumehood.outcome import Erasure, Outcome, Reason, Usage
@@ -208,6 +210,8 @@ class Stand:
         key, other_key = new_key(), new_key()
         given = {"disk_floor_bytes": 0, "errand_wait_seconds": 10, "image_python": "3.11", "bootstrap_key": key, **settings}
         self.settings = Settings(home=home, **given)
+        self.log = io.StringIO()
+        log.configure(stream=self.log)
         self.queue, self.events = WorkedQueue(), MemoryEvents()
         self.app = create_app(self.settings, queue=self.queue, events=self.events)
         self.desk: Desk = self.app.state.desk
