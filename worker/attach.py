@@ -110,6 +110,11 @@ class AttachStream:
         """Raises OSError, TimeoutError included."""
         self._connection.sendall(line)
 
+    def end_input(self) -> None:
+        """Close our half only: the supervisor sees the end of its stdin."""
+        with contextlib.suppress(OSError):
+            self._connection.shutdown(socket.SHUT_WR)
+
     def wake(self) -> None:
         with self.changed:
             self.changed.notify_all()

@@ -14,7 +14,7 @@ import structlog
 from fumehood.errors import SandboxError
 from fumehood.limits import Limits
 from fumehood.log import said
-from worker import isolation
+from worker import cgroup, isolation
 from worker.attach import AttachStream
 from worker.sandbox import Exit, Stop, StopSignal
 from worker.scratch import Scratch
@@ -28,6 +28,7 @@ READY_SECONDS = 30.0
 SLACK_SECONDS = 2.0
 # After the wall limit: collecting figures and files. The supervisor ends by itself then, also where nobody listens.
 EXPIRES_SLACK_SECONDS = 30.0
+LET_GO_SECONDS = 0.5
 DEATH_SECONDS = 10.0
 
 
@@ -46,7 +47,7 @@ class Engine(Protocol):
         """Until it does not run any more; may come back early."""
 
     def usage(self, name: str) -> tuple[float, int]:
-        """CPU seconds and peak memory in bytes; 0 where the engine has no figure."""
+        """CPU seconds and peak memory in bytes; 0 where the engine has no figure. May take a second."""
 
     def remove(self, name: str) -> bool:
         """Kill, remove, and look that it is gone. True if there was one."""
@@ -80,6 +81,7 @@ class DockerSandbox:
         self._config = config
         self._host_config = host_config
         self._forget = forget
+        self._id = ""
         self._started_at: float | None = None
         self._destroyed = False
 
@@ -156,7 +158,9 @@ class DockerSandbox:
         return self.name
 
     def _hold_against_the_policy(self) -> None:
-        found = isolation.deviations(self._inspect(), config=self._config, host_config=self._host_config)
+        inspected = self._inspect()
+        self._id = inspected["Id"]
+        found = isolation.deviations(inspected, config=self._config, host_config=self._host_config)
         if found:
             log.error("sandbox deviates from the isolation policy", sandbox=self.name, deviations=found)
             raise SandboxError(f"the engine did not apply {len(found)} parts of the isolation policy; the log names them")
@@ -200,16 +204,21 @@ class DockerSandbox:
                 return None
 
     def _end(self, *, ready: bool, stopped: Stop | None, wall_seconds: float) -> Exit:
-        """Kill what still lives, and only then take the facts."""
+        """Take what is only known of a live container, kill it, and take the rest."""
         stream = self._stream
         done, engine_error = stream.done, None
-        cpu_seconds, peak_bytes = self._engine.usage(self.name) if done and stopped is None else (0.0, 0)
-        if not done and stopped is None and stream.ended and not self._wait_for_death(SLACK_SECONDS):
-            engine_error = "the sandbox's stream ended while the sandbox ran"
-        self._engine.kill(self.name)
-        if not self._wait_for_death(DEATH_SECONDS):
+        cpu_seconds, peak_bytes = self._usage()
+        state: dict[str, Any] | None = None
+        if stopped is None and done:
+            state = self._let_go()
+        elif stopped is None and stream.ended:
+            state = self._state_of_death(SLACK_SECONDS)
+            engine_error = None if state else "the sandbox's stream ended while the sandbox ran"
+        if state is None:
+            self._engine.kill(self.name)
+            state = self._state_of_death(DEATH_SECONDS)
+        if state is None:
             raise SandboxError(f"the sandbox still runs {DEATH_SECONDS:g} s after it was killed")
-        state = self._inspect()["State"]
         if state.get("Error"):
             log.error("engine reports an error of the sandbox", sandbox=self.name, error=said(SandboxError(str(state["Error"]))))
             engine_error = "the engine reports an error of the sandbox"
@@ -229,14 +238,32 @@ class DockerSandbox:
             milliseconds=self.milliseconds,
         )
 
-    def _wait_for_death(self, seconds: float) -> bool:
+    def _usage(self) -> tuple[float, int]:
+        """The kernel's figures, or the engine's where they cannot be seen; but nobody waits for those with a kill due."""
+        seen = cgroup.usage(self._id)
+        if seen is None and self._stream.done:
+            return self._engine.usage(self.name)
+        return seen or (0.0, 0)
+
+    def _let_go(self) -> dict[str, Any] | None:
+        """Tell a supervisor that is done to end by itself, which is cheaper than a kill. Its state, or None when it still lives."""
+        stream = self._stream
+        stream.end_input()
+        with stream.changed:
+            ended = stream.changed.wait_for(lambda: stream.ended, timeout=LET_GO_SECONDS)
+        return self._state_of_death(LET_GO_SECONDS) if ended else None
+
+    def _state_of_death(self, seconds: float) -> dict[str, Any] | None:
+        """The container's state once it does not run any more; None where it still does after `seconds`."""
         deadline = time.monotonic() + seconds
-        while self._inspect()["State"]["Running"]:
+        while True:
+            state: dict[str, Any] = self._inspect()["State"]
+            if not state["Running"]:
+                return state
             left_seconds = deadline - time.monotonic()
             if left_seconds <= 0:
-                return False
+                return None
             self._engine.wait(self.name, left_seconds)
-        return True
 
     def _inspect(self) -> dict[str, Any]:
         found = self._engine.inspect(self.name)
