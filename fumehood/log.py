@@ -20,6 +20,7 @@ from fumehood.errors import FumehoodError
 
 MESSAGE_CHARACTERS = 300
 FRAMES = 12
+OURS = ("fumehood", "api", "worker", "cli", "__main__")
 _PATH = re.compile(r"(?<![\w.:/])/(?:[^\s/'\":,;)\]]+/)+[^\s/'\":,;)\]]*")
 
 
@@ -51,10 +52,10 @@ def configure(level: str = "info", *, stream: TextIO | None = None) -> None:
     for old in list(root.handlers):
         root.removeHandler(old)
     root.addHandler(handler)
-    root.setLevel(number)
-    # Libraries speak only when something is wrong, unless the operator asks for everything.
-    for name in ("celery", "kombu", "amqp", "docker", "urllib3", "httpx", "sqlalchemy", "alembic"):
-        logging.getLogger(name).setLevel(number if number <= logging.DEBUG else max(number, logging.WARNING))
+    # Libraries speak only when something is wrong, whatever the level: at `debug` a database driver writes whole rows.
+    root.setLevel(max(number, logging.WARNING))
+    for name in OURS:
+        logging.getLogger(name).setLevel(number)
 
 
 def said(error: BaseException) -> str:
