@@ -1,5 +1,6 @@
 """Matplotlib without a screen, and the figures that a script leaves open."""
 
+import functools
 import os
 import shutil
 import sys
@@ -75,11 +76,12 @@ def remember_saved(module) -> None:
     """Mark every figure that the script saves itself."""
     savefig = module.Figure.savefig
 
+    # Pyplot looks at the name of the method that it wraps.
+    @functools.wraps(savefig)
     def marking_savefig(self, *arguments, **keywords):
         setattr(self, SAVED, True)
         return savefig(self, *arguments, **keywords)
 
-    marking_savefig.__doc__ = savefig.__doc__
     module.Figure.savefig = marking_savefig
 
 
