@@ -30,6 +30,7 @@ def configure(level: str = "info", *, stream: TextIO | None = None) -> None:
     terminal = out.isatty()
     number = getattr(logging, level.upper())
     before: list[Processor] = [
+        structlog.contextvars.merge_contextvars,  # the request or job that the event belongs to
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _write_exceptions_short,
