@@ -185,3 +185,9 @@ def test_a_table_without_columns_and_one_without_rows_are_results(sandbox):
 
 def test_the_default_script_of_the_module_runs(sandbox):
     assert sandbox.run(IDENTITY, inputs={"dataset1": ONE}).frame().to_dict("list") == {"a": [1]}
+
+
+def test_new_columns_of_any_type_may_stand_beside_those_that_came(sandbox):
+    script = "def azureml_main(df):\n    return df.assign(half=df.a / 2, name='x', flag=True)\n"
+    run = sandbox.run(script, inputs={"dataset1": ONE})
+    assert run.frame().to_dict("list") == {"a": [1], "half": [0.5], "name": ["x"], "flag": [True]}

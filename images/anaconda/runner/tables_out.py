@@ -100,7 +100,8 @@ def from_frame(frame: pd.DataFrame, port: str, inputs: list, progress) -> pa.Tab
     columns = []
     for position, name in enumerate(new_names):
         series = frame.iloc[:, position]
-        came_as = next((table.arrow_types[name] for table in inputs if table.dtypes.get(name) == series.dtype), None)
+        # Not `get(name) == …`: to NumPy, None is float64.
+        came_as = next((table.arrow_types[name] for table in inputs if name in table.dtypes and table.dtypes[name] == series.dtype), None)
         columns.append(columns_out.to_arrow(series, name, came_as, progress, port))
     if not columns:
         return pa.table({})
@@ -141,7 +142,10 @@ def write_table(table: pa.Table, port: str, output_bytes: int, progress) -> None
     """Write a result file: one record batch, no compression, no metadata."""
     with output_limit(output_bytes, port):
         write_arrow_file(table, PATHS[port], progress)
-    progress.results[port] = describe(table)
+    progress.results[port] = described = describe(table)
+    if len(described["columns"]) < table.num_columns:
+        text = f"Only the first {len(described['columns']):,} of the {table.num_columns:,} columns of the {port} are listed in the report."
+        progress.note("columns_capped", text, port=port)
 
 
 @contextmanager
@@ -180,14 +184,18 @@ def one_batch(table: pa.Table) -> pa.RecordBatch:
 
 
 def describe(table: pa.Table) -> dict:
-    """Rows and columns for the report; `nullable` says that there are missing cells."""
-    return {
-        "rows": table.num_rows,
-        "columns": [
-            {"name": cut(field.name, places.NAME_CHARACTERS), "type": cut(type_text(field.type), places.NAME_CHARACTERS), "nullable": column.null_count > 0}
-            for field, column in list(zip(table.schema, table.columns, strict=True))[: places.COLUMNS_REPORTED]
-        ],
-    }
+    """Rows and columns for the report; `nullable` says that there are missing cells.
+
+    Of a very wide table only the first columns are listed.
+    """
+    columns, left = [], places.COLUMNS_CHARACTERS
+    for field, column in zip(table.schema, table.columns, strict=True):
+        name, kind = cut(field.name, places.NAME_CHARACTERS), cut(type_text(field.type), places.NAME_CHARACTERS)
+        left -= len(name) + len(kind)
+        if left < 0 or len(columns) == places.COLUMNS_REPORTED:
+            break
+        columns.append({"name": name, "type": kind, "nullable": column.null_count > 0})
+    return {"rows": table.num_rows, "columns": columns}
 
 
 def type_text(kind: pa.DataType) -> str:
