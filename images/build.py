@@ -26,7 +26,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -43,14 +43,16 @@ SUITE, UPDATED = "trixie", "2026-11-23"
 
 # Shell, run outside of the new root, which is "$1". Deletes what no container needs and what would name the machine
 # that built it, and takes every setuid and setgid bit; bytecode goes because it is compiled again with the packages.
-TIDY = " && ".join((
-    'cd "$1"',
-    "rm -rf usr/share/doc usr/share/man usr/share/info usr/share/locale usr/share/bash-completion usr/share/lintian",
-    "rm -rf var/cache/debconf var/log/* etc/apt/sources.list* etc/hostname etc/resolv.conf etc/machine-id",
-    "find usr/lib -depth -name __pycache__ -exec rm -rf {} +",
-    "find . -xdev -perm /6000 -exec chmod ug-s {} +",
-    "find . -xdev -type d -perm -0002 ! -path ./tmp -exec chmod 0755 {} +",
-))
+TIDY = " && ".join(
+    (
+        'cd "$1"',
+        "rm -rf usr/share/doc usr/share/man usr/share/info usr/share/locale usr/share/bash-completion usr/share/lintian",
+        "rm -rf var/cache/debconf var/log/* etc/apt/sources.list* etc/hostname etc/resolv.conf etc/machine-id",
+        "find usr/lib -depth -name __pycache__ -exec rm -rf {} +",
+        "find . -xdev -perm /6000 -exec chmod ug-s {} +",
+        "find . -xdev -type d -perm -0002 ! -path ./tmp -exec chmod 0755 {} +",
+    )
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,8 +102,7 @@ def packages_of(lock: str) -> Built:
         "tools.lock": "images/packages/tools.lock",
         "requirements.lock": lock,
     }
-    return Built(directory="packages", parent="base", argument="BASE", files=files,
-                 locks=(lock, "images/packages/tools.lock"))
+    return Built(directory="packages", parent="base", argument="BASE", files=files, locks=(lock, "images/packages/tools.lock"))
 
 
 IMAGES: dict[str, Debian | Built] = {
@@ -112,19 +113,28 @@ IMAGES: dict[str, Debian | Built] = {
     ),
     "anaconda-packages": packages_of("images/anaconda/requirements.lock"),
     "anaconda": Built(
-        directory="anaconda", parent="anaconda-packages", argument="PACKAGES",
+        directory="anaconda",
+        parent="anaconda-packages",
+        argument="PACKAGES",
         files={"runner": "images/anaconda/runner"},
     ),
     "service-packages": packages_of("images/service/requirements.lock"),
     "service": Built(
-        directory="service", parent="service-packages", argument="PACKAGES",
+        directory="service",
+        parent="service-packages",
+        argument="PACKAGES",
         files={f"app/{name}": name for name in ("fumehood", "api", "worker", "cli", "pyproject.toml")},
     ),
     # Password and settings come from the command line that docker-compose gives.
     "redis": Debian(
         packages=("redis-server", "redis-tools"),
-        changes=("ENV PATH=/usr/bin:/bin LANG=C.UTF-8", "USER 65534:65534", "WORKDIR /data", "EXPOSE 6379",
-                 'CMD ["redis-server", "--protected-mode", "yes"]'),
+        changes=(
+            "ENV PATH=/usr/bin:/bin LANG=C.UTF-8",
+            "USER 65534:65534",
+            "WORKDIR /data",
+            "EXPOSE 6379",
+            'CMD ["redis-server", "--protected-mode", "yes"]',
+        ),
         hook='install -d -o 65534 -g 65534 -m 0700 "$1/data"',
     ),
 }
@@ -216,24 +226,35 @@ def build(plan: Plan, mirror: str | None) -> None:
 
 def import_debian(plan: Plan, image: Debian, mirror: str | None) -> None:
     if not shutil.which("mmdebstrap"):
-        sys.exit("mmdebstrap is missing; on Debian or Ubuntu: apt install mmdebstrap debian-archive-keyring, "
-                 "or give an image that has Python 3.13 with --registry-base")
-    epoch = int(datetime.fromisoformat(UPDATED).replace(tzinfo=timezone.utc).timestamp())
+        sys.exit(
+            "mmdebstrap is missing; on Debian or Ubuntu: apt install mmdebstrap debian-archive-keyring, "
+            "or give an image that has Python 3.13 with --registry-base"
+        )
+    epoch = int(datetime.fromisoformat(UPDATED).replace(tzinfo=UTC).timestamp())
     with tempfile.TemporaryDirectory(prefix="fumehood-") as scratch:
         root = Path(scratch) / "root.tar"
         subprocess.run(
-            ["mmdebstrap", "--quiet", "--variant=essential", f"--include={','.join(image.packages)}",
-             '--aptopt=APT::Install-Recommends "false"', f"--customize-hook={TIDY}",
-             f"--customize-hook={image.hook}", SUITE, str(root), *([mirror] if mirror else [])],
-            check=True, env=os.environ | {"SOURCE_DATE_EPOCH": str(epoch)},
+            [
+                "mmdebstrap",
+                "--quiet",
+                "--variant=essential",
+                f"--include={','.join(image.packages)}",
+                '--aptopt=APT::Install-Recommends "false"',
+                f"--customize-hook={TIDY}",
+                f"--customize-hook={image.hook}",
+                SUITE,
+                str(root),
+                *([mirror] if mirror else []),
+            ],
+            check=True,
+            env=os.environ | {"SOURCE_DATE_EPOCH": str(epoch)},
         )
         changes = [f"--change={change}" for change in (*image.changes, f"LABEL fumehood.image={plan.name}")]
         docker("import", *changes, str(root), plan.tag, quiet=True)
 
 
 def run_dockerfile(plan: Plan, image: Built) -> None:
-    missing = [place for inside, place in image.files.items()
-               if not any(f"{name}/".startswith(f"{inside}/") for name in plan.files)]
+    missing = [place for inside, place in image.files.items() if not any(f"{name}/".startswith(f"{inside}/") for name in plan.files)]
     if missing:
         sys.exit(f"{plan.tag} needs {', '.join(missing)}, which is not there")
     arguments = {image.argument: plan.parent, "NAME": plan.name}
@@ -249,11 +270,18 @@ def run_dockerfile(plan: Plan, image: Built) -> None:
             # Docker hands a configured proxy to every build; the way to ourselves must not lead through it.
             lock = plan.files["requirements.lock"][0]
             labels = [f"--label=fumehood.lock={hashlib.sha256(lock).hexdigest()}"]
-            arguments |= {"WHEELS": stack.enter_context(wheels.serve(directory)),
-                          "no_proxy": "127.0.0.1", "NO_PROXY": "127.0.0.1"}
+            arguments |= {"WHEELS": stack.enter_context(wheels.serve(directory)), "no_proxy": "127.0.0.1", "NO_PROXY": "127.0.0.1"}
         docker(
-            "build", "--rm", "--force-rm", "--network", "host" if image.locks else "none", "--tag", plan.tag,
-            *(f"--build-arg={key}={value}" for key, value in arguments.items()), *labels, str(context),
+            "build",
+            "--rm",
+            "--force-rm",
+            "--network",
+            "host" if image.locks else "none",
+            "--tag",
+            plan.tag,
+            *(f"--build-arg={key}={value}" for key, value in arguments.items()),
+            *labels,
+            str(context),
         )
 
 
@@ -287,8 +315,9 @@ def note(name: str, identity: str | None) -> None:
 def docker(*arguments: str, quiet: bool = False) -> str:
     """Run docker; its output is shown, or with `quiet` returned."""
     # The builder that every engine has; the newer one is a plug-in that may be missing.
-    done = subprocess.run(["docker", *arguments], stdout=subprocess.PIPE if quiet else None, text=True,
-                          env=os.environ | {"DOCKER_BUILDKIT": "0"})
+    done = subprocess.run(
+        ["docker", *arguments], stdout=subprocess.PIPE if quiet else None, text=True, env=os.environ | {"DOCKER_BUILDKIT": "0"}
+    )
     if done.returncode:
         sys.exit(f"docker {arguments[0]} failed")
     return done.stdout or ""

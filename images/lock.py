@@ -80,17 +80,31 @@ def install_uv() -> Path:
 
 def resolve(uv: Path, lock: Lock) -> list[dict]:
     """The packages that `lock.wishes` needs, as uv's TOML lists them."""
-    command = [uv, "pip", "compile", "--quiet", "--universal", "--only-binary", ":all:",
-               "--python-version", lock.pythons[0],
-               # One version of each package for all Pythons: what is tested on one of them is what runs on the others.
-               "--fork-strategy", "fewest"]
+    command = [
+        uv,
+        "pip",
+        "compile",
+        "--quiet",
+        "--universal",
+        "--only-binary",
+        ":all:",
+        "--python-version",
+        lock.pythons[0],
+        # One version of each package for all Pythons: what is tested on one of them is what runs on the others.
+        "--fork-strategy",
+        "fewest",
+    ]
     if lock.constraints:
         command += ["--constraint", HERE / lock.constraints]
     with tempfile.TemporaryDirectory() as scratch:
         answer = Path(scratch) / "pylock.toml"
         # The lock of today is no input: a new lock means the newest versions that fit together.
-        subprocess.run([*command, "--format", "pylock.toml", "-o", answer, HERE / lock.wishes],
-                       check=True, stdout=subprocess.DEVNULL, env=os.environ | {"UV_NO_PROGRESS": "1"})
+        subprocess.run(
+            [*command, "--format", "pylock.toml", "-o", answer, HERE / lock.wishes],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            env=os.environ | {"UV_NO_PROGRESS": "1"},
+        )
         return tomllib.loads(answer.read_text())["packages"]
 
 
@@ -101,8 +115,9 @@ def pin(package: dict, lock: Lock) -> list[str]:
         return []
     hashes = sorted(wheel["hashes"]["sha256"] for wheel in package.get("wheels", ()) if fits(wheel, lock.pythons))
     if not hashes:
-        raise SystemExit(f"{package['name']} {package['version']} has no wheel for Linux and Python {lock.pythons}; "
-                         f"take it out of {lock.wishes}")
+        raise SystemExit(
+            f"{package['name']} {package['version']} has no wheel for Linux and Python {lock.pythons}; take it out of {lock.wishes}"
+        )
     # True for every Python that the lock is for, so it would only be noise.
     marker = marker.replace(f"python_full_version >= '{lock.pythons[0]}'", "").removeprefix(" and ")
     head = f"{package['name']}=={package['version']}" + (f" ; {marker}" if marker else "")
@@ -116,7 +131,8 @@ def fits(wheel: dict, pythons: tuple[str, ...]) -> bool:
     python, abi, platform = name.removesuffix(".whl").rsplit("-", 3)[1:]
     ours = {"cp" + version.replace(".", "") for version in pythons}
     return (
-        bool(re.search(r"(linux.*_(x86_64|aarch64)|any)$", platform)) and "musl" not in platform
+        bool(re.search(r"(linux.*_(x86_64|aarch64)|any)$", platform))
+        and "musl" not in platform
         and (abi in ours or abi == "abi3" or (abi == "none" and bool({"py3", *ours} & set(python.split(".")))))
     )
 

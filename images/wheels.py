@@ -57,8 +57,20 @@ def download(locks: list[Path], python: str) -> Path:
         plain = cache() / f"download-{os.getpid()}.txt"
         plain.write_text(re.sub(r" ;[^\\\n]*", " ", lock.read_text()))
         command = [
-            *find_pip(), "download", "--quiet", "--require-hashes", "--no-deps", "--only-binary=:all:",
-            "--python-version", python, "--implementation", "cp", "--dest", str(directory), "-r", str(plain),
+            *find_pip(),
+            "download",
+            "--quiet",
+            "--require-hashes",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--python-version",
+            python,
+            "--implementation",
+            "cp",
+            "--dest",
+            str(directory),
+            "-r",
+            str(plain),
         ]
         for abi in (f"cp{python.replace('.', '')}", "abi3", "none"):
             command += ["--abi", abi]

@@ -15,6 +15,7 @@ import sys
 import sysconfig
 import tempfile
 import urllib.request
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -52,10 +53,26 @@ def install(wheels: str) -> None:
         with urllib.request.urlopen(wheels + pip.name, timeout=60) as answer:
             pip.write_bytes(answer.read())
         subprocess.run(
-            [PYTHON / "bin" / "python", "-I", pip / "pip", "install", "--no-cache-dir", "--no-compile", "--no-deps",
-             "--no-index", "--find-links", wheels, "--only-binary=:all:", "--require-hashes", "--quiet",
-             "--disable-pip-version-check", "--requirement", BUILD / "requirements.lock"],
-            check=True, env={"PATH": os.defpath, "TMPDIR": scratch, "PIP_CONFIG_FILE": os.devnull},
+            [
+                PYTHON / "bin" / "python",
+                "-I",
+                pip / "pip",
+                "install",
+                "--no-cache-dir",
+                "--no-compile",
+                "--no-deps",
+                "--no-index",
+                "--find-links",
+                wheels,
+                "--only-binary=:all:",
+                "--require-hashes",
+                "--quiet",
+                "--disable-pip-version-check",
+                "--requirement",
+                BUILD / "requirements.lock",
+            ],
+            check=True,
+            env={"PATH": os.defpath, "TMPDIR": scratch, "PIP_CONFIG_FILE": os.devnull},
         )
     path_files = list(SITE.glob("*.pth"))
     if path_files:
@@ -93,33 +110,33 @@ def compile_bytecode() -> None:
     print("compiling", flush=True)
     for path in (SITE, Path(sysconfig.get_path("stdlib"))):
         # Some packages ship templates or files for other Pythons that do not compile; they would not import either.
-        compileall.compile_dir(
-            path, quiet=2, force=True, workers=0, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
-        )
+        compileall.compile_dir(path, quiet=2, force=True, workers=0, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
 
 
 def close_permissions() -> None:
     """Below HOME nobody but root may write and everybody may read."""
-    for directory, names, files in os.walk(HOME):
-        for name in (*names, *files):
-            path = os.path.join(directory, name)
-            mode = os.lstat(path).st_mode
-            if not stat.S_ISLNK(mode):
-                wanted = 0o755 if stat.S_ISDIR(mode) or mode & stat.S_IXUSR else 0o644
-                if stat.S_IMODE(mode) != wanted:
-                    os.chmod(path, wanted)
+    for path, mode in everything_below(HOME):
+        wanted = 0o755 if stat.S_ISDIR(mode) or mode & stat.S_IXUSR else 0o644
+        if stat.S_IMODE(mode) != wanted:
+            path.chmod(wanted)
 
 
 def take_setuid() -> None:
     """No program of the base lends its owner's rights; ours never do, but a base from a registry has some."""
-    device = os.lstat("/").st_dev
-    for directory, names, files in os.walk("/"):
-        names[:] = [name for name in names if os.lstat(os.path.join(directory, name)).st_dev == device]
-        for name in (*names, *files):
-            path = os.path.join(directory, name)
-            mode = os.lstat(path).st_mode
-            if not stat.S_ISLNK(mode) and mode & (stat.S_ISUID | stat.S_ISGID):
-                os.chmod(path, stat.S_IMODE(mode) & 0o1777)
+    for path, mode in everything_below(Path("/")):
+        if mode & (stat.S_ISUID | stat.S_ISGID):
+            path.chmod(stat.S_IMODE(mode) & 0o1777)
+
+
+def everything_below(root: Path) -> Iterator[tuple[Path, int]]:
+    """Every file and directory on the file system of `root`, with its mode; no symbolic links."""
+    device = root.lstat().st_dev
+    for directory, names, files in root.walk():
+        names[:] = [name for name in names if (directory / name).lstat().st_dev == device]
+        for path in (directory / name for name in (*names, *files)):
+            mode = path.lstat().st_mode
+            if not stat.S_ISLNK(mode):
+                yield path, mode
 
 
 if __name__ == "__main__":
