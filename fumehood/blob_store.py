@@ -121,21 +121,9 @@ class BlobStore:
     def delete(self, tenant: str, prefix: str) -> tuple[int, int]:
         """Remove a blob, or everything below a prefix. Returns files and bytes. Absent is fine."""
         place = self._place(tenant, prefix)
-        files, size = 0, 0
         with _disk():
-            # Deepest first; links are never followed.
-            for directory, directories, names in os.walk(place, topdown=False):
-                for path in (Path(directory, name) for name in names):
-                    removed = _remove(path)
-                    files, size = files + (removed is not None), size + (removed or 0)
-                for path in (Path(directory, name) for name in directories):
-                    path.rmdir()
-            if place.is_dir():
-                place.rmdir()
-            else:
-                removed = _remove(place)
-                files, size = files + (removed is not None), size + (removed or 0)
-            if place.parent.is_dir():
+            files, size = _remove(place)
+            if files:
                 sync_directory(place.parent)
         return files, size
 
@@ -259,11 +247,15 @@ def _is_at(path: Path, facts: os.stat_result) -> bool:
         return False
 
 
-def _remove(path: Path) -> int | None:
-    """The size of the file that was removed; None where there was none."""
+def _remove(path: Path) -> tuple[int, int]:
+    """Files and bytes removed at `path` and below it; links are removed and never followed."""
     try:
-        size = path.lstat().st_size
-        path.unlink()
+        facts = path.lstat()
+        if not stat.S_ISDIR(facts.st_mode):
+            path.unlink()
+            return 1, facts.st_size
+        below = [_remove(child) for child in path.iterdir()]
+        path.rmdir()
     except FileNotFoundError:
-        return None
-    return size
+        return 0, 0  # another one removes it too
+    return sum(files for files, _ in below), sum(size for _, size in below)

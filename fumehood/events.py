@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
 
 import redis.asyncio
 import structlog
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from fumehood.redis_link import CALL_SECONDS, RedisLink, redis_address
@@ -49,9 +52,10 @@ class Events:
         """Never raises: a reader that misses an event reads the row."""
         raise NotImplementedError
 
-    def follow(self, job_id: str, *, after: str = "0", timeout_seconds: float) -> AsyncIterator[Event]:
+    def follow(self, job_id: str, *, after: str = "0", timeout_seconds: float) -> AsyncGenerator[Event, None]:
         """Events after the id `after`, as they come (XREAD BLOCK), until `end` or the time is over. Where Redis is away the
-        iterator ends early; the caller reads the row. An `after` that is no id means the beginning."""
+        iterator ends early; the caller reads the row. An `after` that is no id means the beginning. Whoever stops before
+        the end closes it (`aclose`), and its connection with it."""
         raise NotImplementedError
 
     def close(self) -> None:
@@ -76,7 +80,7 @@ class RedisEvents(Events):
 
         self._link.call(add)
 
-    async def follow(self, job_id: str, *, after: str = "0", timeout_seconds: float) -> AsyncIterator[Event]:
+    async def follow(self, job_id: str, *, after: str = "0", timeout_seconds: float) -> AsyncGenerator[Event, None]:
         deadline = time.monotonic() + timeout_seconds
         last = start_of(after)
         # A connection of its own: a blocking read would hold a shared one.
@@ -86,11 +90,14 @@ class RedisEvents(Events):
             single_connection_client=True,
             socket_connect_timeout=CALL_SECONDS,
             socket_timeout=_BLOCK_SECONDS + 2,
+            retry=Retry(NoBackoff(), 0),
         )
         try:
             while (left := deadline - time.monotonic()) > 0:
                 milliseconds = max(1, int(min(left, _BLOCK_SECONDS) * 1000))  # 0 would mean for ever
-                streams = await client.xread({_stream(job_id): last}, count=_BATCH, block=milliseconds)
+                # Connecting and logging in count too: a Redis that is frozen accepts connections and then says nothing.
+                async with asyncio.timeout(milliseconds / 1000 + CALL_SECONDS):
+                    streams = await client.xread({_stream(job_id): last}, count=_BATCH, block=milliseconds)
                 for event in _events(streams):
                     last = event.id
                     yield event

@@ -272,7 +272,10 @@ class JobStore(Records):
             return count_queued(connection, lane.value)
 
     def errands(self, *, limit: int = 1000) -> list[Job]:
-        """The oldest errands, all tenants and states. Whoever asked deletes its own, so these are few; the reaper looks for forgotten ones."""
+        """The oldest errands, all tenants and states.
+
+        Whoever asked deletes its own, so these are few; the reaper looks for forgotten ones.
+        """
         query = select(JOBS).where(JOBS.c.lane == Lane.ERRANDS.value).order_by(JOBS.c.seq).limit(limit)
         with self._database.reading() as connection:
             return [job_from_row(row) for row in connection.execute(query)]

@@ -95,7 +95,7 @@ def requested(values: dict[str, Any], *, default: Limits, ceiling: Limits) -> Li
             problems.extend(_check(name, value, low=FLOOR[name], high=getattr(ceiling, name)))
     if problems:
         raise BadRequest("the limits are not usable", errors=tuple(problems))
-    clean = {name: float(value) if name in _FLOATS else int(value) for name, value in values.items()}
+    clean: dict[str, Any] = {name: float(value) if name in _FLOATS else int(value) for name, value in values.items()}
     # Asking for less memory alone should not fail on a disk limit that the caller never named.
     if "memory_bytes" in clean and "disk_bytes" not in clean:
         clean["disk_bytes"] = int(min(default.disk_bytes, clean["memory_bytes"] // 2))
@@ -105,15 +105,19 @@ def requested(values: dict[str, Any], *, default: Limits, ceiling: Limits) -> Li
 def _check(name: str, value: Any, *, low: float, high: float) -> list[BadField]:
     bound = f"expected a number from {low:,} to {high:,}" if math.isfinite(high) else f"expected a finite number of at least {low:,}"
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or (name not in _FLOATS and int(value) != value):
+    # A whole number of JSON may have more digits than a float can hold.
+    if not number or (isinstance(value, float) and not math.isfinite(value)) or (name not in _FLOATS and int(value) != value):
         return [BadField(f"/limits/{name}", f"{name} is {_shown(value)}; {bound}")]
     if not low <= value <= high:
-        return [BadField(f"/limits/{name}", f"{name} is {value:,}; {bound}")]
+        return [BadField(f"/limits/{name}", f"{name} is {_cut(f'{value:,}')}; {bound}")]
     return []
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    return _cut(repr(value))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= 80 else text[:77] + "…"
 
 

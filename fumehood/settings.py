@@ -17,7 +17,10 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="FUMEHOOD_", env_nested_delimiter="__", extra="ignore", frozen=True)
 
-    home: Path = Field(Path("/var/lib/fumehood"), description="Directory of the database, the blobs and the scratch; one mount, at the same path on the host and in the worker.")
+    home: Path = Field(
+        Path("/var/lib/fumehood"),
+        description="Directory of the database, the blobs and the scratch; one mount, at the same path on the host and in the worker.",
+    )
     database_url: str | None = Field(None, description="SQLAlchemy address of the job store; SQLite inside `home` when not set.")
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="Address of Redis, without its password.")
     redis_password: SecretStr | None = Field(None, description="Password of Redis.")
@@ -31,12 +34,16 @@ class Settings(BaseSettings):
     bundle_bytes: int = Field(100 * MIB, gt=0, description="Largest script bundle, in bytes.")
     script_bytes: int = Field(1 * MIB, gt=0, description="Largest script, in bytes.")
     document_bytes: int = Field(4 * MIB, gt=0, description="Largest JSON request, in bytes.")
-    errand_wait_seconds: float = Field(30.0, gt=0, description="How long a request waits for a sandbox that describes or converts a dataset.")
+    errand_wait_seconds: float = Field(
+        30.0, gt=0, description="How long a request waits for a sandbox that describes or converts a dataset."
+    )
     idempotency_hours: float = Field(24.0, gt=0, description="How long an idempotency key is remembered.")
     body_idle_seconds: float = Field(60.0, gt=0, description="A client that sends nothing of its body for so long is dropped.")
 
     image: str | None = Field(None, description="Digest (`sha256:…`) of the image that sandboxes run; tags are refused.")
-    image_python: str = Field("3.13", description="Python version inside the image; scripts are checked before queueing only by a service on at least this one.")
+    image_python: str = Field(
+        "3.13", description="Python version inside the image; scripts are checked before queueing only by a service on at least this one."
+    )
     docker_host: str = Field("unix:///var/run/docker.sock", description="Address of the Docker engine.")
     runtime: str = Field("runc", description="Container runtime of the sandboxes.")
     slots: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256, description="Jobs a worker runs at once.")
@@ -53,14 +60,16 @@ class Settings(BaseSettings):
 
     limits: Limits = Field(default_factory=Limits, description="Limits of a job that names none; `FUMEHOOD_LIMITS` is a JSON object.")
     ceiling: Limits = Field(CEILING, description="Highest limits that a job may ask for; `FUMEHOOD_CEILING` is a JSON object.")
-    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = Field("info", description="Least severe log event that is written.")
+    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = Field(
+        "info", description="Least severe log event that is written."
+    )
 
     @field_validator("image")
     @classmethod
     def _image_is_a_digest(cls, value: str | None) -> str | None:
         digest = (value or "").removeprefix("sha256:")
         if value and not (value.startswith("sha256:") and len(digest) == 64 and set(digest) <= set("0123456789abcdef")):
-            raise ValueError(f"image is {value!r}; expected a digest, sha256: and 64 hexadecimal digits, because a tag can change its meaning")
+            raise ValueError(f"image is {value!r}; expected sha256: and 64 hexadecimal digits, because a tag can change its meaning")
         return value or None
 
     @field_validator("ceiling", mode="before")

@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,7 +111,7 @@ class MemoryEvents(Events):
             for loop, came in self._waiting:
                 loop.call_soon_threadsafe(came.set)
 
-    async def follow(self, job_id: str, *, after: str = "0", timeout_seconds: float) -> AsyncIterator[Event]:
+    async def follow(self, job_id: str, *, after: str = "0", timeout_seconds: float) -> AsyncGenerator[Event, None]:
         deadline = time.monotonic() + timeout_seconds
         last = _position(start_of(after))
         waiter = (asyncio.get_running_loop(), asyncio.Event())

@@ -21,7 +21,9 @@ def test_a_tenant_is_made_once_and_may_have_several_keys(store: JobStore) -> Non
     assert store.ensure_tenant("other lab", new_key()).id != made.id
 
 
-@pytest.mark.parametrize("spoil", [lambda key: key[:-1] + ("0" if key[-1] != "0" else "1"), lambda _: new_key(), lambda key: key + " ", lambda _: ""])
+@pytest.mark.parametrize(
+    "spoil", [lambda key: key[:-1] + ("0" if key[-1] != "0" else "1"), lambda _: new_key(), lambda key: key + " ", lambda _: ""]
+)
 def test_a_key_that_is_not_known_belongs_to_nobody(store: JobStore, spoil: Any) -> None:
     key = new_key()
     store.ensure_tenant("lab", key)

@@ -1,0 +1,184 @@
+"""Events: the in-memory streams and the ones in a real Redis behave the same."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis as redis_client
+
+from fumehood.events import EVENT_BYTES, KEPT_SECONDS, Event, Events, RedisEvents
+from fumehood.job import new_id
+from fumehood.settings import Settings
+from fumehood.testing import MemoryEvents, RedisServer, redis_server
+
+WAIT_SECONDS = 30.0
+
+
+@pytest.fixture
+def redis_events(redis: RedisServer, settings: Callable[..., Settings]) -> Iterator[RedisEvents]:
+    events = RedisEvents(settings(redis_url=redis.url, redis_password=redis.password))
+    yield events
+    events.close()
+
+
+@pytest.fixture(params=["memory", "redis"])
+def events(request: pytest.FixtureRequest) -> Events:
+    return MemoryEvents() if request.param == "memory" else request.getfixturevalue("redis_events")
+
+
+@pytest.fixture
+def job_id() -> str:
+    return new_id("job")
+
+
+def followed(events: Events, job_id: str, *, after: str = "0", timeout_seconds: float = WAIT_SECONDS) -> list[Event]:
+    async def follow() -> list[Event]:
+        return [event async for event in events.follow(job_id, after=after, timeout_seconds=timeout_seconds)]
+
+    return asyncio.run(follow())
+
+
+def short(events: list[Event]) -> list[tuple[str, Any]]:
+    return [(event.kind, event.data) for event in events]
+
+
+def test_events_come_in_order_up_to_the_end(events: Events, job_id: str) -> None:
+    published: list[tuple[str, dict[str, Any]]] = [
+        ("state", {"state": "running", "reason": None}),
+        ("log", {"attempt": 1, "offset": 0, "text": "naïve \ud800 \x00\n"}),
+        ("end", {}),
+    ]
+    for kind, data in [*published, ("state", {"after": "the end"})]:
+        events.publish(job_id, kind, data)
+    assert short(followed(events, job_id)) == published
+
+
+def test_a_reader_resumes_after_the_last_event_it_saw(events: Events, job_id: str) -> None:
+    for number in range(4):
+        events.publish(job_id, "log", {"number": number})
+    events.publish(job_id, "end", {})
+    seen = followed(events, job_id)
+    assert len({event.id for event in seen}) == 5
+    assert followed(events, job_id, after=seen[1].id) == seen[2:]
+
+
+@pytest.mark.parametrize("after", ["", "$", "+", "nonsense", "1-", "-1", "1-2-3", "9" * 30, "0\n"])
+def test_an_id_that_is_none_means_the_beginning(events: Events, job_id: str, after: str) -> None:
+    events.publish(job_id, "end", {"number": 1})
+    assert short(followed(events, job_id, after=after)) == [("end", {"number": 1})]
+
+
+def test_an_event_comes_while_it_is_waited_for(events: Events, job_id: str) -> None:
+    async def follow() -> list[Event]:
+        seen: list[Event] = []
+        async for event in events.follow(job_id, timeout_seconds=WAIT_SECONDS):
+            seen.append(event)
+            # The next one is published only when this one has been seen, and from another thread.
+            following = ("end", {}) if len(seen) == 3 else ("log", {"number": len(seen)})
+            await asyncio.to_thread(events.publish, job_id, *following)
+        return seen
+
+    events.publish(job_id, "log", {"number": 0})
+    assert short(asyncio.run(follow())) == [("log", {"number": 0}), ("log", {"number": 1}), ("log", {"number": 2}), ("end", {})]
+
+
+def test_several_readers_see_the_same_and_nobody_elses(events: Events, job_id: str) -> None:
+    async def follow() -> list[list[Event]]:
+        async def one() -> list[Event]:
+            return [event async for event in events.follow(job_id, timeout_seconds=WAIT_SECONDS)]
+
+        readers = [asyncio.create_task(one()) for _ in range(3)]
+        await asyncio.to_thread(events.publish, new_id("job"), "end", {"another": "job"})
+        await asyncio.to_thread(events.publish, job_id, "end", {})
+        return await asyncio.gather(*readers)
+
+    assert [short(seen) for seen in asyncio.run(follow())] == [[("end", {})]] * 3
+
+
+def test_a_reader_stops_when_its_time_is_over(events: Events, job_id: str) -> None:
+    began = time.monotonic()
+    assert followed(events, job_id, timeout_seconds=0.2) == []
+    assert 0.1 < time.monotonic() - began < WAIT_SECONDS
+
+
+def test_an_event_that_is_too_long_is_a_gap(events: Events, job_id: str) -> None:
+    events.publish(job_id, "log", {"text": "x" * EVENT_BYTES})
+    events.publish(job_id, "end", {})
+    assert short(followed(events, job_id)) == [("end", {})]
+
+
+def test_a_stream_is_capped_and_expires(
+    redis_events: RedisEvents, redis: RedisServer, job_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fumehood.events.STREAM_EVENTS", 100)
+    for number in range(500):
+        redis_events.publish(job_id, "log", {"number": number})
+    with redis_client.Redis.from_url(redis.url, password=redis.password) as client:
+        (key,) = client.keys(f"*{job_id}*")
+        assert 100 <= client.xlen(key) < 300
+        assert KEPT_SECONDS - 60 < client.ttl(key) <= KEPT_SECONDS
+
+
+def test_a_reader_leaves_no_connection(redis_events: RedisEvents, redis: RedisServer, job_id: str) -> None:
+    with redis_client.Redis.from_url(redis.url, password=redis.password) as client:
+        before = len(client.client_list())
+        redis_events.publish(job_id, "log", {})
+
+        async def look_once() -> None:
+            stream = redis_events.follow(job_id, timeout_seconds=WAIT_SECONDS)
+            async for _ in stream:
+                break
+            await stream.aclose()
+
+        asyncio.run(look_once())
+        deadline = time.monotonic() + WAIT_SECONDS
+        while (now := len(client.client_list())) > before + 1 and time.monotonic() < deadline:
+            pass
+        assert now <= before + 1  # the publisher's own
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+def test_an_absent_redis_is_not_felt_for_long(settings: Callable[..., Settings], job_id: str, number: signal.Signals) -> None:
+    with redis_server() as server:
+        events = RedisEvents(settings(redis_url=server.url, redis_password=server.password))
+        events.publish(job_id, "log", {})
+        server.process.send_signal(number)
+        began = time.monotonic()
+        for _ in range(100):
+            events.publish(job_id, "log", {})
+        assert time.monotonic() - began < 2.5
+        began = time.monotonic()
+        assert followed(events, job_id, timeout_seconds=0.5) == []
+        assert time.monotonic() - began < 2.5
+        events.close()
+
+
+def test_a_reader_ends_early_when_redis_goes_away(settings: Callable[..., Settings], job_id: str) -> None:
+    with redis_server() as server:
+        events = RedisEvents(settings(redis_url=server.url, redis_password=server.password))
+        events.publish(job_id, "log", {})
+
+        async def follow() -> int:
+            seen = 0
+            async for _ in events.follow(job_id, timeout_seconds=WAIT_SECONDS):
+                seen += 1
+                server.process.kill()
+            return seen
+
+        began = time.monotonic()
+        assert asyncio.run(follow()) == 1
+        assert time.monotonic() - began < WAIT_SECONDS / 2
+        events.close()
+
+
+def test_absent_memory_events_end_early(job_id: str) -> None:
+    events = MemoryEvents()
+    events.away = True
+    events.publish(job_id, "end", {})
+    assert followed(events, job_id) == []
+    assert events.published(job_id) == []
