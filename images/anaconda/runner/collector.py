@@ -112,14 +112,22 @@ class Box:
             return False
         done = 0
         while done < size:
-            moved = os.sendfile(self._descriptor, source, done, min(COPY_BYTES, size - done))
-            if moved == 0:
+            # By reading and writing: the wall's system call filter refuses sendfile.
+            piece = os.pread(source, min(COPY_BYTES, size - done), done)
+            if not piece:
                 break
-            done += moved
+            done += write_all(self._descriptor, piece)
         line = {"role": role, "name": name, "media_type": media_type, "offset": self._offset, "bytes": done}
         self._offset += done
         os.write(self._pipe, json.dumps(line).encode() + b"\n")
         return True
+
+
+def write_all(descriptor: int, data: bytes) -> int:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]
+    return len(data)
 
 
 def take_figures(box: Box, most: int) -> None:
