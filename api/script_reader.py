@@ -16,6 +16,7 @@ from typing import Any
 
 MEMORY_BYTES = 512 * 2**20
 ENTRY_POINT = "azureml_main"
+DATASETS_MAX = 2
 CLIP = 120  # characters of a source line that are shown
 
 # Where one of these names occurs, the module's names can change in ways that reading does not show.
@@ -27,9 +28,10 @@ DYNAMIC = {
 
 def examine(source: str, datasets: int, bundle: bool) -> dict[str, Any] | None:
     """What is certainly wrong with a script: `{"detail", "line", "column", "caret"}`, or None. Doubt is never a finding."""
+    text = source.encode()  # bytes, as the runner compiles them: a coding cookie counts
     try:
-        compile(source, "script.py", "exec", dont_inherit=True)
-        tree = ast.parse(source, "script.py")
+        compile(text, "script.py", "exec", dont_inherit=True)
+        tree = ast.parse(text, "script.py")
     except SyntaxError as error:
         return _syntax(error)
     except (ValueError, RecursionError, MemoryError, OverflowError):
@@ -79,10 +81,14 @@ def _definition(node: ast.AST, datasets: int) -> dict[str, Any] | None:
         return {"detail": f"{ENTRY_POINT} is a class; expected a function", **place}
     if isinstance(node, ast.AsyncFunctionDef):
         return {"detail": f"{ENTRY_POINT} is an async function; expected a plain `def`", **place}
-    if isinstance(node, ast.FunctionDef) and node.args.vararg is None:
+    if isinstance(node, ast.FunctionDef):
         takes = len(node.args.posonlyargs) + len(node.args.args)
-        if takes < datasets:
-            return {"detail": f"{ENTRY_POINT} takes {takes} dataset{'' if takes == 1 else 's'}, but {datasets} are connected", **place}
+        required = takes - len(node.args.defaults)
+        if required > DATASETS_MAX:
+            return {"detail": f"{ENTRY_POINT} has {required} required parameters; there are at most {DATASETS_MAX} datasets", **place}
+        if takes < datasets and node.args.vararg is None:
+            connected = "1 is connected" if datasets == 1 else f"{datasets} are connected"
+            return {"detail": f"{ENTRY_POINT} takes {takes} dataset{'' if takes == 1 else 's'}, but {connected}", **place}
     return None
 
 

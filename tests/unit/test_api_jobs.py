@@ -129,8 +129,10 @@ def test_every_bad_field_is_named_at_once(us: Counter) -> None:
     "document",
     [
         b"", b"{", b"[]", b"5", b'{"script": "a"} x', b'{"script": NaN}', b'{"limits": {"cpus": Infinity}}', b'{"limits": {"cpus": 1e999}}',
-        b'{"script": "a", "script": "b"}', b'\xef\xbb\xbf{"script": "a"}', '{"script": "ä"}'.encode("latin-1"), '{"script": "a"}'.encode("utf-16"),
-        b'{"script": "\\ud800"}', b'{"parameters": {"a": ' + b"[" * 40 + b"]" * 40 + b"}}", b"[" * 100_000, b'{"parameters": {"a": ' + b"9" * 5000 + b"}}",
+        b'{"script": "a", "script": "b"}', b'\xef\xbb\xbf{"script": "a"}',
+        '{"script": "ä"}'.encode("latin-1"), '{"script": "a"}'.encode("utf-16"),
+        b'{"script": "\\ud800"}', b'{"parameters": {"a": ' + b"[" * 40 + b"]" * 40 + b"}}", b"[" * 100_000,
+        b'{"parameters": {"a": ' + b"9" * 5000 + b"}}",
         b'{"parameters": {"a": [' + b"0," * 100_001 + b"0]}}", b"{'script': 1}", b'{"script": "a\nb"}',
     ],
     ids=lambda value: repr(value[:40]),
