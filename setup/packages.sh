@@ -2,6 +2,7 @@
 # Debian packages: install what is missing, and only that. Usage: sh setup/packages.sh [test]
 # The first step of `make run` and `make test`, in plain sh because Python itself may be missing.
 set -eu
+PATH=$PATH:/usr/sbin:/sbin
 log=${TMPDIR:-/tmp}/fumehood-packages.$$.log
 
 knows() { command -v "$1" >/dev/null 2>&1; }
