@@ -271,8 +271,9 @@ def test_a_kill_and_a_chosen_exit_code_look_the_same(wall: Wall) -> None:
 
 def test_a_file_in_a_tmpfs_larger_than_the_memory_limit_ends_as_an_oom_kill(wall: Wall) -> None:
     code = "with open('/job/x', 'wb') as file:\n  while True: file.write(bytes(2**20))"
-    tmpfs = {"/job": f"rw,size={512 * MIB},mode=1777"}
-    with wall.open(code, limits=replace(SMALL, memory_bytes=128 * MIB, output_bytes=512 * MIB), host_config={"Tmpfs": tmpfs}) as naked:
+    tmpfs = {"/job": f"rw,size={512 * MIB},uid=300005"}
+    limits = replace(SMALL, memory_bytes=128 * MIB, output_bytes=512 * MIB)
+    with wall.open(code, limits=limits, uid=300_005, host_config={"Tmpfs": tmpfs}) as naked:
         state = naked.state()
     assert (state["ExitCode"], state["OOMKilled"]) == (137, True)
 
