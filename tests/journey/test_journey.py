@@ -27,6 +27,12 @@ def azureml_main():
     return pd.DataFrame({"n": [1]})
 """
 
+PRINTS_AND_RAISES = """
+def azureml_main(df):
+    print("secret", df)
+    raise ValueError("private")
+"""
+
 
 def test_a_script_succeeds_and_its_receipt_names_the_container(workshop: Workshop) -> None:
     workshop.start_worker()
@@ -162,7 +168,9 @@ def test_two_workers_run_every_job_exactly_once(workshop: Workshop) -> None:
     ],
     ids=["image missing", "engine away", "disk full"],
 )
-def test_a_worker_that_cannot_run_jobs_says_why_and_leaves_them_queued(workshop: Workshop, settings: dict[str, object], reason: str) -> None:
+def test_a_worker_that_cannot_run_jobs_says_why_and_leaves_them_queued(
+    workshop: Workshop, settings: dict[str, object], reason: str
+) -> None:
     job = workshop.submit(RETURNS_A_TABLE)
     worker = workshop.start_worker(ready=False, **settings)
     until(lambda: any(reason in (row["reason"] or "") for row in workshop.store.workers(seen_within_seconds=60)), seconds=60, what=reason)
@@ -191,6 +199,6 @@ def test_health_says_whether_a_worker_of_this_host_lives(workshop: Workshop) -> 
 
 def test_nothing_of_a_tenant_is_in_the_log(workshop: Workshop) -> None:
     worker = workshop.start_worker(log_level="debug")
-    workshop.ended(workshop.submit("def azureml_main(df):\n    print('se' + 'cret', df)\n    raise ValueError('private')\n", dataset1=b"column\nvalue77\n"))
+    workshop.ended(workshop.submit(PRINTS_AND_RAISES, dataset1=b"column\nvalue77\n"))
     for word in ("secret", "private", "value77", "azureml_main", str(workshop.home)):
         assert word not in worker.log()

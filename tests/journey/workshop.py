@@ -95,7 +95,8 @@ class Workshop:
         worker = WorkerProcess(process, log_path)
         self.workers.append(worker)
         if ready:
-            until(lambda: '"event": "ready"' in worker.log() or process.poll() is not None, seconds=START_SECONDS, what="the worker is ready")
+            said_or_over = lambda: '"event": "ready"' in worker.log() or process.poll() is not None  # noqa: E731
+            until(said_or_over, seconds=START_SECONDS, what="the worker is ready")
             assert process.poll() is None, worker.log()
         return worker
 

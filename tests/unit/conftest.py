@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from tests.unit.front_desk import open_stand, stand, template, us
 from tests.unit.stores import clock, store, store_url
+from tests.unit.workbench import bench
 
-__all__ = ["clock", "open_stand", "stand", "store", "store_url", "template", "us"]
+__all__ = ["bench", "clock", "open_stand", "stand", "store", "store_url", "template", "us"]

@@ -1,0 +1,106 @@
+"""Who is alive: a lock for each worker, and its pulse."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from worker.registration import Registration, healthy
+
+WORKER = """
+import pathlib, sys
+from worker.registration import Registration
+print(Registration(pathlib.Path(sys.argv[1])).worker, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def registration(home: Path) -> Iterator[Registration]:
+    home.mkdir()
+    registration = Registration(home)
+    yield registration
+    registration.leave()
+
+
+def file_of(home: Path, worker: str) -> Path:
+    return home / "workers" / f"{worker}.lock"
+
+
+def test_a_worker_lives_while_it_holds_its_lock(home: Path, registration: Registration) -> None:
+    other = Registration(home)
+    assert registration.is_live(registration.worker)
+    assert registration.is_live(other.worker)
+    other.leave()
+    assert not registration.is_live(other.worker)
+    assert not file_of(home, other.worker).exists()
+
+
+def test_a_process_that_was_killed_is_dead_at_once(home: Path, registration: Registration) -> None:
+    process = subprocess.Popen([sys.executable, "-c", WORKER, str(home)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdin is not None
+    worker = process.stdout.readline().strip()
+    assert registration.is_live(worker)
+    process.kill()
+    process.wait(10)
+    process.stdout.close()
+    process.stdin.close()
+    assert not registration.is_live(worker)
+    with registration.dead() as dead:
+        assert dead == {worker}
+    assert not file_of(home, worker).exists()
+
+
+def test_a_burial_that_fails_is_done_again(home: Path, registration: Registration) -> None:
+    dead_file = file_of(home, "wrk_dead")
+    dead_file.write_text("{}")
+
+    def fail_to_bury() -> None:
+        with registration.dead() as dead:
+            assert dead == {"wrk_dead"}
+            raise RuntimeError("engine away")
+
+    with pytest.raises(RuntimeError, match="engine away"):
+        fail_to_bury()
+    assert dead_file.exists()
+    with registration.dead():
+        pass
+    assert not dead_file.exists()
+
+
+@pytest.mark.parametrize("worker", ["", "wrk_unknown", "../home", "a/b"])
+def test_who_has_no_file_is_not_alive(registration: Registration, worker: str) -> None:
+    assert not registration.is_live(worker)
+
+
+def test_health_needs_a_pulse_of_this_host(home: Path, registration: Registration) -> None:
+    path = file_of(home, registration.worker)
+    assert healthy(home, within_seconds=10)
+    old = time.time() - 60
+    os.utime(path, (old, old))
+    assert not healthy(home, within_seconds=10)
+    registration.pulse()
+    assert healthy(home, within_seconds=10)
+    path.write_text('{"host": "elsewhere", "process": 1}')
+    assert not healthy(home, within_seconds=10)
+
+
+def test_a_dead_worker_is_not_healthy(home: Path) -> None:
+    home.mkdir()
+    registration = Registration(home)
+    path = file_of(home, registration.worker)
+    content = path.read_bytes()
+    registration.leave()
+    path.write_bytes(content)
+    assert not healthy(home, within_seconds=10)
+
+
+def test_a_home_without_workers_is_not_healthy(home: Path) -> None:
+    assert not healthy(home, within_seconds=10)
