@@ -32,11 +32,19 @@ COMMANDS = (
 class Counter(TyperGroup):
     """Turns every error into one clear line (or a few) on stderr and an exit code."""
 
-    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **kwargs: Any) -> Any:
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
         terminal.prepare()
         args = list(sys.argv[1:] if args is None else args) or ["--help"]
         try:
-            code = super().main(args, "fumehood", **{**kwargs, "standalone_mode": False})
+            code = super().main(args, "fumehood", complete_var, False, windows_expand_args, **extra)
             sys.stdout.flush()
         except BrokenPipeError:
             # Whatever is still buffered has nowhere to go; Python must not complain about it at its end.

@@ -7,9 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from cli.errors import BadInput
-from cli.terminal import one_line, size
-from fumehood.client import Client, Document
+from cli.terminal import one_line, say, size
+from fumehood.client import Client
 
 NAME_BYTES_MAX = 180
 # What a shell, a file manager or another system could take for something else.
@@ -54,18 +53,19 @@ def save_all(client: Client, job_id: str, what: str, directory: Path) -> Iterato
     directory.mkdir(parents=True, exist_ok=True)
     taken: set[str] = set()
     for item in client.listing(f"/v1/jobs/{job_id}/{what}"):
+        address = str(item["href"])
+        if not _is_inside(address, job_id):
+            say(f"{one_line(item['name'])} is left out: its address is {one_line(address)}, which is not inside the job")
+            continue
         target = directory / _free(safe_path(item["name"]) if what == "artifacts" else PurePosixPath(safe_name(item["name"])), taken)
         target.parent.mkdir(parents=True, exist_ok=True)
-        count = save(client, _own_address(item, job_id), target)
+        count = save(client, address, target)
         yield f"{one_line(target)}  ({size(count)})"
 
 
-def _own_address(item: Document, job_id: str) -> str:
+def _is_inside(address: str, job_id: str) -> bool:
     """The key is sent along with every request, so an address from an answer is followed only into this very job."""
-    address = str(item["href"])
-    if not address.startswith(f"/v1/jobs/{job_id}/"):
-        raise BadInput(f"the service names {address!r} as the place of a file; expected one below /v1/jobs/{job_id}/")
-    return address
+    return address.startswith(f"/v1/jobs/{job_id}/") and not {".", ".."} & set(address.split("/"))
 
 
 def _free(path: PurePosixPath, taken: set[str]) -> PurePosixPath:

@@ -29,7 +29,7 @@ def show_table(path: Path) -> None:
         head = _head(reader)
         rows = sum(reader.get_batch(n).num_rows for n in range(reader.num_record_batches))
         screen = console()
-        screen.print(_fitted(head, screen.width))
+        screen.print(Text(), _fitted(head, screen.width), sep="\n")
         hidden = f", the first {head.num_rows} shown" if head.num_rows < rows else ""
         screen.print(
             Text(f"{rows:,} row{'s' * (rows != 1)} and {head.num_columns:,} column{'s' * (head.num_columns != 1)}{hidden}", style="dim")
@@ -59,7 +59,7 @@ def _fitted(head: pa.Table, width: int) -> Table:
         if shown and used > width:
             break
         shown += 1
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, header_style="")
     for column in columns[:shown]:
         header = Text.assemble((column.name, "bold"), "\n", (column.type, "dim"))
         table.add_column(header, justify="right" if column.numeric else "left", no_wrap=True, overflow="ellipsis")

@@ -39,15 +39,18 @@ def failure(record: Document) -> Iterator[str]:
     error = record.get("error") or {}
     message = one_line(record.get("message") or "")
     if error.get("line"):
-        frames = error.get("frames") or []
-        function = f", in {frames[-1]['function']}" if frames and isinstance(frames[-1], dict) and frames[-1].get("function") else ""
-        yield f"{one_line(error.get('file') or 'script.py')}, line {error['line']}{one_line(function)}"
+        file = error.get("file") or "script.py"
+        frames = [frame for frame in error.get("frames") or [] if isinstance(frame, dict)]
+        # The last frames may lie in a library; the function meant is the one that holds the line.
+        holding = [frame for frame in frames if (frame.get("file"), frame.get("line")) == (error.get("file"), error["line"])]
+        function = str(holding[-1].get("function") or "") if holding else ""
+        yield one_line(f"{file}, line {error['line']}" + (f", in {function}" if function not in ("", "<module>") else ""))
     if error.get("source"):
         yield f"    {one_line(str(error['source']).strip())}"
     said = f"{one_line(error['type'])}: {one_line(error.get('message') or '')}" if error.get("type") else ""
     if said:
         yield said
-    if message and message not in said:
+    if message and not (said and said in message):
         yield message
     if record.get("blame") == "service":
         yield "this was the service's fault, not the script's"

@@ -117,7 +117,9 @@ def size(count: float) -> str:
         if abs(count) < 1024 or unit == "GiB":
             break
         count /= 1024
-    return f"{count:,.0f} bytes" if unit == "bytes" else f"{count:,.1f} {unit}"
+    if unit == "bytes":
+        return f"{count:,.0f} byte{'s' * (count != 1)}"
+    return f"{count:,.1f} {unit}"
 
 
 def duration(seconds: float) -> str:
