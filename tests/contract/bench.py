@@ -86,24 +86,29 @@ class Bench:
 
     def run(
         self, script: str | bytes = "", *, inputs: dict | None = None, parameters: dict | None = None, kind: str = "script",
-        target_format: str | None = None, before_end=None, **limits: float,
+        target_format: str | None = None, before_end=None, wait_seconds: float | None = None,
+        expires_seconds: float | None = None, **limits: float,
     ) -> Run:  # fmt: skip
         """Run one request and wait for its end.
 
         `inputs`: port → (format, bytes). `before_end(process)` is called after the go line, with the engine's client.
+        `wait_seconds`: never send the go line; the sandbox may wait so long.
         """
         home = self._lay_out(script, inputs or {}, LIMITS | limits, parameters, kind, target_format)
         limits = LIMITS | limits
         name = f"fumehood-bench-{uuid.uuid4().hex[:12]}"
         mount = [f"--mount=type=bind,src={self._runner},dst=/opt/fumehood/runner,readonly"] if self._runner else []
-        command = ["docker", "run", *engine_options(name, home, limits), *mount, self._image]
+        wait = [f"--env=FUMEHOOD_WAIT_SECONDS={wait_seconds}"] if wait_seconds is not None else []
+        command = ["docker", "run", *engine_options(name, home, limits), *mount, *wait, self._image]
         began_at = time.monotonic()
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         # A sandbox that says nothing must not hold the tests.
         guard = threading.Timer(limits["wall_seconds"] + 30, process.kill)
         guard.start()
         try:
-            events = self._talk(process, limits, before_end)
+            expires_seconds = expires_seconds or limits["wall_seconds"] + 25
+            go = None if wait_seconds is not None else go_line(limits, expires_seconds)
+            events = self._talk(process, go, before_end)
             process.stdin.close()
             exit_code = process.wait()
             errors = process.stderr.read().decode()
@@ -123,23 +128,18 @@ class Bench:
             wall_seconds=time.monotonic() - began_at, log=(home / "out" / "log").read_bytes().decode("utf-8", "replace"),
         )  # fmt: skip
 
-    def _talk(self, process: subprocess.Popen, limits: dict, before_end) -> list[dict]:
+    def _talk(self, process: subprocess.Popen, go: bytes | None, before_end) -> list[dict]:
         """Go line out, events in, until `done` or the end."""
         events = []
         for line in process.stdout:
             events.append(json.loads(line) | {"at": time.monotonic()})
-            if events[-1]["event"] == "ready":
-                go = {
-                    "go": 1, "wall_seconds": limits["wall_seconds"], "log_bytes": limits["log_bytes"],
-                    "file_bytes": max(limits["output_bytes"], limits["disk_bytes"]),
-                    "expires_seconds": limits["wall_seconds"] + 25,
-                }  # fmt: skip
-                process.stdin.write(json.dumps(go).encode() + b"\n")
+            if events[-1]["event"] == "done":
+                break
+            if events[-1]["event"] == "ready" and go:
+                process.stdin.write(go)
                 process.stdin.flush()
                 if before_end:
                     before_end(process)
-            elif events[-1]["event"] == "done":
-                break
         return events
 
     def _lay_out(self, script, inputs: dict, limits: dict, parameters, kind, target_format) -> Path:
@@ -168,6 +168,14 @@ class Bench:
 
     def clean(self) -> None:
         shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def go_line(limits: dict, expires_seconds: float) -> bytes:
+    go = {
+        "go": 1, "wall_seconds": limits["wall_seconds"], "log_bytes": limits["log_bytes"],
+        "file_bytes": max(limits["output_bytes"], limits["disk_bytes"]), "expires_seconds": expires_seconds,
+    }  # fmt: skip
+    return json.dumps(go).encode() + b"\n"
 
 
 def has_engine() -> bool:

@@ -38,7 +38,7 @@ def unpack(path: str | None, directory: str, limits: dict) -> list[str]:
     os.symlink(os.path.basename(directory), os.path.join(working_directory, places.BUNDLE_WINDOWS_NAME))
     if path is None:
         return []
-    port = "the script bundle"
+    port = "The script bundle"
     with open_zip(path, limits, port) as archive:
         entries = checked_entries(archive, limits, port)
         left = Budget(limits["bundle_unpacked_bytes"], port)
@@ -88,7 +88,7 @@ class Budget:
 
 
 def bad(port: str, what: str) -> Refused:
-    return Refused("bad_input", f"{port[0].upper()}{port[1:]} {what}.")
+    return Refused("bad_input", f"{port} {what}.")
 
 
 def open_zip(path: str, limits: dict, port: str) -> zipfile.ZipFile:

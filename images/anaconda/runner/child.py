@@ -93,7 +93,7 @@ def work(request: dict, progress: Progress, log_pipe: int, modules_at_start: fro
     progress.finish(**ending)
     if ending["reason"] == "ok":
         return 0
-    return ending.get("exit_code") or EXIT_FAILED
+    return ending.get("exit_code", EXIT_FAILED)
 
 
 def settle(log_pipe: int, report_pipe: int, limits: dict) -> None:

@@ -36,6 +36,7 @@ ARTIFACTS = {
     ".xml": "application/xml",
     ".zip": "application/zip",
 }
+INCOMPLETE = {"kind": "files_incomplete", "text": "Not all figures and files could be kept: there was no time or room left."}
 UNKNOWN = "application/octet-stream"
 
 
@@ -46,7 +47,10 @@ def collect(request: dict, *, seconds: float) -> dict:
     """
     began_at = time.monotonic()
     readable, writable = os.pipe()
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError:
+        return {"files": [], "notes": [INCOMPLETE], "milliseconds": 0}
     if pid == 0:
         code = 1
         try:
@@ -67,7 +71,7 @@ def collect(request: dict, *, seconds: float) -> dict:
         said = json.loads(line)
         (files if "role" in said else notes).append(said)
     if not complete or status:
-        notes.append({"kind": "files_incomplete", "text": "Not all figures and files could be kept: there was no time or room left."})
+        notes.append(INCOMPLETE)
     return {"files": files, "notes": notes, "milliseconds": round((time.monotonic() - began_at) * 1000)}
 
 

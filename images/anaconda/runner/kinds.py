@@ -12,7 +12,7 @@ def run_script(request: dict, progress, modules_at_start: frozenset[str]) -> Non
         wheels = bundle.unpack(f"{places.IN}/bundle.zip" if "bundle" in inputs else None, places.BUNDLE, limits)
         ports = [port for port in ("dataset1", "dataset2") if port in inputs]
         tables = [tables_in.read(port, inputs[port]["format"], limits, progress) for port in ports]
-    frames = [table.frame for table in tables]
+    frames = [table.take_frame() for table in tables]
     script = script_module.Script.place(wheels)
     shadows = script_module.Shadows(places.BUNDLE, modules_at_start)
     figures.watch_matplotlib()
@@ -22,12 +22,7 @@ def run_script(request: dict, progress, modules_at_start: frozenset[str]) -> Non
         with progress.part("script"), shadows:
             function = entry_point.find(script.execute())
             arguments, keywords = entry_point.bind(function, frames, request.get("parameters") or {})
-            # The frames are the script's now: what it drops is really free.
-            frames.clear()
-            for table in tables:
-                table.frame = None
             value = function(*arguments, **keywords)
-            del arguments, keywords
     finally:
         if progress.is_this_process():
             with progress.part("files"):

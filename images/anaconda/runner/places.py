@@ -36,6 +36,8 @@ SOURCE_CHARACTERS = 400
 FRAMES = 50
 NOTES = 100
 COLUMNS_REPORTED = 2_000
+# Names and types of the columns of one table. Two tables and the rest fit into the child's report.
+COLUMNS_CHARACTERS = 100_000
 ARTIFACTS = 1_000
 ARTIFACT_PATH_BYTES = 512
 ARTIFACT_DEPTH = 32

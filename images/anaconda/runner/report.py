@@ -78,12 +78,12 @@ def read_words(said: bytes) -> tuple[dict, bool]:
 
 def timed_out_ending(request: dict) -> dict:
     seconds = request["limits"]["wall_seconds"]
-    return {"reason": "timed_out", "message": f"The script did not end within {seconds:g} seconds.", "error": None}
+    return {"reason": "timed_out", "message": f"The script did not end within its wall limit of {seconds:g} s.", "error": None}
 
 
 def clean_ending(words: dict, script_started: bool, code: int | None, oom_kills: int | None) -> dict:
     """Reason, message and error; for a child that ended without a word, from the way it ended."""
-    reason = words.get("reason")
+    reason = text(words.get("reason"), places.NAME_CHARACTERS)
     if reason not in CHILD_REASONS:
         return unreported_ending(code, oom_kills, script_started)
     if reason == "sandbox_error" and script_started:

@@ -10,6 +10,7 @@ from . import places
 from .refused import Refused
 
 NAME = "script"
+MODULE_ENDINGS = (".py", ".pyc", ".so")
 
 
 class Script:
@@ -86,5 +87,7 @@ class Shadows:
 
 
 def is_importable(directory: str, entry: str) -> bool:
-    """True for a module file or a directory that a package could be."""
-    return entry.endswith((".py", ".so", ".pyc")) or os.path.isdir(os.path.join(directory, entry))
+    """True for a module's file or a package. A directory of data must not hide a library of the same name."""
+    if entry.endswith(MODULE_ENDINGS):
+        return True
+    return any(os.path.exists(os.path.join(directory, entry, "__init__" + ending)) for ending in MODULE_ENDINGS)

@@ -16,7 +16,7 @@ JOIN_BYTES = 16 * 1024 * 1024
 class InputTable:
     """One connected dataset.
 
-    `frame`: n × m; the index is always 0…n−1; column names are unique strings. None once the script has it.
+    `frame`: n × m; the index is always 0…n−1; column names are unique strings. None once it was taken.
     `arrow_types`, `dtypes`: by column name, as it came.
     """
 
@@ -24,6 +24,11 @@ class InputTable:
     frame: pd.DataFrame | None
     arrow_types: dict[str, pa.DataType]
     dtypes: dict[str, object]
+
+    def take_frame(self) -> pd.DataFrame:
+        """Hand the frame over: from now on it is the script's alone."""
+        frame, self.frame = self.frame, None
+        return frame
 
 
 def read(port: str, form: str, limits: dict, progress) -> InputTable:

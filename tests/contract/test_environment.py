@@ -1,0 +1,74 @@
+"""Rules 23–26 and the edge case «Places»."""
+
+from __future__ import annotations
+
+OK = "\ndef azureml_main(df=None):\n    import pandas\n    return pandas.DataFrame({'a': [1]})\n"
+
+
+def test_only_the_working_directory_and_shared_memory_are_writable(sandbox):
+    script = """
+import os, tempfile
+assert os.getcwd() == os.environ["HOME"] == os.path.expanduser("~") == "/job"
+assert tempfile.gettempdir() == "/job/tmp"
+for path in ("here", "~/there", "/job/tmp/x", "/dev/shm/x"):
+    open(os.path.expanduser(path), "w").write("x")
+for path in ("/x", "/tmp/x", "/in/x", "/out/x", "/var/tmp/x", "/opt/fumehood/x", "/etc/x", "/in/script.py"):
+    try: open(path, "w"); print("writable", path)
+    except OSError: pass
+for change in (os.unlink, lambda path: os.rename(path, "/job/moved"), lambda path: os.symlink("/job", path + "2")):
+    try: change("/out/report.json"); print("changed")
+    except OSError: pass
+"""
+    run = sandbox.run(script + OK)
+    assert (run.reason, run.log) == ("ok", "")
+
+
+def test_hashes_time_zone_encoding_and_threads_are_fixed(sandbox):
+    script = """
+import os, sys, time, locale
+print(hash("a"), time.tzname[0], sys.getfilesystemencoding(), locale.getpreferredencoding(), open("x", "w").encoding)
+print(*(os.environ[name] for name in ("PYTHONHASHSEED", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TZ")))
+import numpy, pyarrow, threadpoolctl
+numpy.ones((300, 300)) @ numpy.ones((300, 300))
+import scipy.linalg, sklearn.cluster
+print(pyarrow.cpu_count(), sorted({pool["num_threads"] for pool in threadpoolctl.threadpool_info()}))
+print([name for name in os.environ if "FUMEHOOD" in name.upper() or name.startswith("JE_") or name == "HOSTNAME"])
+"""
+    one, two = sandbox.run(script + OK), sandbox.run(script + OK, cpus=1.5)
+    first, *others = one.log.splitlines()
+    assert first.lower().split()[1:] == ["utc", "utf-8", "utf-8", "utf-8"]
+    assert first == two.log.splitlines()[0]
+    assert others == ["0 1 1 UTC", "1 [1]", "[]"]
+    assert two.log.splitlines()[1:] == ["0 2 2 UTC", "2 [2]", "[]"]
+
+
+def test_loopback_and_shared_memory_work_inside_one_sandbox(sandbox):
+    script = """
+import asyncio, multiprocessing.shared_memory, socket
+a, b = socket.socketpair(); a.send(b"x"); assert b.recv(1) == b"x"
+server = socket.create_server(("127.0.0.1", 0)); socket.create_connection(server.getsockname())
+block = multiprocessing.shared_memory.SharedMemory(create=True, size=1000); block.close(); block.unlink()
+assert asyncio.run(asyncio.sleep(0, 5)) == 5
+"""
+    run = sandbox.run(script + OK)
+    assert run.reason == "ok", run.report
+
+
+def test_ordinary_signals_subprocesses_and_threads_behave_as_anywhere(sandbox):
+    script = """
+import concurrent.futures, os, signal, subprocess, sys, time
+try:
+    os.kill(os.getpid(), signal.SIGINT); time.sleep(1); print("not interrupted")
+except KeyboardInterrupt:
+    pass
+assert subprocess.run(["sh", "-c", "exit 4"]).returncode == 4
+assert subprocess.run([sys.executable, "-c", "import pandas; print(pandas.__name__)"], capture_output=True, text=True).stdout == "pandas\\n"
+pid = os.fork()
+if pid == 0: os._exit(9)
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
+with concurrent.futures.ThreadPoolExecutor(4) as pool: assert sum(pool.map(abs, range(10))) == 45
+assert sys.stdin.read() == ""
+assert signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL and signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
+"""
+    run = sandbox.run(script + OK)
+    assert (run.reason, run.log) == ("ok", ""), run.report

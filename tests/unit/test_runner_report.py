@@ -1,0 +1,164 @@
+"""The report from untrusted halves, and the description of hostile exceptions. No container."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.contract.loading import runner
+
+report = runner("report")
+failure = runner("failure")
+places = runner("places")
+Log = runner("log").Log
+REQUEST = {"kind": "script", "limits": {"wall_seconds": 5}}
+MEBI = 1024 * 1024
+
+
+@pytest.fixture
+def assemble(tmp_path, monkeypatch):
+    """`assemble(said, code)`: the report of a child that said so and ended so."""
+    for name in ("RESULT", "RESULT2", "LOG"):
+        (tmp_path / name).write_bytes(b"half a table")
+        monkeypatch.setattr(places, name, str(tmp_path / name))
+
+    def assemble(said: bytes, status: int | None = 0, files: dict | None = None, oom_kills: int | None = 0, timed_out: bool = False) -> dict:
+        descriptor = os.open(places.LOG, os.O_WRONLY)
+        try:
+            text = report.assemble(
+                said=said, status=status, timed_out=timed_out, request=REQUEST, files=files or {}, log=Log(descriptor, 1000),
+                milliseconds={"import": 1}, memory_peak_bytes=None, oom_kills=oom_kills,
+            )  # fmt: skip
+        finally:
+            os.close(descriptor)
+        assert len(text) <= MEBI
+        return json.loads(text)
+
+    return assemble
+
+
+def words(**facts) -> bytes:
+    return b'{"script_started": true}\n' + json.dumps({"reason": "ok", **facts}).encode() + b"\n"
+
+
+def test_a_good_report_passes_through(assemble):
+    table = {"rows": 1, "columns": [{"name": "a", "type": "int64", "nullable": False}]}
+    got = assemble(words(result=table, milliseconds={"script": 5}))
+    assert (got["reason"], got["result"], got["milliseconds"]["script"]) == ("ok", table, 5)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"", b"{}\n", b"[" * 100_000 + b"\n", b"\xff\n", b'{"reason": "ok"', b'{"reason": []}\n', b'{"reason": "timed_out"}\n', b'{"reason": "lost"}\n'],
+)
+def test_a_child_without_a_usable_word_has_crashed(assemble, said):
+    got = assemble(said, status=7 << 8)
+    assert (got["reason"], got["child"]) == ("crashed", {"exit_code": 7, "signal": None})
+    assert os.path.getsize(places.RESULT) == 0
+
+
+def test_an_unreported_kill_is_out_of_memory_only_where_the_kernel_says_so(assemble):
+    assert assemble(b"", status=9, oom_kills=1)["reason"] == "out_of_memory"
+    assert assemble(b"", status=9, oom_kills=0)["reason"] == "crashed"
+    assert assemble(b"", status=9, oom_kills=None)["reason"] == "crashed"
+
+
+def test_the_script_cannot_blame_the_service(assemble):
+    assert assemble(words(reason="sandbox_error"))["reason"] == "crashed"
+    assert assemble(b'{"reason": "sandbox_error"}\n')["reason"] == "sandbox_error"
+
+
+def test_the_wall_limit_wins_over_what_the_child_said(assemble):
+    got = assemble(words(result={"rows": 1, "columns": []}), status=9, timed_out=True)
+    assert (got["reason"], got["result"], got["error"]) == ("timed_out", None, None)
+
+
+def test_the_largest_possible_report_fits(assemble):
+    column = {"name": "\u2028" * 300, "type": "ü" * 300, "nullable": True}
+    error = dict.fromkeys(("type", "message", "traceback", "file", "source"), "\u2028" * 70_000)
+    error["frames"] = [{"file": "\u2028" * 300, "line": 1, "function": "ü" * 300, "source": "ü" * 500}] * 200
+    table = {"rows": 10**30, "columns": [column] * 5000}
+    files = {"files": [{"role": "artifact", "name": "\u2028" * 300, "media_type": "x", "offset": 0, "bytes": 0}] * 1000}
+    for facts in ({"result": table, "result2": table}, {"reason": "script_error", "error": error}):
+        got = assemble(words(notes=[{"kind": "x", "text": "\u2028" * 10_000}] * 500, message="\u2028" * 10_000, **facts), files=files)
+        assert got["reason"] in ("ok", "script_error")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["name", "columns", "rows", "kind", "text", "line", "frames"]), inner),
+    max_leaves=10,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.dictionaries(st.sampled_from(["message", "error", "notes", "result", "result2", "milliseconds", "exit_code"]), json_values))
+def test_whatever_the_child_says_gives_a_report_of_the_agreed_shape(facts):
+    cleaned = report.clean_ending(facts | {"reason": "ok"}, True, 0, 0)
+    json.dumps([cleaned, report.clean_notes(facts.get("notes")), report.clean_table(facts.get("result")), report.clean_milliseconds(facts)])
+    assert isinstance(cleaned["message"], str)
+
+
+class Hostile(Exception):
+    def __str__(self):
+        raise SystemExit
+
+    __repr__ = __str__
+
+
+def raised(exception: BaseException) -> BaseException:
+    try:
+        raise exception
+    except BaseException as caught:
+        return caught
+
+
+def test_hostile_exceptions_have_a_bounded_description():
+    deep = None
+    for number in range(3000):
+        error = ValueError(number)
+        error.__cause__ = deep
+        deep = error
+    for exception in (Hostile(), ValueError("x" * 10**7), deep, ExceptionGroup("g", [Hostile()] * 500), UnicodeError("\udcff")):
+        described = failure.describe(raised(exception))
+        assert len(described["traceback"]) <= places.TRACEBACK_CHARACTERS
+        assert len(described["message"]) <= places.MESSAGE_CHARACTERS
+
+
+@pytest.mark.parametrize(
+    ("exception", "reason"),
+    [
+        (MemoryError(), "out_of_memory"),
+        (OSError(28, "No space left on device"), "disk_full"),
+        (OSError(27, "File too large"), "output_too_large"),
+        (RuntimeError("can't start new thread"), "too_many_processes"),
+        (BlockingIOError(11, "nothing to read"), "script_error"),
+        (SystemExit(3), "crashed"),
+        (KeyboardInterrupt(), "script_error"),
+    ],
+)
+def test_every_exception_has_its_reason(exception, reason):
+    assert failure.judge(raised(exception), script_has_started=True)["reason"] == reason
+
+
+def test_before_the_script_starts_only_limits_are_the_tenants():
+    assert failure.judge(raised(MemoryError()), script_has_started=False)["reason"] == "out_of_memory"
+    assert failure.judge(raised(OSError(28, "")), script_has_started=False)["reason"] == "disk_full"
+    assert failure.judge(raised(PermissionError(13, "")), script_has_started=False)["reason"] == "sandbox_error"
+
+
+def test_a_network_error_is_found_wherever_it_hides():
+    import socket
+    import urllib.error
+
+    assert failure.is_network_error(urllib.error.URLError(socket.gaierror(-3, "Temporary failure")))
+    assert failure.is_network_error(OSError(101, "Network is unreachable"))
+    assert not failure.is_network_error(ConnectionRefusedError(111, "Connection refused"))
+    loop = ValueError()
+    loop.__cause__ = KeyError()
+    loop.__cause__.__cause__ = loop
+    assert not failure.is_network_error(loop)
