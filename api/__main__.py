@@ -5,6 +5,7 @@ from __future__ import annotations
 import uvicorn
 
 from api.app import create_app
+from api.protocol import patient
 from fumehood import log
 from fumehood.settings import Settings
 
@@ -22,7 +23,7 @@ def main() -> None:
         create_app(settings),
         host=settings.api_host,
         port=settings.api_port,
-        http="h11",  # bounds the size of headers
+        http=patient(settings.body_idle_seconds),
         h11_max_incomplete_event_size=HEADER_BYTES,
         limit_concurrency=CONNECTIONS_MAX,
         backlog=BACKLOG,

@@ -69,6 +69,7 @@ def create_app(settings: Settings, *, queue: JobQueue | None = None, events: Eve
         redoc_url=None,
         lifespan=lifespan,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.desk = desk
     for part in (datasets, jobs, results, health):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Annotated, Any
 
 import anyio
@@ -174,38 +175,48 @@ async def _receive(desk: Desk, request: Request, incoming: Incoming, limit_bytes
 
 async def _take_in(desk: Desk, request: Request, tenant: Tenant, incoming: Incoming, *, name: str, format: str) -> tuple[Dataset, bool]:
     """Keep the bytes, have them described, and store the record last; whatever goes wrong, nothing stays."""
-    dataset_id, size, sha256, kept = new_id("ds"), incoming.bytes, incoming.sha256, False
-    original, table = f"datasets/{dataset_id}/original", f"datasets/{dataset_id}/table"
+    dataset_id, size, sha256 = new_id("ds"), incoming.bytes, incoming.sha256
+    original, adopting = f"datasets/{dataset_id}/original", False
     try:
         await desk.file(desk.blobs.keep, incoming, tenant.id, original)
         source, limits = Input(blob=original, format=format, bytes=size), errand_limits(desk.settings, format=format, size_bytes=size)
         async with errand(desk, tenant, kind=Kind.DESCRIBE, source=source, limits=limits, gone=request.is_disconnected) as described:
-            table_bytes = None if format == "zip" else await desk.file(desk.blobs.link, tenant.id, described.output_blob("result"), table)
-            dataset = Dataset(
-                id=dataset_id,
-                tenant=tenant.id,
-                name=name,
-                format=format,
-                bytes=size,
-                sha256=sha256,
-                blob=original,
-                table_blob=table if table_bytes is not None else None,
-                table_bytes=table_bytes,
-                **_description(described),
-            )
-            stored, kept = await desk.ask(desk.store.add_dataset, dataset)
-        return stored, kept
+            found = _description(described)
+            dataset = Dataset(id=dataset_id, tenant=tenant.id, name=name, format=format, bytes=size, sha256=sha256, blob=original, **found)
+            adopting = True
+            return await desk.file(_adopt, desk, dataset, described)
     finally:
-        if not kept:
+        if not adopting:
             with anyio.CancelScope(shield=True):
                 await desk.file(desk.blobs.delete, tenant.id, f"datasets/{dataset_id}")
 
 
+def _adopt(desk: Desk, dataset: Dataset, described: Job) -> tuple[Dataset, bool]:
+    """Make the errand's table the dataset's own, and write the row. One blocking call, which tidies up after itself: a request
+    that is cancelled half-way cannot part the row from its blobs."""
+    new = False
+    try:
+        if dataset.format != "zip":
+            table = f"datasets/{dataset.id}/table"
+            size = desk.blobs.link(dataset.tenant, described.output_blob("result"), table)
+            dataset = replace(dataset, table_blob=table, table_bytes=size)
+        stored, new = desk.store.add_dataset(dataset)
+        return stored, new
+    finally:
+        if not new:
+            desk.blobs.delete(dataset.tenant, f"datasets/{dataset.id}")
+
+
 def _description(described: Job) -> dict[str, Any]:
-    """Rows and columns in the runner's words, cleaned."""
+    """Rows and columns in the runner's words, cleaned; the table follows when it is adopted."""
     found = described.outcome.report.get("result") if described.outcome else None
     found = found if isinstance(found, dict) else {}
-    return {"rows": whole(found.get("rows")) or 0, "columns": [column.model_dump() for column in columns_of(found.get("columns"))]}
+    return {
+        "table_blob": None,
+        "table_bytes": None,
+        "rows": whole(found.get("rows")) or 0,
+        "columns": [column.model_dump() for column in columns_of(found.get("columns"))],
+    }
 
 
 async def _find(desk: Desk, tenant: Tenant, dataset_id: str) -> Dataset:

@@ -116,9 +116,6 @@ def of_error(error: FumehoodError) -> Response:
             headers["Content-Range"] = f"bytes */{total}"
         case NothingAcceptable(available=available) | UnknownMediaType(available=available):
             extensions["available"] = available
-    if status in (408, 413):
-        # The rest of the body is still coming; the connection is of no further use.
-        headers["Connection"] = "close"
     return problem(status, slug, title, error.detail, fields=error.errors, extensions=extensions, headers=headers)
 
 

@@ -8,7 +8,6 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-import anyio
 from pydantic import ValidationError
 
 from api import documents
@@ -99,30 +98,26 @@ async def _submit(desk: Desk, tenant: Tenant, raw: dict[str, Any], form: Form, i
         labels=document.labels,
         attempts_max=desk.settings.attempts_max,
     )
-    submitted = await _store(desk, job, source, form.files, idempotency)
+    submitted = await desk.file(_store, desk, job, source, form.files, idempotency)
     if not submitted.replayed:
         await desk.ask(desk.queue.send_ticket, Lane.JOBS)
     return submitted
 
 
-async def _store(desk: Desk, job: Job, source: bytes, files: dict[str, Arrived], idempotency: Idempotency | None) -> Submitted:
+def _store(desk: Desk, job: Job, source: bytes, files: dict[str, Arrived], idempotency: Idempotency | None) -> Submitted:
+    """Blobs first, the row last. One blocking call: a request that is cancelled half-way cannot part the row from its blobs."""
     submitted: Submitted | None = None
     try:
-        await desk.file(_keep, desk, job, source, files)
-        submitted = await desk.ask(desk.store.submit, job, idempotency=idempotency)
+        with desk.blobs.incoming() as incoming:
+            incoming.write(source)
+            desk.blobs.keep(incoming, job.tenant, job.inputs["script"].blob)
+        for port, arrived in files.items():
+            desk.blobs.keep(arrived.incoming, job.tenant, job.inputs[port].blob)
+        submitted = desk.store.submit(job, idempotency=idempotency)
         return submitted
     finally:
         if submitted is None or submitted.replayed:
-            with anyio.CancelScope(shield=True):
-                await desk.file(desk.blobs.delete, job.tenant, job.blob_prefix)
-
-
-def _keep(desk: Desk, job: Job, source: bytes, files: dict[str, Arrived]) -> None:
-    with desk.blobs.incoming() as incoming:
-        incoming.write(source)
-        desk.blobs.keep(incoming, job.tenant, job.inputs["script"].blob)
-    for port, arrived in files.items():
-        desk.blobs.keep(arrived.incoming, job.tenant, job.inputs[port].blob)
+            desk.blobs.delete(job.tenant, job.blob_prefix)
 
 
 # checks --------------------------------------------------------------------------------------------------------------------

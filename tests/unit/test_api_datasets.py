@@ -165,7 +165,6 @@ def test_a_client_that_stops_sending_is_dropped(open_stand: Callable[..., Stand]
     stand = open_stand(body_idle_seconds=0.1)
     sent = stand.exchange("POST", "/v1/datasets", body(b"a,b\n", more=True), {"Content-Type": CSV})
     assert sent[0]["status"] == 408
-    assert (b"connection", b"close") in sent[0]["headers"]
     stand.nothing_is_kept()
 
 

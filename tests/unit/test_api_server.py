@@ -117,6 +117,23 @@ def test_a_connection_that_stalls_is_closed(server: Server) -> None:
     assert server.incoming() == []
 
 
+@pytest.mark.parametrize("head", [b"", b"GET /healthz HTTP/1.1\r\nHost:", b"GET /healthz HTTP/1.1\r\nHost: desk\r\n\r\nGET /hea"])
+def test_a_head_that_never_ends_is_not_waited_for(server: Server, head: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+        connection.sendall(head)
+        assert b"".join(iter(lambda: connection.recv(4096), b"")).count(b"HTTP/1.1 200") == head.count(b"\r\n\r\n")
+
+
+def test_an_answer_before_the_end_of_the_body_arrives_and_the_rest_is_bounded(server: Server) -> None:
+    with server.connect("POST /v1/datasets HTTP/1.1\r\nContent-Type: text/csv\r\nContent-Length: 99999999999") as connection:
+        chunk, sent = b"x" * 65_536, 0
+        with pytest.raises((ConnectionError, BrokenPipeError)):  # noqa: PT012
+            while sent < 2**34:
+                sent += connection.send(chunk)
+    with server.client() as client:
+        assert client.post("/v1/jobs", content=b"x" * 5_000_000, headers={"Content-Type": "application/json"}).status_code == 413
+
+
 @pytest.mark.parametrize("head", ["X: " + "x" * 100_000, "Content-Length: 5\r\nContent-Length: 6", "Content-Length: -1", "Bad Header: 1"])
 def test_headers_that_are_too_large_or_malformed_are_refused(server: Server, head: str) -> None:
     with server.connect(f"POST /v1/jobs HTTP/1.1\r\n{head}") as connection:

@@ -64,8 +64,6 @@ def test_an_error_without_a_place_is_internal() -> None:
         (errors.Unauthenticated("x"), "www-authenticate", 'Bearer realm="fumehood"'),
         (errors.DiskFull("x", retry_after_seconds=30), "retry-after", "30"),
         (problems.RangeNotSatisfiable("x", total_bytes=8), "content-range", "bytes */8"),
-        (errors.TooLarge("x", limit=1), "connection", "close"),
-        (problems.BodyStalled("x"), "connection", "close"),
     ],
 )
 def test_headers_go_along(error: FumehoodError, header: str, value: str) -> None:

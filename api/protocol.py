@@ -1,0 +1,48 @@
+"""The HTTP protocol of the server, with patience that ends: uvicorn bounds neither a head that never comes nor a body that
+goes on after its answer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import ClassVar
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+
+class PatientProtocol(H11Protocol):
+    """Looks at its connection from time to time, and closes it when the client has owed the same thing since the last look."""
+
+    patience_seconds: ClassVar[float] = 60.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._owed: tuple[str, int] | None = None
+        self._next_look = self.loop.call_later(self.patience_seconds, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._next_look.cancel()
+        super().connection_lost(exc)
+
+    def _look(self) -> None:
+        owed = self._owes()
+        if owed is not None and owed == self._owed:
+            self.transport.close()
+            return
+        self._owed = owed
+        self._next_look = self.loop.call_later(self.patience_seconds, self._look)
+
+    def _owes(self) -> tuple[str, int] | None:
+        """What the client still has to send outside of a request that is being handled (those have limits of their own)."""
+        if self.conn.their_state is h11.IDLE:
+            return "head", id(self.cycle)
+        # An answer came before the body was read. Closing at once could destroy the answer on its way, so the rest is read
+        # and thrown away for a while.
+        if self.conn.their_state is h11.SEND_BODY and self.cycle.response_complete:
+            return "rest of the body", id(self.cycle)
+        return None
+
+
+def patient(seconds: float) -> type[PatientProtocol]:
+    """The protocol with a patience of between one and two times `seconds`."""
+    return type("PatientProtocol", (PatientProtocol,), {"patience_seconds": seconds})
