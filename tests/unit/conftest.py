@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.unit.front_desk import open_stand, stand, template, us
+from tests.unit.front_desk import narrow, open_stand, stand, template, us
 from tests.unit.stores import clock, store, store_url
 from tests.unit.workbench import bench
 
-__all__ = ["bench", "clock", "open_stand", "stand", "store", "store_url", "template", "us"]
+__all__ = ["bench", "clock", "narrow", "open_stand", "stand", "store", "store_url", "template", "us"]

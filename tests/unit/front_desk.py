@@ -326,6 +326,14 @@ def stand(open_stand: Callable[..., Stand]) -> Stand:
     return open_stand()
 
 
+@pytest.fixture(scope="session")
+def narrow(tmp_path_factory: pytest.TempPathFactory, template: Path) -> Iterator[Stand]:
+    """A stand with small limits that is only ever refused something, so that all refusals can share it."""
+    made = Stand(tmp_path_factory.mktemp("narrow") / "home", template, script_bytes=1000, dataset_bytes=100, bundle_bytes=50)
+    yield made
+    made.close()
+
+
 @pytest.fixture
 def us(stand: Stand) -> Counter:
     return stand.us

@@ -64,11 +64,11 @@ def test_a_media_type_is_read_without_its_parameters(us: Counter, media_type: st
 
 
 @pytest.mark.parametrize("media_type", ["application/json", "text/plain", "", "nonsense"])
-def test_an_unknown_media_type_is_refused_with_the_list(stand: Stand, us: Counter, media_type: str) -> None:
-    answer = us.upload(media_type=media_type)
+def test_an_unknown_media_type_is_refused_with_the_list(narrow: Stand, media_type: str) -> None:
+    answer = narrow.us.upload(media_type=media_type)
     assert (answer.status_code, slug(answer)) == (415, "unsupported-format")
     assert CSV in answer.json()["available"]
-    stand.nothing_is_kept()
+    narrow.nothing_is_kept()
 
 
 def test_a_compressed_body_is_refused(us: Counter) -> None:
@@ -173,8 +173,8 @@ def test_an_empty_body_is_refused(us: Counter) -> None:
 
 
 @pytest.mark.parametrize("name", ["x" * 256, "line\nbreak", "nul\x00", "\x85"])
-def test_a_name_that_cannot_be_shown_is_refused(us: Counter, name: str) -> None:
-    assert pointers(us.upload(params={"name": name})) == ["/query/name"]
+def test_a_name_that_cannot_be_shown_is_refused(narrow: Stand, name: str) -> None:
+    assert pointers(narrow.us.upload(params={"name": name})) == ["/query/name"]
 
 
 def test_too_little_disk_refuses_an_upload(open_stand: Callable[..., Stand]) -> None:
@@ -295,8 +295,8 @@ def test_pages_come_newest_first_and_end(us: Counter) -> None:
 @pytest.mark.parametrize(
     "query", [{"limit": "0"}, {"limit": "201"}, {"limit": "many"}, {"cursor": "nonsense!"}, {"unknown": "1"}, {"limit": ["1", "2"]}]
 )
-def test_a_bad_query_is_422(us: Counter, query: dict[str, Any]) -> None:
-    answer = us.get("/v1/datasets", params=query)
+def test_a_bad_query_is_422(narrow: Stand, query: dict[str, Any]) -> None:
+    answer = narrow.us.get("/v1/datasets", params=query)
     assert (answer.status_code, slug(answer)) == (422, "bad-request")
     assert answer.json()["errors"]
 

@@ -111,17 +111,16 @@ def test_a_failed_job_is_no_error_of_the_api(stand: Stand, us: Counter) -> None:
     ],
     ids=lambda value: json.dumps(value)[:60] if isinstance(value, dict) else None,
 )
-def test_a_bad_field_is_named(open_stand: Callable[..., Stand], document: dict[str, Any], pointer: str) -> None:
-    stand = open_stand(script_bytes=1000)
-    answer = stand.us.submit(**document)
+def test_a_bad_field_is_named(narrow: Stand, document: dict[str, Any], pointer: str) -> None:
+    answer = narrow.us.submit(**document)
     assert slug(answer) == "bad-request"
     assert pointers(answer) == [pointer]
     assert all(entry["detail"] for entry in answer.json()["errors"])
-    assert (stand.kept(), stand.queue.sent, stand.us.get("/v1/jobs").json()["items"]) == ([], [], [])
+    assert (narrow.kept(), narrow.queue.sent, narrow.us.get("/v1/jobs").json()["items"]) == ([], [], [])
 
 
-def test_every_bad_field_is_named_at_once(us: Counter) -> None:
-    answer = us.submit(labels={"": ""}, parameters={"1": 1}, limits={"cpus": 0, "figures": -1}, bundle="x")
+def test_every_bad_field_is_named_at_once(narrow: Stand) -> None:
+    answer = narrow.us.submit(labels={"": ""}, parameters={"1": 1}, limits={"cpus": 0, "figures": -1}, bundle="x")
     assert sorted(pointers(answer)) == ["/bundle", "/labels", "/limits/cpus", "/limits/figures", "/parameters"]
 
 
@@ -137,14 +136,14 @@ def test_every_bad_field_is_named_at_once(us: Counter) -> None:
     ],
     ids=lambda value: repr(value[:40]),
 )  # fmt: skip
-def test_malformed_json_is_400(us: Counter, document: bytes) -> None:
-    answer = us.post("/v1/jobs", content=document, headers={"Content-Type": "application/json"})
+def test_malformed_json_is_400(narrow: Stand, document: bytes) -> None:
+    answer = narrow.us.post("/v1/jobs", content=document, headers={"Content-Type": "application/json"})
     assert (answer.status_code, slug(answer)) == (400, "malformed")
 
 
 @pytest.mark.parametrize("media_type", ["text/plain", "", "application/json; charset=latin-1", "application/x-www-form-urlencoded"])
-def test_other_media_types_are_415(us: Counter, media_type: str) -> None:
-    answer = us.post("/v1/jobs", content=b"{}", headers={"Content-Type": media_type})
+def test_other_media_types_are_415(narrow: Stand, media_type: str) -> None:
+    answer = narrow.us.post("/v1/jobs", content=b"{}", headers={"Content-Type": media_type})
     assert (answer.status_code, answer.json()["available"]) == (415, ["application/json", "multipart/form-data"])
 
 
@@ -175,8 +174,8 @@ def test_redis_away_does_not_refuse_a_job(stand: Stand, us: Counter) -> None:
         ("class azureml_main: pass\n", 1, "class"),
     ],
 )
-def test_a_script_that_cannot_work_is_refused_before_queueing(us: Counter, script: str, line: int | None, words: str) -> None:
-    answer = us.submit(script=script)
+def test_a_script_that_cannot_work_is_refused_before_queueing(narrow: Stand, script: str, line: int | None, words: str) -> None:
+    answer = narrow.us.submit(script=script)
     assert pointers(answer) == ["/script"]
     entry = answer.json()["errors"][0]
     assert words in entry["detail"]
@@ -305,19 +304,18 @@ def test_a_form_without_document_is_enough(us: Counter) -> None:
     ],
     ids=lambda value: repr(value[-60:]) if isinstance(value, bytes) else None,
 )  # fmt: skip
-def test_a_bad_form_leaves_nothing(open_stand: Callable[..., Stand], content: bytes, status: int, kind: str) -> None:
-    stand = open_stand(script_bytes=1000, dataset_bytes=100, bundle_bytes=50)
-    answer = stand.us.post("/v1/jobs", content=content, headers=FORM)
+def test_a_bad_form_leaves_nothing(narrow: Stand, content: bytes, status: int, kind: str) -> None:
+    answer = narrow.us.post("/v1/jobs", content=content, headers=FORM)
     assert (answer.status_code, slug(answer)) == (status, kind)
-    stand.nothing_is_kept()
-    assert stand.queue.sent == []
+    narrow.nothing_is_kept()
+    assert narrow.queue.sent == []
 
 
 @pytest.mark.parametrize(
     "content_type", ["multipart/form-data", "multipart/form-data; boundary=", f"multipart/form-data; boundary={'x' * 71}"]
 )
-def test_a_form_needs_a_boundary(us: Counter, content_type: str) -> None:
-    assert us.post("/v1/jobs", content=form(), headers={"Content-Type": content_type}).status_code == 400
+def test_a_form_needs_a_boundary(narrow: Stand, content_type: str) -> None:
+    assert narrow.us.post("/v1/jobs", content=form(), headers={"Content-Type": content_type}).status_code == 400
 
 
 def test_a_form_that_is_cut_off_leaves_nothing(stand: Stand) -> None:
@@ -388,8 +386,8 @@ def test_the_bytes_of_a_form_do_matter(us: Counter) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "two words", "tab\t"])
-def test_a_bad_key_is_refused(us: Counter, key: str) -> None:
-    assert pointers(us.submit(headers={"Idempotency-Key": key})) == ["/header/idempotency-key"]
+def test_a_bad_key_is_refused(narrow: Stand, key: str) -> None:
+    assert pointers(narrow.us.submit(headers={"Idempotency-Key": key})) == ["/header/idempotency-key"]
 
 
 def test_requests_at_once_with_one_key_make_one_job(stand: Stand, us: Counter) -> None:
@@ -526,8 +524,8 @@ def test_lists_are_filtered_and_paged(stand: Stand, us: Counter) -> None:
 @pytest.mark.parametrize(
     "query", [{"state": "lost"}, {"label": "team"}, {"label": ":x"}, {"limit": "0"}, {"limit": "201"}, {"cursor": "!"}, {"offset": "1"}]
 )
-def test_a_bad_query_is_422(us: Counter, query: dict[str, str]) -> None:
-    answer = us.get("/v1/jobs", params=query)
+def test_a_bad_query_is_422(narrow: Stand, query: dict[str, str]) -> None:
+    answer = narrow.us.get("/v1/jobs", params=query)
     assert (answer.status_code, slug(answer)) == (422, "bad-request")
 
 
