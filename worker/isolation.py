@@ -174,6 +174,7 @@ def container(
         },
         "Mounts": [
             _bind(str(scratch.inside), "/in", read_only=True),
+            _bind(str(scratch.hosts), "/etc/hosts", read_only=True),
             *(_bind(str(path), f"/out/{output}", read_only=False) for output, path in scratch.outside.items()),
         ],
     }

@@ -12,12 +12,15 @@ from fumehood.errors import SandboxError
 
 OUTPUTS = ("result.arrow", "result2.arrow", "report.json", "files.bin", "log")
 OWNER = "worker"
+# Without a network the engine writes no names, and hides what an image says: not even localhost would be found.
+HOSTS = "127.0.0.1 localhost sandbox\n::1 localhost\n"
 
 
 class Scratch:
     """`<home>/scratch/<opaque>/` (0700) with `in/` (0755, read-only mount of the sandbox) and `out/` (five empty files, 0666).
 
-    `name` is random and says nothing; `worker` (a small file inside) names the owner for the reaper. The outputs'
+    `name` is random and says nothing; `worker` (a small file inside) names the owner for the reaper, `hosts` (another) becomes
+    the sandbox's /etc/hosts. The outputs'
     descriptors are opened when the files are made, and only they are ever read: never a path a second time.
     """
 
@@ -25,6 +28,7 @@ class Scratch:
         self.name = name
         self.directory = home / "scratch" / name
         self.inside = self.directory / "in"
+        self.hosts = self.directory / "hosts"
         self.outside = {output: self.directory / "out" / output for output in OUTPUTS}
         self.descriptors = descriptors
 
@@ -43,6 +47,8 @@ class Scratch:
             parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             unfinished.mkdir(mode=0o700)
             (unfinished / OWNER).write_text(worker)
+            (unfinished / "hosts").write_text(HOSTS)
+            (unfinished / "hosts").chmod(0o444)
             (unfinished / "in").mkdir()
             (unfinished / "in").chmod(0o755)
             (unfinished / "out").mkdir(mode=0o700)
