@@ -26,6 +26,7 @@ BUSY_SECONDS = 10.0
 _PRAGMAS = {
     "synchronous": "FULL",  # a job acknowledged with 202 survives a power failure
     "foreign_keys": "ON",  # off by default in SQLite, and the schema relies on them
+    "secure_delete": "ON",  # what is forgotten is overwritten, not only marked as free
 }
 
 # A dialect's own INSERT, because ON CONFLICT is in no standard.

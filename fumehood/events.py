@@ -64,7 +64,7 @@ class Events:
 
 class RedisEvents(Events):
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self._address, self._password = redis_address(settings), settings.secret("redis_password")
         self._link = RedisLink(settings)
 
     def publish(self, job_id: str, kind: str, data: dict[str, Any]) -> None:
@@ -85,8 +85,8 @@ class RedisEvents(Events):
         last = start_of(after)
         # A connection of its own: a blocking read would hold a shared one.
         client = redis.asyncio.Redis.from_url(
-            redis_address(self._settings),
-            password=self._settings.secret("redis_password"),
+            self._address,
+            password=self._password,
             single_connection_client=True,
             socket_connect_timeout=CALL_SECONDS,
             socket_timeout=_BLOCK_SECONDS + 2,

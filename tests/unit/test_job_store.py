@@ -126,12 +126,21 @@ def test_a_key_is_forgotten_after_its_hours(store: JobStore, clock: Any) -> None
     assert not store.submit(job(), idempotency=Idempotency(KEY.key, "b" * 64)).replayed
 
 
+def test_a_key_is_forgotten_however_many_there_are(store: JobStore, clock: Any) -> None:
+    for number in range(50):
+        store.submit(job(), idempotency=Idempotency(f"older-{number}", "a" * 64))
+    clock.now += 1
+    store.submit(job(), idempotency=KEY)
+    clock.now += 24 * 3600
+    assert not store.submit(job(), idempotency=Idempotency(KEY.key, "b" * 64)).replayed
+
+
 def test_a_key_goes_with_its_job(store: JobStore) -> None:
     made = store.submit(job(), idempotency=KEY).job
     store.request_cancel(made.tenant, made.id)
     store.delete_job(made.tenant, made.id)
     assert store.find_idempotent(made.tenant, KEY) is None
-    assert not store.submit(job(), idempotency=KEY).replayed
+    assert [store.submit(job(), idempotency=KEY).replayed for _ in range(2)] == [False, True]
 
 
 # pages -------------------------------------------------------------------------------------------------------------------
