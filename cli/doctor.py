@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,22 +91,22 @@ def host(home: Path | None) -> Iterator[Finding]:
     except (ValueError, OSError) as error:
         yield Finding("settings", False, one_line(error), "correct the setting")
         return
-    docker = DockerHost(settings, worker_id="doctor")
-    try:
-        version, info = docker.engine.version(), docker.engine.info()
-        yield from _engine_facts(version, info)
-        for problem in host_check.problems_of_engine(version, info, runtime=settings.runtime):
-            yield Finding("engine", False, problem, "see docs/operations.md")
-        for sentence in docker.weaker():
-            yield Finding("engine", None, sentence)
-    except SandboxError as error:
-        yield Finding("engine", False, error.detail, "is Docker running, and may this user talk to it (group docker)?")
-        return
-    if not settings.home.is_dir():
-        yield Finding("home", False, f"there is no {settings.home}", "start the service once, or name its home with --home")
-        return
-    yield from _home(settings)
-    yield _trial(docker, settings)
+    with closing(DockerHost(settings, worker_id="doctor")) as docker:
+        try:
+            version, info = docker.engine.version(), docker.engine.info()
+            yield from _engine_facts(version, info)
+            for problem in host_check.problems_of_engine(version, info, runtime=settings.runtime):
+                yield Finding("engine", False, problem, "see docs/operations.md")
+            for sentence in docker.weaker():
+                yield Finding("engine", None, sentence)
+        except SandboxError as error:
+            yield Finding("engine", False, error.detail, "is Docker running, and may this user talk to it (group docker)?")
+            return
+        if not settings.home.is_dir():
+            yield Finding("home", False, f"there is no {settings.home}", "start the service once, or name its home with --home")
+            return
+        yield from _home(settings)
+        yield _trial(docker, settings)
 
 
 def _settings_of(home: Path | None) -> Settings:

@@ -241,7 +241,9 @@ def test_a_service_that_is_not_ready_still_says_how_its_parts_are(client: Callab
 
 
 # events ----------------------------------------------------------------------------------------------------------------
-STREAM = 'id: 1-0\nevent: state\ndata: {"state": "running"}\n\n: keep-alive\n\nid: 2-0\r\nevent: log\r\ndata: {"text": "a\u2028b\x85c"}\r\n\r\n'.encode()
+STREAM = (
+    'id: 1-0\nevent: state\ndata: {"state": "running"}\n\n: keep-alive\n\nid: 2-0\r\nevent: log\r\ndata: {"text": "a\u2028b\x85c"}\r\n\r\n'
+).encode()
 
 
 @pytest.mark.parametrize("width", [1, 2, 7, 1000])
