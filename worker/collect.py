@@ -116,9 +116,9 @@ def _no_constant(name: str) -> float:
 def _shape(values: dict[str, Any], sizes: dict[str, int]) -> dict[str, Any]:
     """The report's known fields, each of its type and within its bounds."""
     reason = values.get("reason")
-    if reason not in REASONS:
+    if not isinstance(reason, str) or reason not in REASONS:
         raise BadReport("/reason is not one that a runner can give")
-    child = _object(values.get("child") or {}, "/child")
+    child = _object(values.get("child"), "/child", or_none=True)
     files = enumerate(_list(values.get("files"), "/files", FILES))
     notes = enumerate(_list(values.get("notes"), "/notes", NOTES))
     return {
@@ -206,7 +206,7 @@ def _media_type(value: Any) -> str:
 
 def _log(value: Any, file_bytes: int) -> dict[str, Any]:
     """The size is the file's own; only whether the middle was cut is the runner's word."""
-    return {"bytes": file_bytes, "truncated": _boolean(_object(value or {}, "/log").get("truncated", False), "/log/truncated")}
+    return {"bytes": file_bytes, "truncated": _boolean(_object(value, "/log", or_none=True).get("truncated", False), "/log/truncated")}
 
 
 def _note(value: Any, at: str) -> dict[str, Any]:
@@ -232,7 +232,7 @@ def _plain(value: Any) -> str | int | float | bool | None:
 
 def _phases(value: Any) -> dict[str, float]:
     checked = {}
-    for name, item in list(_object(value or {}, "/milliseconds").items())[:PHASES]:
+    for name, item in list(_object(value, "/milliseconds", or_none=True).items())[:PHASES]:
         number = _plain(item)
         if isinstance(number, (str, bool)) or number is None or number < 0:
             raise BadReport("/milliseconds holds something that is no duration")
@@ -240,7 +240,9 @@ def _phases(value: Any) -> dict[str, float]:
     return checked
 
 
-def _object(value: Any, at: str) -> dict[str, Any]:
+def _object(value: Any, at: str, *, or_none: bool = False) -> dict[str, Any]:
+    if value is None and or_none:
+        return {}
     if not isinstance(value, dict):
         raise BadReport(f"{at} is no object")
     return value
