@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 MARK = "FUMEHOOD_TEST_SESSION"
+BROKEN_OFF = pytest.StashKey[bool]()
 SETTLE_SECONDS = 20.0
 ENGINE_SECONDS = 30
 
@@ -31,7 +32,7 @@ KEPT_IMAGES = " fumehood-"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def nothing_is_left_over(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def nothing_is_left_over(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Fail the session where something is there afterwards that was not there before."""
     places = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:  # Each worker would see what the others have in flight.
@@ -44,7 +45,18 @@ def nothing_is_left_over(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
     left = _settled(before, places, mark)
     del os.environ[MARK]
     if left:
-        pytest.fail("the tests left something behind:\n" + "\n".join(f"  {line}" for line in sorted(left)), pytrace=False)
+        text = "the tests left something behind:\n" + "\n".join(f"  {line}" for line in sorted(left))
+        if request.config.stash.get(BROKEN_OFF, False):
+            # No test is left that could fail, and pytest would end without its summary. The session has failed anyway.
+            print(text)
+        else:
+            pytest.fail(text, pytrace=False)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fixtures that still stand now are those of a session that was broken off (-x, a failed rung, a keyboard)."""
+    session.config.stash[BROKEN_OFF] = True
 
 
 def picture(places: Path, mark: str) -> set[str]:
@@ -95,5 +107,6 @@ def _processes(mark: str) -> set[str]:
 
 def _files(places: Path) -> set[str]:
     """What lies in the scratch and among the unfinished uploads of every home that the tests made."""
-    homes = {path.parent for path in places.rglob("scratch") if path.is_dir()}
+    # Not rglob, which stumbles over a directory that goes meanwhile.
+    homes = [Path(directory) for directory, names, _ in os.walk(places) if "scratch" in names]
     return {f"file {path}" for home in homes for name in ("scratch", "incoming") for path in (home / name).glob("*")}

@@ -23,7 +23,7 @@ cat "{shelf}/$kind" 2>/dev/null || true
 
 CONFTEST = """\
 import tests.leftovers
-from tests.leftovers import nothing_is_left_over
+from tests.leftovers import nothing_is_left_over, pytest_sessionfinish
 
 tests.leftovers.SETTLE_SECONDS = 0.5
 """
@@ -37,6 +37,10 @@ def test(tmp_path):
     home = tmp_path / "home"
     (home / "scratch").mkdir(parents=True)
     {body}
+
+
+def test_another():
+    pass
 """
 
 
@@ -52,15 +56,15 @@ def shelf() -> Iterator[Path]:
         yield directory
 
 
-def session(shelf: Path, body: str) -> subprocess.CompletedProcess[str]:
-    """Run pytest on one passing test with `body`, with the guard and the shelf as its engine."""
+def session(shelf: Path, body: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run pytest on a test with `body` and one that never fails, with the guard and the shelf as its engine."""
     place = shelf.parent / "inner"
     place.mkdir()
     (place / "conftest.py").write_text(CONFTEST)
     (place / "test_inner.py").write_text(TEST.format(shelf=shelf, body=body))
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--rootdir", place, "--basetemp",
-         shelf.parent / "base", place],
+         shelf.parent / "base", *arguments, place],
         cwd=place, capture_output=True, text=True, timeout=60,
         env=os.environ | {"PATH": f"{shelf}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "FUMEHOOD_TEST_LEFTOVERS": "all"},
     )  # fmt: skip
@@ -86,6 +90,13 @@ def test_a_session_that_leaves_something_fails_and_names_it(shelf: Path, body: s
     done = session(shelf, body)
     assert done.returncode == 1, done.stdout
     assert line in done.stdout
+
+
+def test_a_session_that_is_broken_off_still_ends_with_its_summary(shelf: Path) -> None:
+    done = session(shelf, "(SHELF / 'volume').write_text('forgotten\\n'); assert False", "-x")
+    assert done.returncode == 1, done.stdout
+    assert "volume forgotten" in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("1 failed")
 
 
 def test_a_process_that_has_left_its_parents_is_found(shelf: Path) -> None:
