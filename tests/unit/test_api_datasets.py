@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -50,6 +51,23 @@ def test_the_same_bytes_and_format_give_the_same_record(stand: Stand, us: Counte
     assert again.json() == first.json()
     assert other_format.json()["id"] != first.json()["id"]
     assert len(stand.kept()) == 4
+
+
+def test_the_same_bytes_at_once_make_one_dataset(stand: Stand, us: Counter) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: us.upload(b"a,b\n" * 1000), range(6)))
+    assert {answer.status_code for answer in answers} <= {200, 201}
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert len(stand.kept()) == 2
+
+
+def test_of_two_desks_with_the_same_bytes_the_later_gives_way(stand: Stand, us: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both looked before the other wrote: only the row decides."""
+    first = us.dataset()
+    monkeypatch.setattr(type(stand.store), "find_dataset", lambda *_, **__: None)
+    again = us.upload()
+    assert (again.status_code, again.json()["id"]) == (200, first)
+    assert len(stand.kept()) == 2
 
 
 def test_the_equal_bytes_of_another_tenant_are_unnoticeable(stand: Stand, us: Counter) -> None:

@@ -553,16 +553,19 @@ def test_errands_are_nobodys_to_see(stand: Stand, us: Counter) -> None:
     stand.worker.make = lambda job, content: (seen.append(job), make(job, content))[1]  # type: ignore[func-returns-value]
     finish = stand.worker.finish
     answers: list[Any] = []
+    refused: list[str] = []
 
     def look(job: Job, *rest: Any) -> Job:
         answers.append(us.get(f"/v1/jobs/{job.id}"))
         answers.append(us.post(f"/v1/jobs/{job.id}/cancel"))
+        refused.append(us.submit(dataset1={"job": job.id, "output": "result"}).json()["errors"][0]["detail"])
         return finish(job, *rest)
 
     stand.worker.finish = look  # type: ignore[method-assign]
     us.dataset()
     assert [answer.status_code for answer in answers] == [404, 404]
     assert seen[0].state is State.RUNNING
+    assert refused == [f"there is no job {seen[0].id!r}"]
 
 
 def _tenant(stand: Stand) -> str:
