@@ -547,6 +547,15 @@ def test_what_is_not_yours_is_not_there(stand: Stand, us: Counter, verb: str, re
     assert stand.other.get(f"/v1/jobs/{theirs}").status_code == 200
 
 
+@pytest.mark.parametrize("name", ["x", "job_", f"job_{'0' * 31}%00", f"JOB_{'0' * 32}", "%F0%9F%98%80"])
+def test_an_id_that_we_never_give_out_does_not_reach_the_store(narrow: Stand, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(*_: Any) -> Any:
+        raise AssertionError
+
+    monkeypatch.setattr(type(narrow.store), "get_job", asked)
+    assert narrow.us.get(f"/v1/jobs/{name}").status_code == 404
+
+
 def test_errands_are_nobodys_to_see(stand: Stand, us: Counter) -> None:
     seen: list[Job] = []
     make = stand.worker.make
