@@ -1,7 +1,8 @@
 """The script contract, rule by rule, in the real image.
 
-The image is the one that fits the checkout's inputs (`python3 images/build.py anaconda`). With FUMEHOOD_MOUNT_RUNNER=1 the
-newest image is used instead and the checkout's runner is mounted into it, so that a change can be tried at once.
+The image is the one that fits the checkout's inputs (`python3 images/build.py anaconda`). With
+FUMEHOOD_MOUNT_RUNNER=images/anaconda/runner the newest image is used instead and that directory is mounted over its
+runner, so that a change can be tried at once.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import pytest
 from tests.contract.bench import Bench, has_engine
 
 ROOT = Path(__file__).resolve().parents[2]
-RUNNER = ROOT / "images" / "anaconda" / "runner"
 
 
 def missing(what: str) -> None:
@@ -50,6 +50,7 @@ def sandbox(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Be
     # The engine's mounts need a path that the sandbox's uid can walk.
     for parent in (directory, directory.parent, directory.parent.parent):
         parent.chmod(0o755)
-    bench = Bench(image, directory, str(RUNNER) if os.environ.get("FUMEHOOD_MOUNT_RUNNER") else None)
+    mounted = os.environ.get("FUMEHOOD_MOUNT_RUNNER")
+    bench = Bench(image, directory, mounted and str(Path(mounted).resolve()))
     yield bench
     bench.clean()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
 
-DIRECTORY = Path(__file__).resolve().parents[2] / "images" / "anaconda" / "runner"
+CHECKOUT = Path(__file__).resolve().parents[2] / "images" / "anaconda" / "runner"
+DIRECTORY = Path(os.environ.get("FUMEHOOD_MOUNT_RUNNER", CHECKOUT)).resolve()
 PACKAGE = "_fumehood_runner"
 
 

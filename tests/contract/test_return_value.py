@@ -12,7 +12,7 @@ from tests.contract.samples import IDENTITY, arrow, csv
 ONE = csv("a\n1\n")
 
 
-@pytest.mark.parametrize("value", ["df", "(df,)", "[df]", "one_element_array(df)"])
+@pytest.mark.parametrize("value", ["df", "(df,)", "one_element_array(df)"])
 def test_a_frame_or_a_sequence_that_begins_with_one_is_the_result(sandbox, value):
     script = f"""
 import numpy as np
@@ -53,10 +53,6 @@ def azureml_main():
     [
         ("None", "returned None (is there a `return` at its end?)"),
         ("df.a", "returned a Series; `.to_frame()` makes a DataFrame of it"),
-        ("{'a': df}", "returned a dict"),
-        ("(x for x in [df])", "is a generator"),
-        ("()", "returned an empty sequence"),
-        ("(1, df)", "The first of the returned values is of type int"),
         ("polars.Series([1])", "returned a value of type polars.series.series.Series"),
     ],
 )
@@ -101,8 +97,6 @@ def test_a_mixed_column_of_plain_values_becomes_text_with_a_note(sandbox):
     ("values", "place"),
     [
         ("[1, 2, object(), 4]", "row 2 holds <object object at"),
-        ("[1j, 2j]", "row 0 holds"),
-        ("[[1], ['a'], [2]]", "row 1 holds ['a'] (list)"),
         ("[Evil(), 1]", "row 0 holds <Evil without a readable text> (Evil)"),
     ],
 )

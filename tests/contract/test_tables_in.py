@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-import struct
 from decimal import Decimal
 
 import pyarrow as pa
 import pytest
 
-from tests.contract.samples import IDENTITY, arrow, arrow_stream, csv
+from tests.contract.samples import BOMBS, IDENTITY, arrow, arrow_stream, csv
 
 UTC = dt.UTC
 MOMENT = dt.datetime(2024, 2, 29, 12, 30, 15)
@@ -150,39 +149,14 @@ def test_a_csv_with_only_a_header_has_no_rows_and_repeated_names_get_numbers(san
     assert len(run.notes("rename")) == 1
 
 
-@pytest.mark.parametrize(
-    ("data", "sentence"),
-    [
-        (b"", "dataset1 is an empty file (0 bytes)."),
-        (b"\xef\xbb\xbf\n", "dataset1 is empty: a CSV file needs at least a header row."),
-        (b"a,b\n1,2\n3\n", "row 3 has 1 cells, the header has 2"),
-        (b"a\n1\n\xe4\n", "dataset1 is not UTF-8 in line 3"),
-        (b"a\nx\0y\n", "dataset1 has a zero byte in line 2"),
-        ("a\n1\n".encode("utf-16"), "dataset1 is in UTF-16; save it as UTF-8."),
-    ],
-)
-def test_a_bad_csv_is_refused_with_its_place(sandbox, data, sentence):
-    run = sandbox.run(IDENTITY, inputs={"dataset1": ("csv", data)})
+def test_a_bad_csv_is_refused_with_its_place(sandbox):
+    # More kinds of bad bytes are in tests/unit/test_runner_tables.py: they need no container.
+    run = sandbox.run(IDENTITY, inputs={"dataset1": ("csv", b"a,b\n1,2\n3\n")})
     assert run.reason == "bad_input"
-    assert sentence in run.report["message"]
+    assert run.report["message"] == "dataset1 is not a readable CSV file: row 3 has 1 cells, the header has 2."
 
 
-def unvalidated(kind: pa.DataType, rows: int, *buffers) -> pa.Table:
-    return pa.table({"x": pa.Array.from_buffers(kind, rows, [None, *(pa.py_buffer(buffer) for buffer in buffers)])})
-
-
-# Valid or not, each of these is small and would be huge, or a crash.
-BOMBS = {
-    "null rows": unvalidated(pa.null(), 10**12),
-    "empty bytes": unvalidated(pa.binary(0), 10**12, b""),
-    "run ends": pa.table({"x": pa.RunEndEncodedArray.from_arrays(pa.array([2**31 - 1], pa.int32()), pa.array([1]))}),
-    "views of the same bytes": pa.table({"x": pa.Array.from_buffers(pa.string_view(), 10**5, [None, pa.py_buffer(struct.pack("<i4sii", 10**5, b"yyyy", 0, 0) * 10**5), pa.py_buffer(b"y" * 10**5)])}),
-    "bad offsets": unvalidated(pa.string(), 2, struct.pack("<3i", 0, -(2**30), 2), b"ab"),
-    "bad text": unvalidated(pa.string(), 1, struct.pack("<2i", 0, 2), b"\xff\xfe"),
-}
-
-
-@pytest.mark.parametrize("name", list(BOMBS))
+@pytest.mark.parametrize("name", ["null rows", "bad offsets"])
 def test_a_hostile_arrow_file_is_a_bad_input(sandbox, name):
     run = sandbox.run(IDENTITY, inputs={"dataset1": arrow(BOMBS[name])})
     assert run.reason == "bad_input", run.report

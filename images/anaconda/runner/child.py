@@ -115,8 +115,8 @@ def settle(log_pipe: int, report_pipe: int, limits: dict) -> None:
 
     processes.set_dumpable(True)
     # When memory runs out the kernel must take the script and leave the supervisor.
-    with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-        file.write("1000")
+    with open("/proc/self/oom_score_adj", "wb") as file:
+        file.write(b"1000")
     environment.for_script(float(limits["cpus"]))
     for directory in (places.JOB_TMP, places.MATPLOTLIB):
         os.makedirs(directory, exist_ok=True)

@@ -44,8 +44,6 @@ class Loader:
         return self._loader.create_module(spec)
 
     def exec_module(self, module):
-        if module.__name__ == "matplotlib":
-            copy_font_list()
         self._loader.exec_module(module)
         try:
             self._adjust(module)
@@ -54,22 +52,13 @@ class Loader:
             pass
 
 
-def copy_font_list() -> None:
-    """Put the image's font list where matplotlib looks for its own."""
+def copy_font_list(_matplotlib) -> None:
+    """Put the image's font list where matplotlib will look for its own."""
     try:
         shutil.copytree(places.MATPLOTLIB_READY_MADE, places.MATPLOTLIB, dirs_exist_ok=True)
     except (OSError, shutil.Error):
         # Matplotlib makes another one; it only takes longer.
         pass
-
-
-def use_agg_only(matplotlib) -> None:
-    """`matplotlib.use(...)` is accepted and changes nothing."""
-
-    def use(backend, *, force=True):
-        """Accepted and ignored: there is no screen, so figures are always drawn by Agg."""
-
-    matplotlib.use = use
 
 
 def remember_saved(module) -> None:
@@ -86,13 +75,13 @@ def remember_saved(module) -> None:
 
 
 def show_nothing(pyplot) -> None:
-    """`plt.show()` does nothing, and no backend but Agg is ever switched to."""
+    """`plt.show()` does nothing, and no backend but Agg is ever switched to, by `matplotlib.use` either."""
     switch_backend = pyplot.switch_backend
     pyplot.switch_backend = lambda _backend: switch_backend("agg")
     pyplot.show = lambda *_arguments, **_keywords: None
 
 
-ADJUST = {"matplotlib": use_agg_only, "matplotlib.figure": remember_saved, "matplotlib.pyplot": show_nothing}
+ADJUST = {"matplotlib": copy_font_list, "matplotlib.figure": remember_saved, "matplotlib.pyplot": show_nothing}
 
 
 def save_open(most: int, progress) -> None:

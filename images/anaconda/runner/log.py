@@ -32,7 +32,7 @@ class Log:
             return
         self._last = data[-1:]
         room = self._head_bytes - self.settled_bytes
-        if room > 0 and not self._ring:
+        if room > 0:
             self._write(data[:room])
             data = data[room:]
         if data:

@@ -222,7 +222,8 @@ def import_libraries() -> None:
     import pandas  # noqa: F401
     import pyarrow.compute
     import pyarrow.csv
-    import pyarrow.ipc  # noqa: F401
+    import pyarrow.ipc
+    import pyarrow.pandas_compat  # noqa: F401  (pyarrow imports it when it first meets a Series)
 
     # These objects are for life; the child's garbage collector need not look through them, or copy their pages.
     gc.freeze()
