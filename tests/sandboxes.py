@@ -181,6 +181,7 @@ class Ran:
     report: Report
     outcome: Outcome
     log: str
+    log_bytes: int
     scratch: Path
     container: str
     result_bytes: int
@@ -199,7 +200,16 @@ def run_script(host: DockerHost, home: Path, script: str, *, limits: Limits = SM
             report = collect(scratch, limits)
             outcome = judge(exit, report)
             log = scratch.read("log", limit_bytes=limits.log_bytes * 2).decode(errors="replace")
-            size = scratch.size("result.arrow")
-        return Ran(exit=exit, report=report, outcome=outcome, log=log, scratch=scratch.directory, container=sandbox.name, result_bytes=size)
+            size, log_size = scratch.size("result.arrow"), scratch.size("log")
+        return Ran(
+            exit=exit,
+            report=report,
+            outcome=outcome,
+            log=log,
+            log_bytes=log_size,
+            scratch=scratch.directory,
+            container=sandbox.name,
+            result_bytes=size,
+        )
     finally:
         scratch.erase()

@@ -210,8 +210,8 @@ def deviations(inspected: Mapping[str, Any], *, config: Mapping[str, Any], host_
     if mounted != wanted_mounts:
         found.append(f"Mounts are {_shown(mounted)}; expected {_shown(wanted_mounts)}")
     networks = set(inspected.get("NetworkSettings", {}).get("Networks") or {})
-    if not networks <= {"none"}:
-        found.append(f"networks are {sorted(networks)}; expected none")
+    if not networks <= {host_config["NetworkMode"]}:
+        found.append(f"networks are {sorted(networks)}; expected at most {host_config['NetworkMode']}")
     return found
 
 
