@@ -98,9 +98,10 @@ class Worker:
                 self._failure = "a thread of the worker has ended"
         if self._failure is not None:
             log.error("worker gives up; expecting to be started again", reason=self._failure)
+        failed = self._failure is not None
         left_clean = self._leave()
         log.info("worker ends", left_clean=left_clean)
-        return 0 if left_clean and self._failure is None else 1
+        return 0 if left_clean and not failed else 1
 
     def _leave(self) -> bool:
         """Stop taking work at once, let what runs end within the grace time, hand the rest back. Every step is bounded."""
@@ -116,7 +117,7 @@ class Worker:
         slots.stop_all(Stop.SHUTDOWN)
         # Killing, erasing and handing back, each with its own bound; the engine's answer is the longest of them.
         idle = slots.wait_idle(2 * settings.engine_seconds + settings.lease_seconds)
-        stopped = self._consumer.join(CONSUMER_SECONDS) and self._rounds.stop(settings.engine_seconds)
+        stopped = all((self._consumer.join(CONSUMER_SECONDS), self._rounds.stop(settings.engine_seconds)))
         # A ticket that came while we left was for somebody else.
         for lane in self._tickets_dropped:
             self._queue.send_ticket(lane)

@@ -70,7 +70,10 @@ class Housekeeping:
         """Write this worker's row: who is there, and whether it takes jobs."""
         reason = self._slots.not_ready()
         sizes = {f"{lane}_slots": size for lane, size in self._slots.sizes.items()}
-        self._deps.store.worker_beat(self._deps.worker, self._facts() | sizes | {"ready": reason is None, "reason": reason})
+        # A job that reserves more than this waits, and the jobs of its lane behind it.
+        budget_bytes = self._slots.disk_budget_bytes() if reason is None else 0
+        state = {"ready": reason is None, "reason": reason, "disk_budget_bytes": budget_bytes}
+        self._deps.store.worker_beat(self._deps.worker, self._facts() | sizes | state)
 
     def send_missing_tickets(self) -> None:
         """Jobs are queued, a slot is free, and nothing was claimed for two rounds: their tickets were lost. Send others."""

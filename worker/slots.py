@@ -95,7 +95,7 @@ class Slots:
     def _next(self, lane: Lane) -> bool:
         """Claim one job and carry it. False where there is nothing to claim, or we must not."""
         with self._claiming:
-            if self._draining or self.not_ready() is not None:
+            if self.not_ready() is not None:
                 return False
             try:
                 job = self._claim(lane, self.disk_budget_bytes())
@@ -138,7 +138,7 @@ class Slots:
 
     def not_ready(self) -> str | None:
         """Why nothing is claimed; None while all is well. Each change is logged once."""
-        reason = self._doubt
+        reason = "the worker is leaving" if self._draining else self._doubt
         if reason is None:
             try:
                 free_bytes = self._free_bytes()

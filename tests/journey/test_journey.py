@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -13,7 +10,7 @@ import pytest
 from fumehood.job import Lane, State
 from fumehood.outcome import Reason
 from fumehood.testing import RedisServer, redis_server
-from tests.journey.workshop import RETURNS_A_TABLE, ROOT, RUNS_FOR_LONG, Workshop
+from tests.journey.workshop import RETURNS_A_TABLE, RUNS_FOR_LONG, Workshop
 from tests.services import until
 
 NO_IMAGE = "sha256:" + "0" * 64
@@ -65,10 +62,12 @@ def test_a_running_job_that_is_cancelled_ends_at_once_and_keeps_its_log(workshop
 def test_after_a_kill_of_the_worker_nothing_runs_and_the_next_worker_finishes_the_job(workshop: Workshop) -> None:
     first = workshop.start_worker()
     job = workshop.running(workshop.submit(TAKES_A_WHILE))
+    assert workshop.is_healthy()
     killed_at = time.monotonic()
     first.signal(signal.SIGKILL)
     until(lambda: not workshop.containers(only_running=True), seconds=5, what="the sandbox stops with its worker")
     assert time.monotonic() - killed_at < 2.0  # one second, and one of ours to look
+    assert not workshop.is_healthy()
     workshop.start_worker(ready=False)
     started_at = time.monotonic()
     remains = workshop.home / "scratch" / str(job.scratch)
@@ -82,7 +81,7 @@ def test_after_a_kill_of_the_worker_nothing_runs_and_the_next_worker_finishes_th
 def test_a_job_whose_cancel_was_asked_for_ends_as_cancelled_where_its_worker_died(workshop: Workshop) -> None:
     first = workshop.start_worker()
     job = workshop.running(workshop.submit(RUNS_FOR_LONG))
-    first.signal(signal.SIGSTOP)  # it must not hear of the cancel
+    workshop.freeze(first)  # it must not hear of the cancel
     workshop.store.request_cancel(job.tenant, job.id)
     first.signal(signal.SIGKILL)
     first.ended()
@@ -106,6 +105,17 @@ def test_a_worker_that_is_told_to_stop_hands_back_what_is_not_over_in_time(works
     assert workshop.leftovers() == []
 
 
+def test_a_worker_that_is_told_twice_to_stop_waits_no_longer(workshop: Workshop) -> None:
+    worker = workshop.start_worker(grace_seconds=600)
+    job = workshop.running(workshop.submit(RUNS_FOR_LONG))
+    worker.signal(signal.SIGTERM)
+    until(lambda: "worker leaves" in worker.log(), seconds=5, what="the worker leaves")
+    worker.signal(signal.SIGINT)
+    assert worker.ended(seconds=15) == 0, worker.log()
+    assert workshop.row(job).state is State.QUEUED
+    assert workshop.leftovers() == []
+
+
 def test_a_worker_that_is_told_to_stop_lets_a_job_end_within_the_grace_time(workshop: Workshop) -> None:
     worker = workshop.start_worker(grace_seconds=30)
     job = workshop.running(workshop.submit(TAKES_A_WHILE))
@@ -120,7 +130,7 @@ def test_a_worker_that_is_told_to_stop_lets_a_job_end_within_the_grace_time(work
 def test_a_frozen_worker_is_taken_over_and_its_stale_attempt_writes_nothing(workshop: Workshop) -> None:
     frozen = workshop.start_worker()
     job = workshop.running(workshop.submit(TAKES_A_WHILE))
-    frozen.signal(signal.SIGSTOP)
+    workshop.freeze(frozen)
     workshop.start_worker()
     after = workshop.ended(job, seconds=60)
     assert (after.state, after.attempt) == (State.SUCCEEDED, 2)
@@ -181,20 +191,6 @@ def test_a_worker_that_cannot_run_jobs_says_why_and_leaves_them_queued(
     worker.signal(signal.SIGTERM)
     assert worker.ended() == 0, worker.log()
     assert workshop.store.workers(seen_within_seconds=3600) == []
-
-
-def test_health_says_whether_a_worker_of_this_host_lives(workshop: Workshop) -> None:
-    def health() -> int:
-        command = [sys.executable, "-m", "worker", "health"]
-        return subprocess.run(command, cwd=ROOT, env=os.environ | workshop.environment, timeout=30, check=False).returncode
-
-    assert health() == 1
-    worker = workshop.start_worker()
-    assert health() == 0
-    worker.signal(signal.SIGKILL)
-    worker.ended()
-    assert health() == 1
-    workshop.start_worker()  # buries the first
 
 
 def test_nothing_of_a_tenant_is_in_the_log(workshop: Workshop) -> None:

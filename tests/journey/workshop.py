@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fumehood.blob_store import BlobStore
+from fumehood.errors import StoreUnavailable
 from fumehood.job import Input, Job, Kind, State, new_id
 from fumehood.job_queue import CeleryQueue
 from fumehood.job_store import JobStore
@@ -153,6 +154,29 @@ class Workshop:
     def output(self, job: Job, name: str) -> bytes:
         with self.blobs.open(job.tenant, job.output_blob(name)) as file:
             return file.read()
+
+    def is_healthy(self) -> bool:
+        """What a container's health check asks."""
+        command, environment = [sys.executable, "-m", "worker", "health"], os.environ | self.environment
+        return subprocess.run(command, cwd=ROOT, env=environment, timeout=30, check=False).returncode == 0
+
+    def freeze(self, worker: WorkerProcess) -> None:
+        """Stop a worker between two transactions: one that is frozen inside a write to SQLite holds up everybody."""
+
+        def is_frozen_outside() -> bool:
+            worker.signal(signal.SIGSTOP)
+            try:
+                probe.worker_beat("probe", {})
+            except StoreUnavailable:
+                worker.signal(signal.SIGCONT)
+                return False
+            return True
+
+        probe = JobStore(self.settings.store_url, busy_seconds=0.5)
+        try:
+            until(is_frozen_outside, seconds=20, what="the worker is frozen outside a transaction")
+        finally:
+            probe.close()
 
     # what is there, seen from outside ----------------------------------------------------------------------------------
     def containers(self, *, only_running: bool = False) -> list[str]:

@@ -70,6 +70,16 @@ def test_a_flood_is_told_by_its_newest_part_at_a_bounded_rate(scratch: Scratch) 
     assert told(events, running.id)[-1][0] == size - CHUNK_BYTES
 
 
+def test_half_a_letter_before_a_gap_is_forgotten(scratch: Scratch) -> None:
+    events, running = MemoryEvents(), job()
+    live = LiveLog(running, scratch, events, monotonic=Clock())
+    write(scratch, "log", b"\xc3" + b"x" * 2 * BYTES_PER_SECOND)
+    live.grown(1)
+    live.grown(1 + 2 * BYTES_PER_SECOND)
+    offset, text = told(events, running.id)[0]
+    assert (offset, text[0]) == (BYTES_PER_SECOND + 2, "x")
+
+
 def test_a_supervisor_that_says_more_than_there_is_is_not_believed(scratch: Scratch) -> None:
     events, running = MemoryEvents(), job()
     write(scratch, "log", b"abc")
