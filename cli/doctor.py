@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from collections.abc import Iterator
@@ -82,6 +83,7 @@ def _key(client: Client, found: config.Config) -> Finding:
 
 def host(home: Path | None) -> Iterator[Finding]:
     """What the service's own machine must offer: the engine, the home's mount, room on the disk."""
+    from fumehood import log
     from fumehood.errors import SandboxError
     from worker import host_check
     from worker.docker_sandbox import DockerHost
@@ -91,6 +93,8 @@ def host(home: Path | None) -> Iterator[Finding]:
     except (ValueError, OSError) as error:
         yield Finding("settings", False, one_line(error), "correct the setting")
         return
+    # What the worker's parts would log stands in the findings.
+    log.configure("error", stream=io.StringIO())
     with closing(DockerHost(settings, worker_id="doctor")) as docker:
         try:
             version, info = docker.engine.version(), docker.engine.info()
@@ -102,11 +106,11 @@ def host(home: Path | None) -> Iterator[Finding]:
         except SandboxError as error:
             yield Finding("engine", False, error.detail, "is Docker running, and may this user talk to it (group docker)?")
             return
-        if not settings.home.is_dir():
-            yield Finding("home", False, f"there is no {settings.home}", "start the service once, or name its home with --home")
-            return
-        yield from _home(settings)
-        yield _trial(docker, settings)
+    if not settings.home.is_dir():
+        yield Finding("home", False, f"there is no {settings.home}", "start the service once, or name its home with --home")
+        return
+    yield from _home(settings)
+    yield _trial(settings)
 
 
 def _settings_of(home: Path | None) -> Settings:
@@ -156,18 +160,23 @@ def mounts_below(directory: Path, mountinfo: str) -> list[str]:
     return sorted(point for point in points if point.startswith(f"{directory}/"))
 
 
-def _trial(docker: Any, settings: Settings) -> Finding:
+def _trial(settings: Settings) -> Finding:
     """The worker's own check, which starts a container of the image. As another user it would leave files that the worker
     could not lock, so it is only done as the home's owner."""
-    owner = settings.home.stat().st_uid
-    if os.geteuid() != owner:
-        return Finding(
-            "sandbox",
-            None,
-            f"not tried: the home belongs to the user id {owner}, and this is {os.geteuid()}; the worker tries it when it starts",
-        )
+    from worker.docker_sandbox import DockerHost
+    from worker.registration import Registration
+
+    owner, me = settings.home.stat().st_uid, os.geteuid()
+    if me != owner:
+        detail = f"not tried: the home belongs to the user id {owner}, and this is {me}; the worker tries it when it starts"
+        return Finding("sandbox", None, detail)
+    # Registered as a worker for so long: the reaper of one that runs would take the container for an orphan.
+    registration = Registration(settings.home)
     try:
-        docker.check()
+        with closing(DockerHost(settings, worker_id=registration.worker)) as docker:
+            docker.check()
     except FumehoodError as error:
         return Finding("sandbox", False, str(error), "the worker refuses to start until this is mended")
+    finally:
+        registration.leave()
     return Finding("sandbox", True, "a container of the image starts and gets ready")

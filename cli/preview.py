@@ -59,7 +59,7 @@ def _fitted(head: pa.Table, width: int) -> Table:
         if shown and used > width:
             break
         shown += 1
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, header_style="")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, header_style="")
     for column in columns[:shown]:
         header = Text.assemble((column.name, "bold"), "\n", (column.type, "dim"))
         table.add_column(header, justify="right" if column.numeric else "left", no_wrap=True, overflow="ellipsis")

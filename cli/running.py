@@ -155,6 +155,8 @@ def stored_log(client: Client, job_id: str) -> Iterator[bytes]:
 
 def _cancel_first(client: Client, job_id: str) -> ExitCode:
     """Ctrl-C: the job must not run on unseen. A second Ctrl-C leaves at once."""
+    if sys.stderr.isatty():
+        print(file=sys.stderr)  # the terminal has shown ^C
     try:
         client.cancel(job_id)
         say(f"{job_id} is being cancelled")

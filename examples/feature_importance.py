@@ -44,7 +44,6 @@ def draw(ranking):
     axes.invert_yaxis()
     axes.margins(x=0.1)
     axes.set_title("What tells most about diabetes", loc="left", fontsize=13, fontweight="bold")
-    axes.set_xlabel("importance (share of what the forest learnt)", color="#444444")
     axes.xaxis.set_visible(False)
     axes.spines[:].set_visible(False)
     axes.tick_params(left=False)

@@ -49,8 +49,8 @@ def made(*, log: bytes = b"hello\n", files: dict[str, bytes] | None = None, **ou
     return Made(outputs=kept, report={**tables, "files": entries, "log": {"bytes": len(log), "truncated": False}})
 
 
-def failed(reason: Reason = Reason.SCRIPT_ERROR, **error: Any) -> Made:
-    return Made(reason, error.pop("said", "it went wrong"), error or None, {"log": b"before it broke\n"})
+def failed(reason: Reason = Reason.SCRIPT_ERROR, said: str = "it went wrong", error: dict[str, Any] | None = None) -> Made:
+    return Made(reason, said, error, {"log": b"before it broke\n"})
 
 
 class Listening:

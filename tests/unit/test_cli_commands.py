@@ -34,12 +34,10 @@ def finished(fumehood: Listening, script: Path, *options: str) -> str:
     return job
 
 
-def process(*arguments: str, environment: dict[str, str], **options: object) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "cli", *arguments],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent", **environment}, **options,  # type: ignore[call-overload]
-    )  # fmt: skip
+def process(fumehood: Listening, *arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    """The command as a process of its own, with nothing of this shell's."""
+    given = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "FUMEHOOD_URL": fumehood.url, "FUMEHOOD_KEY": fumehood.stand.key}
+    return subprocess.run([sys.executable, "-m", "cli", *arguments], cwd=ROOT, env=given | environment, capture_output=True, timeout=60)
 
 
 # jobs ------------------------------------------------------------------------------------------------------------------
@@ -247,14 +245,12 @@ def test_a_pipe_that_closes_is_quiet(fumehood: Listening) -> None:
 
 def test_an_encoding_without_the_characters_ends_nothing(fumehood: Listening, script: Path) -> None:
     fumehood.works(lambda: made(log="\u00e9\u65e5\n".encode()))
-    environment = {"PYTHONIOENCODING": "ascii", "FUMEHOOD_URL": fumehood.url, "FUMEHOOD_KEY": fumehood.stand.key}
 
-    with process("run", str(script), environment=environment) as command:
-        output, errors = command.communicate(timeout=60)
+    done = process(fumehood, "run", str(script), PYTHONIOENCODING="ascii")
 
-    assert command.returncode == 0, errors
-    assert output.startswith(b"\\xe9\\u65e5\n")
-    assert b"glucose" in output
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(b"\\xe9\\u65e5\n")
+    assert b"glucose" in done.stdout
 
 
 def test_help_and_lists_import_nothing_that_is_slow() -> None:
@@ -283,13 +279,11 @@ def test_help_and_lists_import_nothing_that_is_slow() -> None:
 
 def test_no_colours_and_no_cursor_in_a_pipe(fumehood: Listening, script: Path) -> None:
     fumehood.works()
-    environment = {"FUMEHOOD_URL": fumehood.url, "FUMEHOOD_KEY": fumehood.stand.key, "TERM": "xterm-256color"}
 
-    with process("run", str(script), environment=environment) as command:
-        output, errors = command.communicate(timeout=60)
+    done = process(fumehood, "run", str(script), TERM="xterm-256color")
 
-    assert command.returncode == 0
-    assert b"\x1b" not in output + errors
+    assert done.returncode == 0
+    assert b"\x1b" not in done.stdout + done.stderr
 
 
 def test_the_key_does_not_travel_through_a_proxy_to_this_machine(fumehood: Listening, monkeypatch: pytest.MonkeyPatch) -> None:

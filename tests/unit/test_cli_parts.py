@@ -19,6 +19,7 @@ from cli.errors import BadInput
 from cli.preview import show_table
 from cli.report import failure, state
 from cli.terminal import LogWriter, columns, duration, harmless, one_line, size
+from fumehood.client import Upload
 
 DATASET, JOB = "ds_" + "0" * 32, "job_" + "a" * 32
 
@@ -64,7 +65,7 @@ def test_a_table_is_a_stored_dataset_or_a_jobs_output_or_a_file(tmp_path: Path, 
     assert arguments.table("--dataset1", DATASET) == DATASET
     assert arguments.table("--dataset1", f"{JOB}:result2") == {"job": JOB, "output": "result2"}
     upload = arguments.table("--dataset1", f"./{DATASET}.csv")
-    assert isinstance(upload, arguments.Upload)
+    assert isinstance(upload, Upload)
     assert upload.media_type == "text/csv"
 
 
@@ -134,7 +135,7 @@ def test_durations_are_told_in_units() -> None:
 @pytest.mark.parametrize(
     ("name", "safe"),
     [
-        ("plot one.png", "plot one.png"), ("\u00fcber \u65e5\u672c.png", "\u00fcber \u65e5\u672c.png"), 
+        ("plot one.png", "plot one.png"), ("\u00fcber \u65e5\u672c.png", "\u00fcber \u65e5\u672c.png"),
         ("../../etc/passwd", "__.._etc_passwd"),
         ("..", "_"), ("", "_"), (".bashrc", "_bashrc"), ("-rf.png", "_rf.png"), ("a\x1b[2J\n.png", "a_[2J_.png"), ("C:\\x", "C__x"),
         ("con.png", "_con.png"), ("x\u202egnp.exe", "x_gnp.exe"), ("trailing. ", "trailing"),

@@ -64,7 +64,7 @@ def test_after_a_gap_the_end_of_the_log_is_shown_and_said_to_be_one(fumehood: Li
 
 
 def test_a_log_that_is_told_again_is_shown_once(fumehood: Listening, script: Path) -> None:
-    fumehood.works(lambda: made(log=b"one\ntwo\n"), says=[(0, "one\n"), (0, "one\n"), (2, "e\ntwo\n")])
+    fumehood.works(lambda: made(log=b"one\ntwo\n"), says=[(0, "one\n"), (2, "e\ntwo\n"), (0, "one\n"), (4, "two\n")])
 
     assert fumehood("run", script).stdout.startswith("one\ntwo\n\n")
 
@@ -117,7 +117,7 @@ def test_artifacts_keep_their_directories_and_stay_inside_the_one_that_was_named
 def test_the_scripts_own_error_is_shown_with_its_line_and_ends_with_1(fumehood: Listening, script: Path) -> None:
     frames = [{"file": "script.py", "line": 7, "function": "azureml_main", "source": "x = int('a')"}]
     error = {"type": "ValueError", "message": "invalid literal \x1b[31m", "file": "script.py", "line": 7, "source": "    x = int('a')"}
-    fumehood.works(lambda: failed(said="ValueError: invalid literal (line 7 of script.py)", **error, frames=frames))
+    fumehood.works(lambda: failed(said="ValueError: invalid literal (line 7 of script.py)", error={**error, "frames": frames}))
 
     done = fumehood("run", script)
 

@@ -197,7 +197,7 @@ def test_a_download_that_breaks_off_is_an_error(client: Callable[[Handler], Clie
         yield b"first half"
         raise httpx.RemoteProtocolError("peer closed connection")
 
-    taken = []
+    taken: list[bytes] = []
     with pytest.raises(Unreachable, match="peer closed"), client(Line(httpx.Response(200, content=half()))).content("/x") as response:
         taken.extend(response.iter_bytes())
     assert taken == [b"first half"]
