@@ -55,9 +55,12 @@ def sandbox_image() -> str:
 
 
 def left_over(client: docker.APIClient, home: Path) -> dict[str, list[str]]:
-    """Containers of this home, and every volume and network: what the engine itself says."""
+    """What the engine and the file system still know of this home; empty lists when nothing."""
+    ours = {"label": f"{LABEL_HOME}={home}"}
     return {
-        "containers": [each["Id"] for each in client.containers(all=True, filters={"label": f"{LABEL_HOME}={home}"})],
+        "containers": [each["Id"] for each in client.containers(all=True, filters=ours)],
+        "volumes": [each["Name"] for each in client.volumes(filters=ours)["Volumes"] or []],
+        "networks": [each["Name"] for each in client.networks(filters=ours)],
         "scratch": [path.name for path in (home / "scratch").glob("*")],
     }
 

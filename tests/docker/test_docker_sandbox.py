@@ -178,6 +178,19 @@ def test_two_sandboxes_have_two_uids_and_a_destroyed_one_gives_its_back(image: s
     host.close()
 
 
+def test_sandboxes_leave_no_descriptor_and_no_thread_behind(host: DockerHost, sandbox_home: Path) -> None:
+    def held() -> tuple[int, int]:
+        gc.collect()
+        return len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
+
+    # The client keeps the connections of its last 25 addresses; only what is more than that would be a leak.
+    counts = []
+    for _ in range(9):
+        run_script(host, sandbox_home, EMPTY_TABLE)
+        counts.append(held())
+    assert counts[-1] == counts[-3], counts
+
+
 def test_destroying_twice_is_fine_and_says_the_name(host: DockerHost, scratch: Scratch) -> None:
     sandbox = host.prepare(scratch, SMALL)
     assert sandbox.destroy() == sandbox.destroy() == host.name_of(scratch)
