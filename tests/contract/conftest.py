@@ -16,13 +16,9 @@ from pathlib import Path
 import pytest
 
 from tests.contract.bench import Bench, has_engine
+from tests.services import missing
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def missing(what: str) -> None:
-    """A missing service may skip on a developer's machine and must fail in CI."""
-    (pytest.fail if os.environ.get("CI") else pytest.skip)(what)
 
 
 def docker(*arguments: str) -> str:
