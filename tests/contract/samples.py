@@ -55,7 +55,15 @@ BOMBS = {
     "null rows": unvalidated(pa.null(), 10**12),
     "empty bytes": unvalidated(pa.binary(0), 10**12, b""),
     "run ends": pa.table({"x": pa.RunEndEncodedArray.from_arrays(pa.array([2**31 - 1], pa.int32()), pa.array([1]))}),
-    "views of the same bytes": pa.table({"x": pa.Array.from_buffers(pa.string_view(), 10**5, [None, pa.py_buffer(struct.pack("<i4sii", 10**5, b"yyyy", 0, 0) * 10**5), pa.py_buffer(b"y" * 10**5)])}),
+    "views of the same bytes": pa.table(
+        {
+            "x": pa.Array.from_buffers(
+                pa.string_view(),
+                10**5,
+                [None, pa.py_buffer(struct.pack("<i4sii", 10**5, b"yyyy", 0, 0) * 10**5), pa.py_buffer(b"y" * 10**5)],
+            )
+        }
+    ),
     "bad offsets": unvalidated(pa.string(), 2, struct.pack("<3i", 0, -(2**30), 2), b"ab"),
     "bad text": unvalidated(pa.string(), 1, struct.pack("<2i", 0, 2), b"\xff\xfe"),
 }

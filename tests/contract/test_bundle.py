@@ -88,8 +88,6 @@ def crafted(name: str, content: bytes = b"x", **attributes) -> bytes:
     return sink.getvalue()
 
 
-
-
 HOSTILE = {
     "leaves its directory": crafted("a/../../evil.py"),
     "absolute path": crafted("/etc/passwd"),

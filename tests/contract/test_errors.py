@@ -101,12 +101,16 @@ def test_a_file_that_grows_past_the_file_limit_is_output_too_large(sandbox):
     assert (run.reason, run.report["error"]["line"]) == ("output_too_large", 1)
 
 
-@pytest.mark.parametrize(
-    "start", ["import threading\n    threading.Thread(target=time.sleep, args=(60,)).start()", "import subprocess\n    subprocess.Popen(['sleep', '60'])",
-              "if not os.fork(): time.sleep(60)"],
-)  # fmt: skip
-def test_a_refused_process_is_too_many_processes(sandbox, start):
-    run = sandbox.run(f"import os, time\nfor _ in range(200):\n    {start}\n" + OK, processes=40)
+STARTS = {
+    "threads": "import threading\n    threading.Thread(target=time.sleep, args=(60,)).start()",
+    "programs": "import subprocess\n    subprocess.Popen(['sleep', '60'])",
+    "forks": "if not os.fork(): time.sleep(60)",
+}
+
+
+@pytest.mark.parametrize("kind", list(STARTS))
+def test_a_refused_process_is_too_many_processes(sandbox, kind):
+    run = sandbox.run(f"import os, time\nfor _ in range(200):\n    {STARTS[kind]}\n" + OK, processes=40)
     assert run.reason == "too_many_processes", run.report
 
 
@@ -151,7 +155,9 @@ def azureml_main():
 
 
 def test_the_report_is_written_after_everything_else_is_dead(sandbox):
-    script = "import subprocess\nsubprocess.Popen(['sh', '-c', 'while :; do echo forged > /out/report.json; done'], start_new_session=True)\n"
+    script = (
+        "import subprocess\nsubprocess.Popen(['sh', '-c', 'while :; do echo forged > /out/report.json; done'], start_new_session=True)\n"
+    )
     run = sandbox.run(script + OK)
     assert run.reason == "ok"
 
@@ -203,7 +209,7 @@ os._exit(0)
 
 
 def test_a_script_that_breaks_its_own_interpreter_is_crashed(sandbox):
-    script = "import builtins, json, os\njson.dumps = None\nbuiltins.isinstance = None\nbuiltins.open = None\ndef azureml_main(df=None):\n    return 5\n"
+    script = "import builtins, json\njson.dumps = builtins.isinstance = builtins.open = None\ndef azureml_main(df=None):\n    return 5\n"
     assert sandbox.run(script).reason == "crashed"
 
 
@@ -217,7 +223,8 @@ for path in ("/proc/1/mem", "/proc/1/environ", "/proc/1/fd/0", "/proc/1/fd/1"):
 for number in range(1, 64):
     try: os.kill(1, number)
     except OSError: pass
-print(seen, sorted(map(int, os.listdir("/proc/self/fd")))[:3], os.readlink("/proc/self/fd/0"), open("/proc/self/oom_score_adj").read().strip())
+numbers = sorted(map(int, os.listdir("/proc/self/fd")))
+print(seen, numbers[:3], os.readlink("/proc/self/fd/0"), open("/proc/self/oom_score_adj").read().strip())
 for number in range(3, 16):
     try: print(number, os.readlink(f"/proc/self/fd/{number}").split(":")[0])
     except OSError: pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -26,7 +27,9 @@ def assemble(tmp_path, monkeypatch):
         (tmp_path / name).write_bytes(b"half a table")
         monkeypatch.setattr(places, name, str(tmp_path / name))
 
-    def assemble(said: bytes, status: int | None = 0, files: dict | None = None, oom_kills: int | None = 0, timed_out: bool = False) -> dict:
+    def assemble(
+        said: bytes, status: int | None = 0, files: dict | None = None, oom_kills: int | None = 0, timed_out: bool = False
+    ) -> dict:
         descriptor = os.open(places.LOG, os.O_WRONLY)
         try:
             text = report.assemble(
@@ -53,12 +56,21 @@ def test_a_good_report_passes_through(assemble):
 
 @pytest.mark.parametrize(
     "said",
-    [b"", b"{}\n", b"[" * 100_000 + b"\n", b"\xff\n", b'{"reason": "ok"', b'{"reason": []}\n', b'{"reason": "timed_out"}\n', b'{"reason": "lost"}\n'],
+    [
+        b"",
+        b"{}\n",
+        b"[" * 100_000 + b"\n",
+        b"\xff\n",
+        b'{"reason": "ok"',
+        b'{"reason": []}\n',
+        b'{"reason": "timed_out"}\n',
+        b'{"reason": "lost"}\n',
+    ],
 )
 def test_a_child_without_a_usable_word_has_crashed(assemble, said):
     got = assemble(said, status=7 << 8)
     assert (got["reason"], got["child"]) == ("crashed", {"exit_code": 7, "signal": None})
-    assert os.path.getsize(places.RESULT) == 0
+    assert Path(places.RESULT).stat().st_size == 0
 
 
 def test_an_unreported_kill_is_out_of_memory_only_where_the_kernel_says_so(assemble):
@@ -90,7 +102,9 @@ def test_the_largest_possible_report_fits(assemble):
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["name", "columns", "rows", "kind", "text", "line", "frames"]), inner),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["name", "columns", "rows", "kind", "text", "line", "frames"]), inner)
+    ),
     max_leaves=10,
 )
 

@@ -63,10 +63,7 @@ def checked_batches(reader, size: int, port: str, limits: dict):
 
 def plain(table: pa.Table, port: str, progress) -> pa.Table:
     """The table without metadata, views and extension types, every name once."""
-    unique = names.make_unique(table.column_names)
-    for old, new in zip(table.column_names, unique, strict=True):
-        if old != new:
-            progress.note("rename", f"{port} has more than one column {old!r}; this one is called {new!r}.", port=port, **{"from": old, "to": new})
+    unique = names.make_unique_noting(table.column_names, port, progress)
     columns = [plain_column(column) for column in table.columns]
     if not columns:
         return table

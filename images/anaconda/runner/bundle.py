@@ -104,7 +104,8 @@ def open_zip(path: str, limits: dict, port: str) -> zipfile.ZipFile:
     most = limits["bundle_entries"]
     if entries > most and entries != 0xFFFF:
         raise bad(port, f"has {entries:,} entries; the limit is {most:,}")
-    if directory_bytes > max(1, most) * DIRECTORY_BYTES_PER_ENTRY and directory_bytes != 0xFFFFFFFF or disk or first_disk:
+    oversized = directory_bytes > max(1, most) * DIRECTORY_BYTES_PER_ENTRY and directory_bytes != 0xFFFFFFFF
+    if oversized or disk or first_disk:
         raise bad(port, "has a damaged or oversized directory")
     if size > most * DIRECTORY_BYTES_PER_ENTRY and directory_bytes == 0xFFFFFFFF:
         raise bad(port, "is a 64-bit zip; pack it again without that extension")

@@ -138,5 +138,5 @@ def flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except BaseException:  # noqa: S112  (the stream is whatever the script put there)
+        except BaseException:  # The stream is whatever the script put there.
             continue

@@ -85,8 +85,11 @@ def categorical(column: pa.ChunkedArray):
     if values.null_count or len(values.unique()) != len(values):
         return to_pandas(pa.chunked_array([chunk.dictionary_decode()]))
     categories = pd.Index(to_pandas(pa.chunked_array([values])))
-    codes = chunk.indices.fill_null(-1) if chunk.indices.null_count and pa.types.is_signed_integer(chunk.indices.type) else chunk.indices.cast(pa.int64()).fill_null(-1)
-    return pd.Categorical.from_codes(codes.to_numpy(zero_copy_only=False), categories, ordered=column.type.ordered)
+    codes = chunk.indices
+    if not pa.types.is_signed_integer(codes.type):
+        codes = codes.cast(pa.int64())
+    # -1 is how pandas says «missing» here.
+    return pd.Categorical.from_codes(codes.fill_null(-1).to_numpy(zero_copy_only=False), categories, ordered=column.type.ordered)
 
 
 def objects(values: list) -> np.ndarray:

@@ -25,10 +25,7 @@ def read(port: str, path: str, limits: dict, progress) -> pa.Table:
     check_text(port, path)
     table = parse(port, path, {"null_values": [""], "strings_can_be_null": True, "quoted_strings_can_be_null": False})
     check_schema(table.schema, port)
-    unique = names.make_unique(table.column_names)
-    for old, new in zip(table.column_names, unique, strict=True):
-        if old != new:
-            progress.note("rename", f"{port} has more than one column {old!r}; this one is called {new!r}.", port=port, **{"from": old, "to": new})
+    unique = names.make_unique_noting(table.column_names, port, progress)
     if unique == table.column_names:
         table = with_missing_words(port, path, table)
     return table.rename_columns(unique)

@@ -33,6 +33,16 @@ def make_unique(names: list[str]) -> list[str]:
     return unique
 
 
+def make_unique_noting(given: list[str], port: str, progress) -> list[str]:
+    """The names, each once; every rename is noted for the author."""
+    unique = make_unique(given)
+    for old, new in zip(given, unique, strict=True):
+        if old != new:
+            text = f"{port} has more than one column {old[:100]!r}; this one is called {new[:110]!r}."
+            progress.note("rename", text, port=port, **{"from": old, "to": new})
+    return unique
+
+
 def _clean(text: str) -> str:
     """Plain `str` (no subclass) without lone surrogates, which no file format can hold."""
     return text.encode("utf-8", "replace").decode("utf-8")

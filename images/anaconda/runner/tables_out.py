@@ -51,9 +51,10 @@ def split(value: object) -> tuple[object, object | None, list[str]]:
         raise Refused("bad_return", f"azureml_main is a generator (it contains `yield`). {WRITE}")
     if not isinstance(value, (tuple, list, np.ndarray)):
         raise Refused("bad_return", f"azureml_main returned a value of type {type_name(value)}. {WRITE}")
-    if isinstance(value, np.ndarray) and value.ndim != 1 or len(value) == 0:
-        what = "an empty sequence" if len(np.shape(value)) <= 1 else "an array of numbers"
-        raise Refused("bad_return", f"azureml_main returned {what}. {WRITE}")
+    if isinstance(value, np.ndarray) and value.ndim != 1:
+        raise Refused("bad_return", f"azureml_main returned an array of {value.ndim} dimensions. {WRITE}")
+    if len(value) == 0:
+        raise Refused("bad_return", f"azureml_main returned an empty sequence. {WRITE}")
     if not is_table(value[0]):
         raise Refused("bad_return", f"The first of the returned values is of type {type_name(value[0])}, not a DataFrame. {WRITE}")
     second = value[1] if len(value) > 1 and is_table(value[1]) else None
@@ -82,7 +83,7 @@ def to_table(value: object, port: str, inputs: list, progress) -> pa.Table:
             table = pa.table(value)
         except (pa.ArrowException, TypeError, ValueError) as error:
             raise Refused("bad_return", f"The {port} ({type_name(value)}) cannot be read as a table: {str(error)[:200]}.") from None
-        new_names = final_names(list(table.column_names), port, progress)
+        new_names = names.make_unique_noting(table.column_names, port, progress)
         columns = [columns_out.plain(columns_out.one_piece(column)) for column in table.columns]
         table = pa.table(columns, names=new_names)
     note_changes(table, port, inputs, progress)
@@ -96,7 +97,7 @@ def from_frame(frame: pd.DataFrame, port: str, inputs: list, progress) -> pa.Tab
         given = [names.join_levels(levels) for levels in frame.columns] if frame.columns.nlevels > 1 else [names.as_text(name) for name in frame.columns]
     except Exception as error:
         raise Refused("bad_return", f"A column name of the {port} has no text: {safe_text(error, 200)}.") from None
-    new_names = final_names(given, port, progress)
+    new_names = names.make_unique_noting(given, port, progress)
     columns = []
     for position, name in enumerate(new_names):
         series = frame.iloc[:, position]
@@ -108,20 +109,10 @@ def from_frame(frame: pd.DataFrame, port: str, inputs: list, progress) -> pa.Tab
     return pa.table(columns, names=new_names)
 
 
-def final_names(given: list[str], port: str, progress) -> list[str]:
-    """Every name once; renames are noted."""
-    unique = names.make_unique(given)
-    for old, new in zip(given, unique, strict=True):
-        if old != new:
-            progress.note("rename", f"The {port} has more than one column {cut(old, 100)!r}; this one is called {cut(new, 110)!r}.", port=port, **{"from": old, "to": new})
-    return unique
-
-
 def note_index(index: pd.Index, port: str, progress) -> None:
     """Say that an index was dropped, unless it is the default one."""
-    if index.nlevels == 1 and index.name is None and pd.api.types.is_integer_dtype(index.dtype):
-        if index.equals(pd.RangeIndex(len(index))):
-            return
+    if index.nlevels == 1 and index.name is None and index.equals(pd.RangeIndex(len(index))):
+        return
     label = f" ({', '.join(str(name) for name in index.names)})" if any(name is not None for name in index.names) else ""
     progress.note("index_dropped", f"The index{cut(label, 100)} of the {port} was dropped; `reset_index()` makes a column of it.", port=port)
 
