@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from api import documents
+from fumehood.errors import Malformed
 from fumehood.job import Job, Lane, State
 from fumehood.outcome import Reason
 from tests.services import until
@@ -139,6 +142,15 @@ def test_every_bad_field_is_named_at_once(narrow: Stand) -> None:
 def test_malformed_json_is_400(narrow: Stand, document: bytes) -> None:
     answer = narrow.us.post("/v1/jobs", content=document, headers={"Content-Type": "application/json"})
     assert (answer.status_code, slug(answer)) == (400, "malformed")
+
+
+def test_a_repeated_name_among_many_is_found_at_once() -> None:
+    names = [f"n{number}" for number in range(20_000)]
+    document = "{" + ",".join(f'"{name}":0' for name in [*names, names[-1]]) + "}"
+    began = time.process_time()
+    with pytest.raises(Malformed, match="'n19999' stands twice"):
+        documents.parse_object(document.encode())
+    assert time.process_time() - began < 1.0, "looking for the repeated name takes more than one pass"
 
 
 @pytest.mark.parametrize("media_type", ["text/plain", "", "application/json; charset=latin-1", "application/x-www-form-urlencoded"])
