@@ -26,6 +26,7 @@ for change in (os.unlink, lambda path: os.rename(path, "/job/moved"), lambda pat
 def test_hashes_time_zone_encoding_and_threads_are_fixed(sandbox):
     script = """
 import os, sys, time, locale
+assert os.listdir("/proc/1/task") == ["1"]  # A process that forks has one thread.
 print(hash("a"), time.tzname[0], sys.getfilesystemencoding(), locale.getpreferredencoding(), open("x", "w").encoding)
 print(*(os.environ[name] for name in ("PYTHONHASHSEED", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TZ")))
 import numpy, pyarrow, threadpoolctl

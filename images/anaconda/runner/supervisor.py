@@ -217,13 +217,17 @@ def main(*, started_at: float, wait_seconds: float, modules_at_start: frozenset[
 def import_libraries() -> None:
     """Import what scripts and the runner need, so that the child has it for free.
 
-    Importing only: a fork after a library has *run* its OpenMP threads leaves a child that hangs.
+    Importing only: a fork after a library has *run* its OpenMP threads leaves a child that hangs. The one exception fills
+    Arrow's table of casts, which starts no thread and would cost every child six milliseconds.
     """
     import pandas  # noqa: F401
+    import pyarrow
     import pyarrow.compute
     import pyarrow.csv
     import pyarrow.ipc
     import pyarrow.pandas_compat  # noqa: F401  (pyarrow imports it when it first meets a Series)
+
+    pyarrow.array(["a"]).cast(pyarrow.large_string())
 
     # These objects are for life; the child's garbage collector need not look through them, or copy their pages.
     gc.freeze()
