@@ -74,7 +74,7 @@ async def upload(
         )
     await require_space(desk, int(length) if (length := request.headers.get("content-length", "0")[:18]).isdecimal() else 0)
     with ExitStack() as stack:
-        incoming = stack.enter_context(await desk.file(desk.blobs.incoming))
+        incoming = stack.enter_context(await desk.file(desk.blobs.incoming, floor_bytes=desk.settings.disk_floor_bytes))
         await _receive(desk, request, incoming, desk.settings.bundle_bytes if format == "zip" else desk.settings.dataset_bytes)
         dataset = await desk.ask(desk.store.find_dataset, tenant.id, sha256=incoming.sha256, format=format)
         new = dataset is None

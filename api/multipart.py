@@ -67,7 +67,7 @@ class FormReader:
         """`stack` owns the files: what was not kept when it is closed is removed."""
         self.form = Form()
         self._blobs, self._stack = blobs, stack
-        self._limits = part_limits(settings)
+        self._limits, self._floor_bytes = part_limits(settings), settings.disk_floor_bytes
         self._name, self._left, self._ended = "", 0, False
         self._header, self._value = bytearray(), bytearray()
         self._headers: dict[str, bytes] = {}
@@ -123,7 +123,7 @@ class FormReader:
             self._small = bytearray()
             self._sink = self._small.extend
             return
-        incoming = self._stack.enter_context(self._blobs.incoming())
+        incoming = self._stack.enter_context(self._blobs.incoming(floor_bytes=self._floor_bytes))
         self.form.files[name] = Arrived(incoming, self._format(name, options))
         self._sink = incoming.write
 

@@ -108,7 +108,7 @@ def _store(desk: Desk, job: Job, source: bytes, files: dict[str, Arrived], idemp
     """Blobs first, the row last. One blocking call: a request that is cancelled half-way cannot part the row from its blobs."""
     submitted: Submitted | None = None
     try:
-        with desk.blobs.incoming() as incoming:
+        with desk.blobs.incoming(floor_bytes=desk.settings.disk_floor_bytes) as incoming:
             incoming.write(source)
             desk.blobs.keep(incoming, job.tenant, job.inputs["script"].blob)
         for port, arrived in files.items():

@@ -9,20 +9,23 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Self
 
 from fumehood.errors import DiskFull, Misconfigured, NotFound, SandboxError, StoreUnavailable, TooLarge
 from fumehood.files import make_private, sync_directory
-from fumehood.limits import GIB
+from fumehood.limits import GIB, MIB
 
 # One step of a key. Everything a key is made of comes from the service: ids, numbers, names of outputs.
 _STEP = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 
 # Below so many free inodes the disk counts as full, whatever bytes are left.
 _INODES_FLOOR = 10_000
+
+# How much of a body is written between two looks at the free space.
+_LOOK_EVERY_BYTES = 16 * MIB
 
 
 class BlobStore:
@@ -42,9 +45,10 @@ class BlobStore:
                 # The blobs are world-readable files; one that was made or restored by other means must not open them.
                 directory.chmod(0o700)
 
-    def incoming(self, *, limit_bytes: int = 64 * GIB) -> Incoming:
-        """A file in the making, on the same mount. Use as a context manager: what was not kept is removed."""
-        return Incoming(self._incoming, limit_bytes=limit_bytes)
+    def incoming(self, *, limit_bytes: int = 64 * GIB, floor_bytes: int = 0) -> Incoming:
+        """A file in the making, on the same mount, which stops where less than `floor_bytes` would stay free for everybody
+        else. Use as a context manager: what was not kept is removed."""
+        return Incoming(self._incoming, limit_bytes=limit_bytes, floor_bytes=floor_bytes, free_bytes=self.free_bytes)
 
     def sweep_incoming(self) -> int:
         """Remove the files in the making whose process is gone (nobody holds their lock). Returns how many."""
@@ -145,14 +149,16 @@ class BlobStore:
 
 class Incoming:
     """`write(chunk)` counts and hashes as it goes; `bytes`, `sha256` (hex) afterwards. Raises TooLarge past `limit_bytes`
-    and DiskFull on ENOSPC.
+    and DiskFull on ENOSPC, or below `floor_bytes` of free space: looked at before the first byte and every 16 MiB, so that
+    uploads which come at once cannot together use up what a look at each one's beginning has let pass.
 
     The file holds a lock while it is written, so that a sweeper can tell it from one that a dead process left.
     """
 
-    def __init__(self, directory: Path, *, limit_bytes: int) -> None:
+    def __init__(self, directory: Path, *, limit_bytes: int, floor_bytes: int, free_bytes: Callable[[], int]) -> None:
         self.limit_bytes = limit_bytes
         self.bytes = 0
+        self._floor_bytes, self._free_bytes, self._look_at_bytes = floor_bytes, free_bytes, 0
         self._hash = hashlib.sha256()
         with _disk():
             self.path, self.descriptor = _create_locked(directory)
@@ -165,12 +171,21 @@ class Incoming:
         if self.bytes + len(chunk) > self.limit_bytes:
             size = self.bytes + len(chunk)
             raise TooLarge(f"the body has {size:,} bytes or more; the limit is {self.limit_bytes:,}", limit=self.limit_bytes, value=size)
+        if self.bytes + len(chunk) > self._look_at_bytes:
+            self._require_floor(len(chunk))
+            self._look_at_bytes = self.bytes + len(chunk) + _LOOK_EVERY_BYTES
         rest = memoryview(chunk)
         with _disk():
             while rest:
                 rest = rest[os.write(self.descriptor, rest) :]
         self._hash.update(chunk)
         self.bytes += len(chunk)
+
+    def _require_floor(self, next_bytes: int) -> None:
+        free = self._free_bytes()
+        if free < self._floor_bytes + next_bytes:
+            detail = f"{free:,} bytes are free after {self.bytes:,} of the body; expected {next_bytes:,} above {self._floor_bytes:,}"
+            raise DiskFull(detail, retry_after_seconds=30)
 
     def close(self) -> None:
         """Give up the name and the lock; what was kept stays where it was linked to. Idempotent."""

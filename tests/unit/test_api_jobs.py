@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from api import documents
+from fumehood.blob_store import BlobStore
 from fumehood.errors import Malformed
 from fumehood.job import Job, Lane, State
 from fumehood.outcome import Reason
@@ -168,6 +169,26 @@ def test_too_little_disk_refuses_a_job(open_stand: Callable[..., Stand]) -> None
     answer = stand.us.submit()
     assert (answer.status_code, slug(answer)) == (503, "disk-full")
     stand.nothing_is_kept()
+
+
+def test_an_upload_that_meets_the_floor_on_its_way_is_refused(open_stand: Callable[..., Stand], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fumehood.blob_store._LOOK_EVERY_BYTES", 256 * 1024)
+    stand, mib = open_stand(disk_floor_bytes=20 * 2**20), 2**20
+    incoming = stand.settings.home / "incoming"
+    monkeypatch.setattr(BlobStore, "free_bytes", lambda _: 21 * mib - sum(path.stat().st_size for path in incoming.iterdir()))
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(16):
+            yield b"a,b\n" * (mib // 16)
+
+    answers = [
+        stand.us.post("/v1/datasets", content=chunks(), headers={"Content-Type": "text/csv"}),
+        stand.us.post("/v1/jobs", files={"script": ("s.py", SCRIPT.encode()), "dataset1": ("a.csv", b"a,b\n" * mib)}),
+    ]
+    assert [(answer.status_code, slug(answer)) for answer in answers] == [(503, "disk-full")] * 2
+    assert all("of the body" in answer.json()["detail"] and "retry-after" in answer.headers for answer in answers)
+    stand.nothing_is_kept()
+    assert stand.queue.sent == []
 
 
 def test_redis_away_does_not_refuse_a_job(stand: Stand, us: Counter) -> None:

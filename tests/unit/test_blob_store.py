@@ -53,6 +53,21 @@ def in_the_making(home: Path) -> list[Path]:
 
 
 # keep --------------------------------------------------------------------------------------------------------------------
+def test_what_comes_in_stops_at_the_floor_while_it_is_written(home: Path, blobs: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    mib, free = 2**20, [2**30]
+    monkeypatch.setattr(blobs, "free_bytes", lambda: free[0])
+    with blobs.incoming(floor_bytes=20 * mib) as incoming:
+        for _ in range(17):  # the look at the first chunk is good for it and for 16 MiB more
+            incoming.write(bytes(mib))
+        free[0] = 21 * mib - 1
+        with pytest.raises(DiskFull, match=r"22,020,095 bytes are free after 17,825,792 of the body; expected 1,048,576 above 20,971,520"):
+            incoming.write(bytes(mib))
+        assert incoming.bytes == 17 * mib
+    assert in_the_making(home) == []
+    with blobs.incoming(floor_bytes=20 * mib) as incoming, pytest.raises(DiskFull):
+        incoming.write(bytes(mib))
+
+
 def test_what_comes_in_is_counted_hashed_and_kept(home: Path, blobs: BlobStore) -> None:
     with blobs.incoming() as incoming:
         incoming.write(b"a,b\n")
