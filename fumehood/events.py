@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import threading
 import time
+from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import redis.asyncio
@@ -21,11 +23,17 @@ from fumehood.settings import Settings
 
 STREAM_EVENTS = 10_000
 """A job's stream holds about so many events; older ones make room."""
+STREAM_BYTES = 1024 * 1024
+"""And so many bytes; Redis has room for hundreds of such streams, and for the tickets beside them."""
 EVENT_BYTES = 256 * 1024
 """A larger event is left out: a gap in the live log, never a Redis full of one job."""
 KEPT_SECONDS = 3600
 """A stream that nothing is written to is forgotten after so long."""
+KEPT_AFTER_END_SECONDS = 120
+"""Time for those who follow to read the rest; whoever comes later reads the stored log, which is complete."""
 
+_FIELDS_BYTES = 64  # what Redis adds to an event's data, about
+_JOBS_COUNTED = 1000
 _BLOCK_SECONDS = 5.0
 _BATCH = 100
 _ID = re.compile(r"[0-9]{1,19}(-[0-9]{1,19})?")
@@ -52,6 +60,10 @@ class Events:
         """Never raises: a reader that misses an event reads the row."""
         raise NotImplementedError
 
+    def forget(self, job_id: str) -> None:
+        """Remove the job's stream: for who deletes the job. Never raises; where Redis is away the stream expires by itself."""
+        raise NotImplementedError
+
     def follow(self, job_id: str, *, after: str = "0", timeout_seconds: float) -> AsyncGenerator[Event, None]:
         """Events after the id `after`, as they come (XREAD BLOCK), until `end` or the time is over. Where Redis is away the
         iterator ends early; the caller reads the row. An `after` that is no id means the beginning. Whoever stops before
@@ -66,19 +78,31 @@ class RedisEvents(Events):
     def __init__(self, settings: Settings) -> None:
         self._address, self._password = redis_address(settings), settings.secret("redis_password")
         self._link = RedisLink(settings)
+        self._newest = Newest()
 
     def publish(self, job_id: str, kind: str, data: dict[str, Any]) -> None:
         document = as_document(job_id, kind, data)
         if document is None:
             return
 
+        kept = self._newest.count(job_id, len(document))
+        kept_seconds = KEPT_SECONDS
+        if kind == "end":
+            self._newest.forget(job_id)
+            kept_seconds = KEPT_AFTER_END_SECONDS
+
         def add(client: redis.Redis) -> list[Any]:
             pipeline = client.pipeline(transaction=False)  # one round trip
-            pipeline.xadd(_stream(job_id), {"kind": kind, "data": document}, maxlen=STREAM_EVENTS, approximate=True)
-            pipeline.expire(_stream(job_id), KEPT_SECONDS)
+            # Redis trims in whole nodes where that will do, and exactly where the bytes count.
+            pipeline.xadd(_stream(job_id), {"kind": kind, "data": document}, maxlen=kept or STREAM_EVENTS, approximate=kept is None)
+            pipeline.expire(_stream(job_id), kept_seconds)
             return pipeline.execute()
 
         self._link.call(add)
+
+    def forget(self, job_id: str) -> None:
+        self._newest.forget(job_id)
+        self._link.call(lambda client: client.unlink(_stream(job_id)))
 
     async def follow(self, job_id: str, *, after: str = "0", timeout_seconds: float) -> AsyncGenerator[Event, None]:
         deadline = time.monotonic() + timeout_seconds
@@ -110,6 +134,41 @@ class RedisEvents(Events):
 
     def close(self) -> None:
         self._link.close()
+
+
+class Newest:
+    """How many of a job's newest events fit into STREAM_BYTES. Counts what this process published: the log of a job comes
+    from one worker, and what others add to a stream are a few words. Safe between threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._jobs: OrderedDict[str, _Sizes] = OrderedDict()
+
+    def count(self, job_id: str, document_bytes: int) -> int | None:
+        """Add an event. How many may stay, this one among them; None as long as there is room for all."""
+        with self._lock:
+            sizes = self._jobs.setdefault(job_id, _Sizes())
+            self._jobs.move_to_end(job_id)
+            # Jobs that were handed back end elsewhere, or here much later.
+            while len(self._jobs) > _JOBS_COUNTED:
+                self._jobs.popitem(last=False)
+            sizes.newest.append(document_bytes + _FIELDS_BYTES)
+            sizes.bytes += sizes.newest[-1]
+            while sizes.bytes > STREAM_BYTES:
+                sizes.bytes -= sizes.newest.popleft()
+                sizes.full = True
+            return len(sizes.newest) if sizes.full else None
+
+    def forget(self, job_id: str) -> None:
+        with self._lock:
+            self._jobs.pop(job_id, None)
+
+
+@dataclass(slots=True)
+class _Sizes:
+    newest: deque[int] = field(default_factory=deque)
+    bytes: int = 0
+    full: bool = False
 
 
 def as_document(job_id: str, kind: str, data: dict[str, Any]) -> str | None:

@@ -20,7 +20,7 @@ from typing import Any
 import redis
 
 from fumehood.dataset import Dataset
-from fumehood.events import STREAM_EVENTS, Event, Events, as_document, start_of
+from fumehood.events import STREAM_EVENTS, Event, Events, Newest, as_document, start_of
 from fumehood.job import Input, Job, Lane, new_id
 from fumehood.job_queue import TICKETS_MAX, JobQueue
 from fumehood.outcome import Erasure, Outcome, Reason
@@ -98,6 +98,7 @@ class MemoryEvents(Events):
         self.away = False
         self._lock = threading.Lock()
         self._streams: dict[str, deque[Event]] = defaultdict(lambda: deque(maxlen=STREAM_EVENTS))
+        self._newest = Newest()
         self._count = 0
         self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
 
@@ -107,9 +108,19 @@ class MemoryEvents(Events):
             return
         with self._lock:
             self._count += 1
-            self._streams[job_id].append(Event(f"{self._count}-0", kind, json.loads(document)))
+            stream = self._streams[job_id]
+            stream.append(Event(f"{self._count}-0", kind, json.loads(document)))
+            kept = self._newest.count(job_id, len(document))
+            while kept is not None and len(stream) > kept:
+                stream.popleft()
             for loop, came in self._waiting:
                 loop.call_soon_threadsafe(came.set)
+
+    def forget(self, job_id: str) -> None:
+        if not self.away:
+            with self._lock:
+                self._newest.forget(job_id)
+                self._streams.pop(job_id, None)
 
     async def follow(self, job_id: str, *, after: str = "0", timeout_seconds: float) -> AsyncGenerator[Event, None]:
         deadline = time.monotonic() + timeout_seconds

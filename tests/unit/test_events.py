@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import redis as redis_client
 
-from fumehood.events import EVENT_BYTES, KEPT_SECONDS, Event, Events, RedisEvents
+from fumehood.events import EVENT_BYTES, KEPT_AFTER_END_SECONDS, KEPT_SECONDS, STREAM_BYTES, Event, Events, RedisEvents
 from fumehood.job import new_id
 from fumehood.settings import Settings
 from fumehood.testing import MemoryEvents, RedisServer, redis_server
@@ -122,6 +123,55 @@ def test_a_stream_is_capped_and_expires(
         (key,) = client.keys(f"*{job_id}*")
         assert 100 <= client.xlen(key) < 300
         assert KEPT_SECONDS - 60 < client.ttl(key) <= KEPT_SECONDS
+
+
+@pytest.mark.parametrize("text", ["x" * 16_384, "\x07" * 16_384, "line\n"])
+def test_a_stream_holds_a_bounded_number_of_bytes_the_newest_ones(
+    events: Events, job_id: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream_bytes = 256 * 1024
+    monkeypatch.setattr("fumehood.events.STREAM_BYTES", stream_bytes)
+    count = 2 * stream_bytes // (len(json.dumps(text)) + 64)
+    for number in range(count):
+        events.publish(job_id, "log", {"number": number, "text": text})
+    events.publish(job_id, "end", {})
+    kept = followed(events, job_id)[:-1]
+    assert 0.6 * stream_bytes < sum(len(json.dumps(event.data)) + 64 for event in kept) <= stream_bytes
+    assert [event.data["number"] for event in kept] == list(range(count - len(kept), count))
+
+
+def test_chatty_jobs_leave_redis_room_for_tickets(redis_events: RedisEvents, redis: RedisServer, job_id: str) -> None:
+    with redis_client.Redis.from_url(redis.url, password=redis.password) as client:
+        for _ in range(200):
+            redis_events.publish(job_id, "log", {"text": "\x07" * 16_384})
+        (key,) = client.keys(f"*{job_id}*")
+        assert client.memory_usage(key, samples=0) < 1.2 * STREAM_BYTES
+
+
+def test_a_stream_that_has_ended_is_soon_forgotten(redis_events: RedisEvents, redis: RedisServer, job_id: str) -> None:
+    redis_events.publish(job_id, "log", {})
+    redis_events.publish(job_id, "end", {})
+    with redis_client.Redis.from_url(redis.url, password=redis.password) as client:
+        (key,) = client.keys(f"*{job_id}*")
+        assert 0 < client.ttl(key) <= KEPT_AFTER_END_SECONDS
+
+
+def test_a_forgotten_job_leaves_no_stream(events: Events, job_id: str) -> None:
+    other = new_id("job")
+    for each in (job_id, other):
+        events.publish(each, "log", {})
+        events.publish(each, "end", {})
+    events.forget(job_id)
+    events.forget(job_id)
+    assert followed(events, job_id, timeout_seconds=0.2) == []
+    assert len(followed(events, other)) == 2
+
+
+def test_forgetting_without_redis_raises_nothing(settings: Callable[..., Settings], job_id: str) -> None:
+    with redis_server() as server:
+        events = RedisEvents(settings(redis_url=server.url, redis_password=server.password))
+    events.forget(job_id)
+    events.close()
 
 
 def test_a_reader_leaves_no_connection(redis_events: RedisEvents, redis: RedisServer, job_id: str) -> None:
