@@ -12,7 +12,7 @@ import anyio
 import structlog
 from fastapi import Depends, Request
 
-from api.script_check import ScriptChecker
+from api.script_check import ScriptChecker, ScriptField
 from fumehood.blob_store import BlobStore
 from fumehood.events import Events
 from fumehood.job_queue import JobQueue
@@ -25,6 +25,8 @@ log = structlog.get_logger()
 
 STORE_THREADS = 8
 FILE_THREADS = 8
+CHECK_THREADS = 2  # one asks the helper, one is next
+CHECK_WAIT_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +39,7 @@ class Desk:
     checker: ScriptChecker
     store_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(STORE_THREADS))
     file_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(FILE_THREADS))
+    check_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(CHECK_THREADS))
     in_flight: set[tuple[str, str]] = field(default_factory=set)
     """(tenant, idempotency key) of the requests that are being handled by this process."""
     _chores: set[asyncio.Task[None]] = field(default_factory=set)
@@ -48,6 +51,14 @@ class Desk:
     async def file(self, verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The same for calls that touch files, so that a slow disk does not hold up the store."""
         return await anyio.to_thread.run_sync(partial(verb, *args, **kwargs), limiter=self.file_threads)
+
+    async def check(self, source: str, *, datasets: int, bundle: bool) -> ScriptField | None:
+        """The script's certain fault. Slow scripts hold up one another only: whoever finds no thread free within a second goes
+        unchecked, and the run shows the same fault."""
+        verb = partial(self.checker.check, source, datasets=datasets, bundle=bundle)
+        with anyio.move_on_after(CHECK_WAIT_SECONDS):
+            return await anyio.to_thread.run_sync(verb, limiter=self.check_threads)
+        return None
 
     def later(self, chore: Coroutine[Any, Any, None]) -> None:
         """Tidying up that nobody waits for; `close` ends what is left of it."""

@@ -83,7 +83,7 @@ async def _submit(desk: Desk, tenant: Tenant, raw: dict[str, Any], form: Form, i
     limits = _limits(draft, document.limits, desk)
     if source is not None and not draft.faults:
         tables = sum(port in draft.inputs for port in ("dataset1", "dataset2"))
-        finding = await desk.file(desk.checker.check, source.decode("utf-8"), datasets=tables, bundle="bundle" in draft.inputs)
+        finding = await desk.check(source.decode("utf-8"), datasets=tables, bundle="bundle" in draft.inputs)
         draft.faults += [finding] if finding else []
     if draft.faults or source is None or limits is None:
         raise BadRequest("the job cannot be taken", errors=tuple(draft.faults))

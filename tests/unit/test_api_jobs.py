@@ -13,7 +13,7 @@ import pytest
 
 from api import documents
 from fumehood.blob_store import BlobStore
-from fumehood.errors import Malformed
+from fumehood.errors import BadField, Malformed
 from fumehood.job import Job, Lane, State
 from fumehood.outcome import Reason
 from tests.services import until
@@ -275,6 +275,34 @@ def test_things_of_another_tenant_are_no_inputs(stand: Stand, us: Counter) -> No
         dataset1=stand.other.dataset(), dataset2={"job": job, "output": "result"}, bundle=stand.other.dataset(b"PK", "application/zip")
     )
     assert pointers(theirs) == ["/dataset1", "/dataset2/job", "/bundle"]
+
+
+def test_slow_scripts_hold_up_neither_files_nor_one_another_for_long(stand: Stand, us: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.desk.CHECK_WAIT_SECONDS", 0.1)
+    began, go_on = threading.Semaphore(0), threading.Event()
+
+    def slow(*_: Any, **__: Any) -> None:
+        began.release()
+        assert go_on.wait(20)
+
+    monkeypatch.setattr(stand.desk.checker, "check", slow)
+    with ThreadPoolExecutor(12) as pool:
+        submits = [pool.submit(us.submit) for _ in range(12)]
+        try:
+            assert began.acquire(timeout=10)
+            assert began.acquire(timeout=10)
+            until(lambda: sum(submit.done() for submit in submits) == 10, seconds=10, what="the answers that did not wait for a check")
+            assert us.upload().status_code == 201
+        finally:
+            go_on.set()
+        assert [submit.result(20).status_code for submit in submits] == [202] * 12
+    assert not began.acquire(blocking=False), "more than two checks at once"
+
+
+def test_a_finding_counts_however_long_the_check_took(stand: Stand, us: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.desk.CHECK_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(stand.desk.checker, "check", lambda *_, **__: threading.Event().wait(0.2) or BadField("/script", "is wrong"))
+    assert pointers(us.submit()) == ["/script"]
 
 
 # multipart ---------------------------------------------------------------------------------------------------------------
