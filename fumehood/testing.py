@@ -165,8 +165,10 @@ class RedisServer:
 
 
 @contextmanager
-def redis_server(*, port: int | None = None, password: str = "p@ss/wörd:%41?#") -> Iterator[RedisServer]:
+def redis_server(*, port: int | None = None, password: str = "p@ss/wörd:%41?#", settings: str = "") -> Iterator[RedisServer]:
     """A Redis of one's own on a free port, in a directory that goes away with it. Its password has every awkward letter.
+
+    `settings` are more lines of its configuration; the last word on a setting counts.
 
     Raises RuntimeError where `redis-server` is not installed or does not start.
     """
@@ -178,6 +180,7 @@ def redis_server(*, port: int | None = None, password: str = "p@ss/wörd:%41?#")
         configuration = Path(directory, "redis.conf")
         configuration.write_text(
             f'bind 127.0.0.1\nport {port}\ndir {directory}\nsave ""\nappendonly no\nlogfile {directory}/log\nrequirepass "{password}"\n'
+            + settings
         )
         process = subprocess.Popen([program, str(configuration)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:

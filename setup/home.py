@@ -27,16 +27,18 @@ PORTS_TRIED = 20
 SETTINGS = """\
 # Settings of the service, one FUMEHOOD_NAME=value a line; docs/operations.md lists them. `make run` applies a change.
 """
+# Redis keeps nothing on disk: it may be wiped at any moment, and what a script printed must not outlive its job. When its memory
+# is full the live streams go, which expire anyway; tickets never expire, so they stay.
 REDIS = """\
 # Generated; the password is that of redis_password.
 requirepass {password}
 bind 0.0.0.0
 port 6379
-dir /data
-appendonly yes
+dir /
+appendonly no
 save ""
 maxmemory 256mb
-maxmemory-policy noeviction
+maxmemory-policy volatile-ttl
 """
 
 
@@ -93,7 +95,7 @@ def find() -> Home:
 def ensure(home: Home) -> None:
     """Make the directories (0700) and the secrets (0600), once; what is there is kept."""
     home.path.parent.mkdir(parents=True, exist_ok=True)
-    for directory in (home.path, home.secrets, home.path / "redis"):
+    for directory in (home.path, home.secrets):
         directory.mkdir(mode=0o700, exist_ok=True)
         os.chown(directory, home.uid, home.gid)
         directory.chmod(0o700)
