@@ -9,6 +9,7 @@ import os
 import re
 import time
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 from api.desk import Desk
@@ -20,6 +21,8 @@ KEEP_ALIVE_SECONDS = 15.0
 STREAM_SECONDS_MAX = 4 * 3600.0  # then the connection closes; a client comes back with Last-Event-ID
 POLL_SECONDS = 0.5
 CHUNK_BYTES = 16 * 1024
+SILENCE_SECONDS = 0.2  # nothing new for so long: everything that was said so far has been read
+SO_FAR_SECONDS = 2.0
 
 # Events of Redis are numbered by milliseconds of today; those of a stored log come after all of them.
 STORED = 9_999_999_999_999
@@ -41,7 +44,7 @@ async def live_events(desk: Desk, job: Job, last_event_id: str | None) -> AsyncI
             return
         began = time.monotonic()
         # A job that has ended is asked for what Redis still holds, but not waited for.
-        seconds = 0.2 if job.state.final else FOLLOW_SECONDS
+        seconds = SILENCE_SECONDS if job.state.final else FOLLOW_SECONDS
         async for event in desk.events.follow(job.id, after=cursor, timeout_seconds=seconds):
             cursor, told_at = event.id, time.monotonic()
             yield frame(event.id, event.kind, event.data)
@@ -95,13 +98,24 @@ async def stored_text(desk: Desk, job: Job, offset: int = 0) -> AsyncIterator[tu
             yield rest, begin, offset
 
 
-async def text_so_far(desk: Desk, job: Job) -> str:
-    """What the live stream of the current attempt holds now; empty where Redis is away."""
-    parts: list[str] = []
-    async for event in desk.events.follow(job.id, timeout_seconds=0.2):
-        if event.kind == "log" and event.data.get("attempt") == job.attempt:
-            parts.append(str(event.data.get("text", "")))
-    return "".join(parts)
+async def text_so_far(desk: Desk, job: Job) -> AsyncIterator[str]:
+    """What the live stream of the current attempt holds now, event by event; nothing where Redis is away. It ends where the
+    stream is silent for a moment, and where it goes on after 2 seconds of waiting: this is no following. A slow reader's time
+    does not count, or the text would end early for it."""
+    cursor, left, silent = "0", SO_FAR_SECONDS, False
+    while left > 0 and not silent:
+        silent = True
+        async with aclosing(desk.events.follow(job.id, after=cursor, timeout_seconds=SILENCE_SECONDS)) as events:
+            began = time.monotonic()
+            async for event in events:
+                left -= time.monotonic() - began
+                cursor, silent = event.id, False
+                if event.kind == "log" and event.data.get("attempt") == job.attempt:
+                    yield str(event.data.get("text", ""))
+                if event.kind == "end" or left <= 0:
+                    return
+                began = time.monotonic()
+            left -= time.monotonic() - began
 
 
 def frame(event_id: str, kind: str, data: dict[str, Any]) -> bytes:

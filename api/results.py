@@ -109,7 +109,8 @@ async def read_artifact(job_id: str, name: str, request: Request, desk: DeskDep,
 
 async def _text(desk: Desk, job: Job) -> AsyncIterator[bytes]:
     if not job.state.final:
-        yield (await text_so_far(desk, job)).encode("utf-8", "replace")
+        async for text in text_so_far(desk, job):
+            yield text.encode("utf-8", "replace")
         return
     async for text, _, _ in stored_text(desk, job):
         yield text.encode()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import json
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+from api.results import _text
 from fumehood.outcome import Reason
 from tests.services import until
 from tests.unit.front_desk import ARROW, CSV, Counter, Made, Stand, ran, slug
@@ -58,6 +62,40 @@ def test_a_running_job_says_what_it_has_said_so_far(stand: Stand, us: Counter) -
     stand.events.publish(name, "log", {"attempt": 0, "offset": 0, "text": "of an attempt that was lost\n"})
     stand.events.publish(name, "log", {"attempt": 1, "offset": 0, "text": "hello\n"})
     assert us.get(f"/v1/jobs/{name}/log").text == "hello\n"
+
+
+def test_what_a_running_job_has_said_is_sent_part_by_part(stand: Stand, us: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow reader gets all of it, and none of it is gathered; a job that never falls silent is not followed."""
+    name = us.job()
+    assert stand.worker.claim() is not None
+    for number in range(50):
+        stand.events.publish(name, "log", {"attempt": 1, "offset": number, "text": f"{number},"})
+    monkeypatch.setattr("api.live_log.SILENCE_SECONDS", 0.05)
+    monkeypatch.setattr("api.live_log.SO_FAR_SECONDS", 0.5)
+    job = stand.store.get_job(_tenant(stand), name)
+
+    async def slowly() -> list[bytes]:
+        pieces = []
+        async for piece in _text(stand.desk, job):
+            pieces.append(piece)
+            await asyncio.sleep(0.02)
+        return pieces
+
+    assert stand.served.run(slowly()) == [f"{number},".encode() for number in range(50)]
+    chatting = threading.Event()
+
+    def chat() -> None:
+        for number in itertools.count():
+            if chatting.wait(0.01):
+                return
+            stand.events.publish(name, "log", {"attempt": 1, "offset": number, "text": "x"})
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(chat)
+        try:
+            assert us.get(f"/v1/jobs/{name}/log").status_code == 200
+        finally:
+            chatting.set()
 
 
 def test_a_job_without_a_log_has_an_empty_one(us: Counter) -> None:
@@ -263,6 +301,9 @@ def test_a_forged_media_type_is_plain_bytes(stand: Stand, us: Counter, media_typ
 
 
 def test_a_blob_that_went_missing_is_404_and_no_crash(stand: Stand, us: Counter, job: str) -> None:
-    stored = until(lambda: stand.store.tenant_of_key(stand.key), seconds=1, what="the tenant")
-    stand.desk.blobs.delete(stored.id, f"jobs/{job}")
+    stand.desk.blobs.delete(_tenant(stand), f"jobs/{job}")
     assert [us.get(f"/v1/jobs/{job}/{rest}").status_code for rest in ("result", "figures/0", "log")] == [404, 404, 200]
+
+
+def _tenant(stand: Stand) -> str:
+    return until(lambda: stand.store.tenant_of_key(stand.key), seconds=1, what="the tenant").id
