@@ -16,7 +16,7 @@ class State(StrEnum):
     queued      entered by `submit`, and again when an attempt is handed back; left by `claim` or `cancel`
     running     entered by `claim`; left by `finish`, `give_back`
     succeeded   final: the script returned and its result is published
-    failed      final: any reason but `ok`, `cancelled`
+    failed      final: any reason but `ok`, `cancelled`; out of `queued` only as `expired`, which no verb brings about yet
     cancelled   final: somebody asked for it
     """
 

@@ -63,7 +63,8 @@ class Usage:
 class Erasure:
     """The receipt: this attempt's container and files were looked for after their removal and are gone.
 
-    Only `worker.scratch` and the reaper make one, after looking. `container` is None where none was ever created.
+    Only the journey and the reaper make one, after looking, and the store for a job that never ran. `container` is the one
+    that was removed, None where there was none to remove; `files` and `bytes` count what who signs took away.
     """
 
     container: str | None

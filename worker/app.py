@@ -21,9 +21,10 @@ from fumehood.job_store import JobStore
 from fumehood.log import said
 from fumehood.settings import Settings
 from worker.consumer import Consumer
+from worker.deps import Deps
 from worker.docker_sandbox import DockerHost
 from worker.housekeeping import Housekeeping
-from worker.journey import Deps, carry
+from worker.journey import carry
 from worker.reaper import Reaper
 from worker.registration import Registration
 from worker.rounds import Chore, Rounds
@@ -77,6 +78,7 @@ class Worker:
             queue=self._queue,
             host=self._host,
             doubt=self._slots.doubt,
+            floor_bytes=settings.disk_floor_bytes,
             beat_seconds=settings.beat_seconds,
             lease_seconds=settings.lease_seconds,
             engine_seconds=settings.engine_seconds,

@@ -12,7 +12,7 @@ import structlog
 from fumehood.errors import Conflict, NotFound
 from fumehood.job import Lane, State
 from fumehood.log import said
-from worker.journey import Deps
+from worker.deps import Deps
 from worker.slots import Slots
 
 log = structlog.get_logger(__name__)
@@ -173,4 +173,3 @@ def _names(directory: Path) -> list[str]:
             return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     except (FileNotFoundError, NotADirectoryError):
         return []
-

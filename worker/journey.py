@@ -9,25 +9,23 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
-from fumehood.blob_store import BlobStore
 from fumehood.errors import LeaseLost, NotFound, StoreUnavailable
-from fumehood.job import Job, Lane, State
-from fumehood.job_store import JobStore
+from fumehood.job import Job, State
 from fumehood.log import said
 from fumehood.outcome import Blame, Erasure, Outcome, Reason, Usage
 from worker.collect import Report, collect
+from worker.deps import Deps, announce, discard, insist
 from worker.lease import Lease
-from worker.live_log import LiveLog, Publishes
-from worker.sandbox import Exit, Sandbox, SandboxHost, Stop, StopSignal
+from worker.live_log import LiveLog
+from worker.sandbox import Exit, Sandbox, Stop, StopSignal
 from worker.scratch import Scratch
 from worker.verdict import judge
 
@@ -48,30 +46,6 @@ NEVER_RAN = Exit(
     exit_code=None, oom_killed=False, stopped=None, ready=False, done=False, wall_seconds=0.0, cpu_seconds=0.0, memory_peak_bytes=0
 )
 SERVICE_FAULT = "The service could not run this job; that was not the script's fault."
-
-
-class Tickets(Protocol):
-    def send_ticket(self, lane: Lane) -> bool: ...
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Deps:
-    """What the rooms work with. `doubt` hears of every fault of the service's own: claim nothing until it was looked into."""
-
-    home: Path
-    worker: str
-    store: JobStore
-    blobs: BlobStore
-    events: Publishes
-    queue: Tickets
-    host: SandboxHost
-    doubt: Callable[[str], None]
-    beat_seconds: float
-    lease_seconds: float
-    engine_seconds: float
-    monotonic: Callable[[], float] = time.monotonic
-    now: Callable[[], float] = time.time
-    pause: Callable[[float], None] = time.sleep
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -232,7 +206,7 @@ def finish(job: Job, outcome: Outcome, erasure: Erasure, deps: Deps, *, count_at
         return deps.store.give_back(job, erasure, outcome, count_attempt=count_attempt)
 
     try:
-        after = _insist(move, deps)
+        after = insist(deps, move)
     except LeaseLost:
         known, row = _row(job, deps)
         # Our own first try may have been the one that got through, only its answer lost.
@@ -264,26 +238,7 @@ def finish(job: Job, outcome: Outcome, erasure: Erasure, deps: Deps, *, count_at
     return after
 
 
-# helpers, shared with the reaper where public -------------------------------------------------------------------------
-
-
-def announce(events: Publishes, job: Job) -> None:
-    """Tell those who follow a job what its row says now."""
-    reason = job.outcome.reason if job.outcome is not None else None
-    state: dict[str, Any] = {"state": str(job.state), "reason": str(reason) if reason is not None else None}
-    if job.state is State.RUNNING:
-        events.publish(job.id, "attempt", {"attempt": job.attempt})
-    events.publish(job.id, "state", state)
-    if job.state.final:
-        events.publish(job.id, "end", state)
-
-
-def discard(blobs: BlobStore, job: Job) -> None:
-    """Take away what the attempt `job` (its fence) published; only once it is certain that the attempt does not count."""
-    try:
-        blobs.delete(job.tenant, f"{job.blob_prefix}/{job.fence}")
-    except Exception as error:  # It is nobody's output and goes with the job.
-        log.warning("outputs of a stale attempt not removed", job=job.id, fence=job.fence, error=said(error))
+# helpers ---------------------------------------------------------------------------------------------------------------
 
 
 def _write_request(path: Path, job: Job) -> None:
@@ -312,18 +267,6 @@ def _erase_once(deps: Deps, bench: Bench) -> Erasure:
         container = bench.sandbox
     files, size = bench.scratch.erase() if bench.scratch is not None else (0, 0)
     return Erasure(container=container, files=files, bytes=size, erased_at=deps.now())
-
-
-def _insist(move: Callable[[], Job], deps: Deps) -> Job:
-    """Try again while the store is away, for as long as a lease may be silent."""
-    deadline = deps.monotonic() + deps.lease_seconds
-    while True:
-        try:
-            return move()
-        except StoreUnavailable:
-            if deps.monotonic() >= deadline:
-                raise
-        deps.pause(deps.beat_seconds)
 
 
 def _row(job: Job, deps: Deps) -> tuple[bool, Job | None]:

@@ -13,7 +13,7 @@ import structlog
 from fumehood.errors import LeaseLost
 from fumehood.job import Job, State
 from fumehood.outcome import Erasure, Outcome, Reason
-from worker.journey import Deps, announce, discard
+from worker.deps import Deps, announce, discard
 from worker.registration import Registration
 from worker.scratch import erase_directory, owners
 

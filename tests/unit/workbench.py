@@ -15,7 +15,8 @@ from fumehood.job import Input, Job, Kind, new_id
 from fumehood.job_store import JobStore
 from fumehood.tenant import new_key
 from fumehood.testing import MemoryEvents, MemoryQueue
-from worker.journey import Deps, carry
+from worker.deps import Deps
+from worker.journey import carry
 from worker.sandbox import StopSignal
 from worker.testing import FakeSandboxHost
 
@@ -61,6 +62,7 @@ class Bench:
             queue=self.queue,
             host=self.host,
             doubt=self.doubts.append,
+            floor_bytes=0,
             beat_seconds=0.01,
             lease_seconds=5.0,
             engine_seconds=5.0,
