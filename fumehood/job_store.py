@@ -14,7 +14,7 @@ from fumehood.database import BUSY_SECONDS
 from fumehood.errors import BadRequest, Conflict, IdempotencyReuse, LeaseLost
 from fumehood.job import TRANSITIONS, Job, Lane, State
 from fumehood.migrations import upgrade
-from fumehood.moves import change, count_queued, end, find, found, leased, move
+from fumehood.moves import change, count_queued, end, find, found, leased, move, reserved_by_running
 from fumehood.needs import check_needs, needs_of
 from fumehood.outcome import Erasure, Outcome, Reason
 from fumehood.pages import read_page
@@ -180,8 +180,9 @@ class JobStore(Records):
     def claim(self, *, worker: str, lane: Lane, disk_budget_bytes: int) -> Job | None:
         """The next job of `lane`: queued → running, attempt + 1, fence + 1, beat 0, in one statement; first come first served.
 
-        None where there is nothing eligible, or where the next job's `limits.reserved_bytes` exceed the budget: a large
-        job is waited for, not overtaken for ever.
+        `disk_budget_bytes` is the free space that running jobs may fill, all of them together. None where there is nothing
+        eligible, or where the next job's `limits.reserved_bytes` exceed what the running ones leave of it: a large job is
+        waited for, not overtaken for ever.
         """
         assert State.RUNNING in TRANSITIONS[State.QUEUED]
         head = (
@@ -194,7 +195,7 @@ class JobStore(Records):
         )
         claimed = (
             update(JOBS)
-            .where(JOBS.c.seq == head, JOBS.c.reserved_bytes <= disk_budget_bytes)
+            .where(JOBS.c.seq == head, JOBS.c.reserved_bytes <= disk_budget_bytes - reserved_by_running())
             .values(
                 state=State.RUNNING.value,
                 attempt=JOBS.c.attempt + 1,
@@ -211,6 +212,21 @@ class JobStore(Records):
         with self._database.writing() as connection:
             row = connection.execute(claimed).one_or_none()
         return job_from_row(row) if row else None
+
+    def too_large_for_disk(self, lane: Lane, *, disk_budget_bytes: int) -> int | None:
+        """The bytes that the next job of `lane` reserves, where they exceed the budget although nothing runs: it waits for
+        free space, not for a finish. None where it does not, or there is no such job."""
+        query = (
+            select(JOBS.c.reserved_bytes, reserved_by_running().label("running"))
+            .where(JOBS.c.lane == lane.value, JOBS.c.state == State.QUEUED.value)
+            .order_by(JOBS.c.seq)
+            .limit(1)
+        )
+        with self._database.reading() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None or row.running or row.reserved_bytes <= disk_budget_bytes:
+            return None
+        return int(row.reserved_bytes)
 
     def name_sandbox(self, job: Job, *, sandbox: str, scratch: str) -> Job:
         """Record what this attempt is about to create. Raises LeaseLost."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, select, update
+from sqlalchemy import Connection, Row, ScalarSelect, delete, func, select, update
 
 from fumehood.errors import Conflict, LeaseLost, NotFound
-from fumehood.job import TRANSITIONS, Job, State
+from fumehood.job import TRANSITIONS, Job, Lane, State
 from fumehood.outcome import Outcome, Reason
 from fumehood.rows import job_from_row
 from fumehood.schema import JOB_NEEDS, JOBS
@@ -61,3 +61,14 @@ def count_queued(connection: Connection, lane: str, *, before_seq: int | None = 
     if before_seq is not None:
         query = query.where(JOBS.c.seq < before_seq)
     return int(connection.execute(query).scalar_one())
+
+
+def reserved_by_running() -> ScalarSelect[Any]:
+    """The disk that running jobs may fill, whichever worker runs them: one home is one disk."""
+    running = JOBS.alias("running")
+    lanes = [lane.value for lane in Lane]
+    return (
+        select(func.coalesce(func.sum(running.c.reserved_bytes), 0))
+        .where(running.c.lane.in_(lanes), running.c.state == State.RUNNING.value)
+        .scalar_subquery()
+    )

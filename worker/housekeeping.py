@@ -49,6 +49,7 @@ class Housekeeping:
         self._facts = facts
         self._stalled = stalled
         self._waiting_since: dict[Lane, float] = {}
+        self._waits_for_disk: dict[Lane, int | None] = {}
         self._blobs_after: tuple[str, str] = ("", "")
 
     def check_engine(self) -> None:
@@ -70,10 +71,24 @@ class Housekeeping:
         """Write this worker's row: who is there, and whether it takes jobs."""
         reason = self._slots.not_ready()
         sizes = {f"{lane}_slots": size for lane, size in self._slots.sizes.items()}
-        # A job that reserves more than this waits, and the jobs of its lane behind it.
+        # Jobs that run together reserve no more than this; the next one waits, and the jobs of its lane behind it.
         budget_bytes = self._slots.disk_budget_bytes() if reason is None else 0
+        reason = reason or self._starved(budget_bytes)
         state = {"ready": reason is None, "reason": reason, "disk_budget_bytes": budget_bytes}
         self._deps.store.worker_beat(self._deps.worker, self._facts() | sizes | state)
+
+    def _starved(self, budget_bytes: int) -> str | None:
+        """That a lane stands still, because its next job does not fit the disk although nothing runs. It is tried all the
+        same each round: space may come back, and the other lane goes on. Each change is logged once."""
+        reason = None
+        for lane in self._slots.sizes:
+            needed_bytes = self._deps.store.too_large_for_disk(lane, disk_budget_bytes=budget_bytes)
+            if needed_bytes is not None:
+                reason = f"the next job needs {needed_bytes:,} bytes of disk, {max(0, budget_bytes):,} are free beyond the floor"
+                if self._waits_for_disk.get(lane) != needed_bytes:
+                    log.warning("a lane stands still", lane=lane, reason=reason)
+            self._waits_for_disk[lane] = needed_bytes
+        return reason
 
     def send_missing_tickets(self) -> None:
         """Jobs are queued, a slot is free, and nothing was claimed for two rounds: their tickets were lost. Send others."""

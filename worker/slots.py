@@ -47,7 +47,7 @@ class Slots:
         self._floor_bytes = floor_bytes
         self._monotonic = monotonic
         self._idle = threading.Condition()
-        # One claim at a time: two would both spend the same disk budget.
+        # One claim at a time: the store has one writer, and what is claimed is known here before the next look.
         self._claiming = threading.Lock()
         self._busy = dict.fromkeys(self.sizes, 0)
         self._tickets = dict.fromkeys(self.sizes, 0)
@@ -120,10 +120,8 @@ class Slots:
 
     # may we? -----------------------------------------------------------------------------------------------------------
     def disk_budget_bytes(self) -> int:
-        """Free space beyond the floor that no running attempt may fill."""
-        with self._idle:
-            reserved_bytes = sum(running.job.limits.reserved_bytes for running in self._running.values())
-        return self._free_bytes() - self._floor_bytes - reserved_bytes
+        """Free space beyond the floor. The store takes off what running jobs reserve, those of other workers too."""
+        return self._free_bytes() - self._floor_bytes
 
     def doubt(self, reason: str) -> None:
         """Claim nothing until `trust()`: something of ours failed, and every job tried meanwhile would lose an attempt to it."""

@@ -13,6 +13,9 @@ import structlog.testing
 
 from fumehood.errors import SandboxError
 from fumehood.job import Job, Kind, Lane, State
+from fumehood.limits import MIB, Limits
+from fumehood.outcome import Reason
+from fumehood.testing import erasure, outcome
 from tests.unit.workbench import Bench
 from worker.housekeeping import STALLED_SECONDS, Housekeeping
 from worker.rounds import Chore, Rounds
@@ -141,6 +144,34 @@ def test_the_row_says_who_is_there_and_why_it_takes_nothing(house: House) -> Non
     (row,) = house.bench.store.workers(seen_within_seconds=60)
     assert row["ready"] is False
     assert "disk is nearly full" in row["reason"]
+
+
+def test_a_lane_whose_next_job_never_fits_the_disk_is_told_once_and_goes_on_when_it_fits(house: House) -> None:
+    job = house.bench.submit()
+    reserved = job.limits.reserved_bytes
+    house.free_bytes = reserved
+    with structlog.testing.capture_logs() as logged:
+        for _ in range(3):
+            house.slots.ticket(Lane.JOBS)
+            house.keeping.beat()
+    (row,) = house.bench.store.workers(seen_within_seconds=60)
+    assert row["ready"] is False
+    assert row["reason"] == f"the next job needs {reserved:,} bytes of disk, {reserved - 1:,} are free beyond the floor"
+    assert [event["event"] for event in logged if event["log_level"] == "warning"] == ["a lane stands still"]
+    assert house.carried == []
+    house.bench.submit(kind=Kind.DESCRIBE, limits=Limits(disk_bytes=MIB, output_bytes=MIB))
+    house.slots.ticket(Lane.ERRANDS)
+    assert len(house.carried) == 1  # the other lane does not stand still
+    house.bench.store.give_back(house.carried[0], erasure(), outcome(Reason.LOST))
+    house.free_bytes = reserved + 1
+    house.bench.clock.seconds += 2 * REAP_SECONDS
+    house.keeping.send_missing_tickets()
+    assert house.bench.queue.depth(Lane.JOBS) == 1
+    house.slots.ticket(Lane.JOBS)
+    assert [each.id for each in house.carried[1:]] == [job.id]
+    house.keeping.beat()
+    (row,) = house.bench.store.workers(seen_within_seconds=60)
+    assert (row["ready"], row["reason"]) == (True, None)
 
 
 def test_the_engine_is_looked_at_only_while_it_is_doubted(house: House) -> None:

@@ -217,6 +217,33 @@ def test_a_large_job_at_the_front_is_waited_for(store: JobStore) -> None:
     assert claimed.id == large.id
 
 
+def test_running_jobs_reserve_their_disk_whichever_worker_runs_them(store: JobStore) -> None:
+    reserved = submit(store).limits.reserved_bytes
+    errand = submit(store, kind=Kind.DESCRIBE).limits.reserved_bytes
+    submit(store)
+    both = reserved + errand
+    running = store.claim(worker="worker-1", lane=Lane.JOBS, disk_budget_bytes=reserved)
+    assert running is not None
+    assert store.claim(worker="worker-2", lane=Lane.ERRANDS, disk_budget_bytes=both - 1) is None
+    assert store.claim(worker="worker-2", lane=Lane.ERRANDS, disk_budget_bytes=both) is not None
+    assert store.claim(worker="worker-2", lane=Lane.JOBS, disk_budget_bytes=both + reserved - 1) is None
+    store.finish(running, outcome(), erasure())
+    assert store.claim(worker="worker-2", lane=Lane.JOBS, disk_budget_bytes=both) is not None
+
+
+def test_a_job_that_waits_for_disk_although_nothing_runs_is_told(store: JobStore) -> None:
+    assert store.too_large_for_disk(Lane.JOBS, disk_budget_bytes=-1) is None
+    errand = submit(store, kind=Kind.DESCRIBE)
+    reserved = submit(store).limits.reserved_bytes
+    assert store.too_large_for_disk(Lane.JOBS, disk_budget_bytes=reserved) is None
+    assert store.too_large_for_disk(Lane.JOBS, disk_budget_bytes=reserved - 1) == reserved
+    running = claim(store, Lane.ERRANDS)
+    assert running.id == errand.id
+    assert store.too_large_for_disk(Lane.JOBS, disk_budget_bytes=reserved - 1) is None
+    store.finish(running, outcome(), erasure())
+    assert store.too_large_for_disk(Lane.JOBS, disk_budget_bytes=reserved - 1) == reserved
+
+
 # the lease ---------------------------------------------------------------------------------------------------------------
 def test_a_renewal_raises_the_beat_and_tells_of_a_cancel(store: JobStore) -> None:
     submit(store)

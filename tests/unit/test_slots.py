@@ -121,15 +121,10 @@ def test_lanes_have_slots_of_their_own() -> None:
     errand.join(WAIT_SECONDS)
 
 
-def test_running_attempts_reserve_their_disk() -> None:
-    queue = Queue(count=1, free_bytes=100 * MIB, floor_bytes=20 * MIB)
-    queue.holding = True
-    thread = in_thread(lambda: queue.slots.ticket(Lane.JOBS))
-    queue.wait_for_carried(1)
+def test_the_floor_is_no_part_of_the_disk_budget() -> None:
+    queue = Queue(free_bytes=100 * MIB, floor_bytes=20 * MIB)
     queue.slots.ticket(Lane.JOBS)
-    assert queue.budgets == [80 * MIB, 75 * MIB]
-    queue.let_go()
-    thread.join(WAIT_SECONDS)
+    assert queue.budgets == [80 * MIB]
 
 
 @pytest.mark.parametrize("free_bytes", [0, 20 * MIB])
