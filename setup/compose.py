@@ -96,7 +96,7 @@ def _wait_ready(home: Home) -> None:
         broken = [name for name, count in restarts.items() if count.isdigit() and int(count) >= RESTARTS_MAX]
         if broken or time.monotonic() > deadline:
             why = f"{', '.join(broken)} keeps ending" if broken else f"{address} is not ready after {READY_SECONDS:.0f} s: {answer[:500]}"
-            raise SetupError(f"{why}\n{_last_lines(home)}")
+            raise SetupError(f"{why}\n{_last_lines(home, broken or sorted(containers(home)))}")
         time.sleep(0.5)
 
 
@@ -117,7 +117,6 @@ def _words(body: bytes) -> str:
         return body.decode(errors="replace")
 
 
-def _last_lines(home: Home) -> str:
-    return "\n".join(
-        f"── {name}\n{quiet(['docker', 'logs', '--tail', '15', container])[1]}" for name, container in sorted(containers(home).items())
-    )
+def _last_lines(home: Home, services: list[str]) -> str:
+    found = containers(home)
+    return "\n".join(f"── {name}\n{quiet(['docker', 'logs', '--tail', '15', found[name]])[1]}" for name in services if name in found)

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.e2e.stand import Stand, docker, free_port
-from tests.services import missing
+from tests.e2e.stand import Stand, docker
+from tests.services import free_port, missing
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -94,13 +93,6 @@ def descendants(pid: int) -> list[int]:
     except OSError:
         return []
     return children + [inner for child in children for inner in descendants(child)]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def submit(client: httpx.Client, script: str, table: str, *, wait_seconds: int = 0) -> dict[str, Any]:
