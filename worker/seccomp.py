@@ -15,6 +15,13 @@ Denied with intent, because a shared kernel is the thing most worth protecting:
 - sync, syncfs: flush the whole host's disks, neighbours' included; fsync of one's own file is allowed.
 - mincore, cachestat: show which pages of shared files other tenants use.
 - mknod: no devices, FIFOs or sockets as files; bind makes sockets where a library needs one.
+- fallocate but to lengthen a file or to punch a hole, and ioctl but for terminals, pipes and sockets: both can reserve
+  blocks beyond the end of an output, which the size limit of files does not count; ioctl also reaches line disciplines and
+  whatever a driver offers.
+- setting or removing extended attributes: they take blocks of the host's disk beside the file's size, and would be published.
+- prlimit64 on another process, setpriority but for oneself: the supervisor has the script's uid, and must not be starved.
+  (sched_setaffinity stays: OpenMP sets it thread by thread, and a supervisor on one processor is only slower.)
+- process_madvise, process_mrelease, move_pages, migrate_pages, ioprio_*: more ways to another process.
 - landlock, seccomp, personality other than the query and the default: no rules of the script's own, no weaker layout.
 - sockets of any family but UNIX, INET and INET6, raw sockets and unusual protocols: only loopback is ever behind them.
 
@@ -31,13 +38,12 @@ EPERM, ENOSYS = 1, 38
 
 ALLOWED: dict[str, str] = {
     "files": """
-        access chdir chmod chown close close_range creat dup dup2 dup3 faccessat faccessat2 fadvise64 fallocate fchdir fchmod
-        fchmodat fchmodat2 fchown fchownat fcntl fdatasync fgetxattr flistxattr flock fremovexattr fsetxattr fstat fstatfs fsync
-        ftruncate futimesat getcwd getdents getdents64 getxattr inotify_add_watch inotify_init inotify_init1 inotify_rm_watch
-        ioctl lchown lgetxattr link linkat listxattr llistxattr lremovexattr lseek lsetxattr lstat mkdir mkdirat newfstatat open
-        openat openat2 pread64 preadv preadv2 pwrite64 pwritev pwritev2 read readahead readlink readlinkat readv removexattr
-        rename renameat renameat2 rmdir setxattr stat statfs statx symlink symlinkat sync_file_range truncate umask unlink
-        unlinkat utime utimensat utimes write writev
+        access chdir chmod chown close close_range creat dup dup2 dup3 faccessat faccessat2 fadvise64 fchdir fchmod fchmodat
+        fchmodat2 fchown fchownat fcntl fdatasync fgetxattr flistxattr flock fstat fstatfs fsync ftruncate futimesat getcwd
+        getdents getdents64 getxattr inotify_add_watch inotify_init inotify_init1 inotify_rm_watch lchown lgetxattr link linkat
+        listxattr llistxattr lseek lstat mkdir mkdirat newfstatat open openat openat2 pread64 preadv preadv2 pwrite64 pwritev
+        pwritev2 read readahead readlink readlinkat readv rename renameat renameat2 rmdir stat statfs statx symlink symlinkat
+        sync_file_range truncate umask unlink unlinkat utime utimensat utimes write writev
     """,
     "memory": """
         brk madvise map_shadow_stack membarrier memfd_create mlock mlock2 mmap mprotect mremap mseal msync munlock munmap
@@ -45,10 +51,10 @@ ALLOWED: dict[str, str] = {
     "processes and threads": """
         arch_prctl capget execve execveat exit exit_group fork futex futex_requeue futex_wait futex_waitv futex_wake
         get_robust_list getcpu getegid geteuid getgid getgroups getpgid getpgrp getpid getppid getpriority getresgid getresuid
-        getrlimit getrusage getsid gettid getuid kill pidfd_open pidfd_send_signal prctl prlimit64 restart_syscall rseq
+        getrlimit getrusage getsid gettid getuid kill pidfd_open pidfd_send_signal prctl restart_syscall rseq
         sched_get_priority_max sched_get_priority_min sched_getaffinity sched_getattr sched_getparam sched_getscheduler
-        sched_rr_get_interval sched_setaffinity sched_yield set_robust_list set_tid_address setpgid setpriority setrlimit setsid
-        sysinfo tgkill times tkill uname vfork wait4 waitid
+        sched_rr_get_interval sched_setaffinity sched_yield set_robust_list set_tid_address setpgid setrlimit setsid sysinfo
+        tgkill times tkill uname vfork wait4 waitid
     """,
     "signals": """
         alarm pause rt_sigaction rt_sigpending rt_sigprocmask rt_sigqueueinfo rt_sigreturn rt_sigsuspend rt_sigtimedwait
@@ -76,6 +82,19 @@ IPPROTO_DEFAULT, IPPROTO_TCP, IPPROTO_UDP = 0, 6, 17
 # CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET. (NEWTIME shares its bit with the exit signal of clone.)
 CLONE_NAMESPACES = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000
 PERSONALITY_DEFAULT, PERSONALITY_QUERY = 0, 0xFFFFFFFF
+PRIO_PROCESS = 0
+# No mode: the file grows, which RLIMIT_FSIZE bounds. PUNCH_HOLE with KEEP_SIZE only gives blocks back; `cp` fails without it.
+FALLOCATE_LONGER, FALLOCATE_HOLE = 0, 0x03
+# What Python and libraries ask of terminals, pipes and sockets. The same numbers on both architectures.
+IOCTLS: dict[str, int] = {
+    "TCGETS": 0x5401, "TCSETS": 0x5402, "TCSETSW": 0x5403, "TCSETSF": 0x5404,
+    # The same four of a newer libc.
+    "TCGETS2": 0x802C542A, "TCSETS2": 0x402C542B, "TCSETSW2": 0x402C542C, "TCSETSF2": 0x402C542D,
+    "TCSBRK": 0x5409, "TCXONC": 0x540A, "TCFLSH": 0x540B, "TIOCSCTTY": 0x540E, "TIOCGPGRP": 0x540F, "TIOCSPGRP": 0x5410,
+    "TIOCOUTQ": 0x5411, "TIOCGWINSZ": 0x5413, "TIOCSWINSZ": 0x5414, "TIOCNOTTY": 0x5422, "TIOCGSID": 0x5429,
+    "TIOCGPTN": 0x80045430, "TIOCSPTLCK": 0x40045431, "TIOCGPTPEER": 0x5441,
+    "FIONREAD": 0x541B, "FIONBIO": 0x5421, "FIONCLEX": 0x5450, "FIOCLEX": 0x5451, "FIOASYNC": 0x5452,
+}  # fmt: skip
 
 
 def profile() -> dict[str, Any]:
@@ -84,6 +103,11 @@ def profile() -> dict[str, Any]:
     rules.append(_rule(["clone"], _masked(0, CLONE_NAMESPACES, 0)))
     rules.append({"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": ENOSYS, "args": []})  # libc falls back to clone
     rules.extend(_rule(["personality"], _equal(0, value)) for value in (PERSONALITY_DEFAULT, PERSONALITY_QUERY))
+    rules.extend(_rule(["fallocate"], _low(1, mode)) for mode in (FALLOCATE_LONGER, FALLOCATE_HOLE))
+    rules.extend(_rule(["ioctl"], _low(1, command)) for command in IOCTLS.values())
+    # Of oneself, or only to read: a new limit is given by pointer.
+    rules.extend([_rule(["prlimit64"], _low(0, 0)), _rule(["prlimit64"], _equal(2, 0))])
+    rules.append(_rule(["setpriority"], _low(0, PRIO_PROCESS), _low(1, 0)))
     for kind in (SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET):
         rules.append(_rule(["socket", "socketpair"], _equal(0, AF_UNIX), _masked(1, SOCK_TYPE_MASK, kind)))
     for family in (AF_INET, AF_INET6):
@@ -112,3 +136,8 @@ def _equal(index: int, value: int) -> dict[str, Any]:
 
 def _masked(index: int, mask: int, value: int) -> dict[str, Any]:
     return {"index": index, "value": mask, "valueTwo": value, "op": "SCMP_CMP_MASKED_EQ"}
+
+
+def _low(index: int, value: int) -> dict[str, Any]:
+    """The lower half equals `value`: all that the kernel reads of an `int`, whatever a caller leaves in the upper half."""
+    return _masked(index, 0xFFFFFFFF, value)

@@ -75,6 +75,33 @@ DENIED = {
     "settimeofday": (164, "buffer", 0),
     "sched_setscheduler": (144, 0, 0, "buffer"),
     "quotactl": (179, 0, "text", 0, 0),
+    "fallocate keep size": (285, -1, 1, 0, 1),
+    "fallocate keep size, upper half": (285, -1, 0x700000001, 0, 1),
+    "fallocate collapse": (285, -1, 8, 0, 1),
+    "fallocate zero": (285, -1, 0x10, 0, 1),
+    "fallocate insert": (285, -1, 0x20, 0, 1),
+    "ioctl reserve": (16, -1, 0x4030582A, "buffer"),
+    "ioctl clone": (16, -1, 0x40049409, -1),
+    "ioctl clone range": (16, -1, 0x4020940D, "buffer"),
+    "ioctl extents": (16, -1, 0xC020660B, "buffer"),
+    "ioctl flags": (16, -1, 0x40086602, "buffer"),
+    "ioctl type a character": (16, -1, 0x5412, "buffer"),
+    "ioctl line discipline": (16, -1, 0x5423, "buffer"),
+    "setxattr": (188, "text", "text", "buffer", 1, 0),
+    "lsetxattr": (189, "text", "text", "buffer", 1, 0),
+    "fsetxattr": (190, -1, "text", "buffer", 1, 0),
+    "removexattr": (197, "text", "text"),
+    "prlimit of another": (302, 1, 7, "buffer", 0),
+    "prlimit of another, upper half": (302, 0x100000001, 7, "buffer", 0),
+    "setpriority of another": (141, 0, 999_999, 19),
+    "setpriority of the group": (141, 1, 0, 19),
+    "setpriority of the user": (141, 2, 0, 19),
+    "ioprio_set": (251, 1, 1, 0),
+    "sched_setattr": (314, 1, "buffer", 0),
+    "process_madvise": (440, -1, "buffer", 0, 0, 0),
+    "process_mrelease": (448, -1, 0),
+    "move_pages": (279, 1, 0, 0, 0, 0, 0),
+    "migrate_pages": (256, 1, 0, "buffer", "buffer"),
     "clone with a user namespace": (56, 0x10000011, 0, 0, 0, 0),
     "socket netlink": (41, 16, 3, 0),
     "socket packet": (41, 17, 3, 0),
@@ -132,7 +159,20 @@ def test_without_the_filter_most_of_them_reach_the_kernel(wall: Wall) -> None:
     said = wall.say(TRY.replace("CALLS", repr(calls)), host_config={"SecurityOpt": [*options, "seccomp=unconfined"]})
     reached = {name for name, code in said.items() if code != errno.EPERM}
     assert {"splice", "vmsplice", "sendfile", "shmget", "process_vm_readv", "socket netlink", "personality no randomisation"} <= reached
+    assert {"fallocate keep size", "ioctl reserve", "ioctl line discipline", "setxattr", "prlimit of another, upper half"} <= reached
     assert len(reached) > len(calls) / 2, sorted(set(calls) - reached)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the numbers are those of x86-64")
+def test_what_the_tested_arguments_allow_still_goes_through(wall: Wall) -> None:
+    """Each reaches the kernel, which has its own reason to refuse or none."""
+    calls = {
+        "fallocate": (285, -1, 0, 0, 1), "hole": (285, -1, 3, 0, 1), "FIONREAD": (16, -1, 0x541B, "buffer"),
+        "TCGETS": (16, -1, 0x5401, "buffer"), "high bit": (16, -1, 0x80045430, "buffer"), "sign-extended": (16, -1, -0x7FFBABD0, "buffer"),
+        "prlimit of oneself": (302, 0, 7, 0, "buffer"), "prlimit that reads": (302, 1, 7, 0, 0), "nice": (141, 0, 0, 5),
+    }  # fmt: skip
+    done = dict.fromkeys(("prlimit of oneself", "prlimit that reads", "nice"), "done")
+    assert wall.say(TRY.replace("CALLS", repr(calls))) == dict.fromkeys(calls, errno.EBADF) | done
 
 
 def test_clone3_says_that_it_does_not_exist_so_that_libc_falls_back(wall: Wall) -> None:

@@ -4,20 +4,25 @@
 
 import asyncio
 import ctypes
+import fcntl
 import mmap
 import multiprocessing
 import os
 import pathlib
+import pty
 import resource
 import shutil
 import signal
 import socket
 import sqlite3
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
+import tty
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import shared_memory
 
@@ -112,6 +117,42 @@ def programs():
     os.waitpid(pid, 0)
 
 
+def terminals():
+    said = bytearray()
+
+    def read(fd):
+        said.extend(data := os.read(fd, 1024))
+        return data
+
+    assert pty.spawn(["sh", "-c", "tty; stty size; stty raw; echo done"], read) == 0
+    assert b"/dev/pts/" in said
+    assert b"done" in said
+    ours, theirs = os.openpty()
+    assert os.isatty(theirs)
+    assert os.ptsname(ours).startswith("/dev/pts/")
+    before = termios.tcgetattr(theirs)
+    tty.setraw(theirs)
+    termios.tcsetattr(theirs, termios.TCSADRAIN, before)
+    termios.tcflush(theirs, termios.TCIOFLUSH)
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 90, 0, 0))
+    assert os.get_terminal_size(theirs) == (90, 30)
+    os.close(theirs)
+    os.close(ours)
+
+
+def descriptors():
+    reading, writing = os.pipe()
+    os.write(writing, b"hello")
+    assert struct.unpack("i", fcntl.ioctl(reading, termios.FIONREAD, bytes(4))) == (5,)
+    fcntl.ioctl(reading, termios.FIONBIO, struct.pack("i", 1))
+    assert not os.get_blocking(reading)
+    os.set_inheritable(reading, True)
+    assert os.get_inheritable(reading)
+    os.set_inheritable(reading, False)
+    os.close(reading)
+    os.close(writing)
+
+
 def files():
     with tempfile.TemporaryDirectory() as directory:
         place = pathlib.Path(directory)
@@ -127,6 +168,11 @@ def files():
             mapped[:5] = b"hello"
             mapped.flush()
             os.fsync(file.fileno())
+            os.posix_fallocate(file.fileno(), 0, 4_000_000)
+        assert (place / "a").stat().st_size == 4_000_000
+        shutil.copy2(place / "a", place / "with-attributes")
+        shutil.move(place / "with-attributes", place.parent / "moved")
+        subprocess.run(["cp", "--archive", "--sparse=always", place / "a", place / "archived"], check=True)
         assert shutil.disk_usage(place).total > 0
     assert os.memfd_create("m") > 2
     connection = sqlite3.connect("db.sqlite")
@@ -167,7 +213,11 @@ def signals_and_time():
     assert seen
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > 0
     assert os.sched_getaffinity(0)
+    os.sched_setaffinity(os.getpid(), os.sched_getaffinity(0))
     os.nice(1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft - 1, hard))
+    assert resource.prlimit(os.getpid(), resource.RLIMIT_NOFILE) == (soft - 1, hard)
     callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)(square)
     assert callback(4) == 16
 
@@ -225,8 +275,8 @@ def machine():
 
 
 ALL = [
-    pandas_and_pyarrow, processes, shared, loky, threads, loops, programs, files, sockets, signals_and_time, plots, learning, numba, polars,
-    duckdb, machine,
+    pandas_and_pyarrow, processes, shared, loky, threads, loops, programs, terminals, descriptors, files, sockets, signals_and_time,
+    plots, learning, numba, polars, duckdb, machine,
 ]  # fmt: skip
 
 

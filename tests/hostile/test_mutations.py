@@ -79,6 +79,8 @@ MUTATIONS = {
     "seccomp: socket families": Mutation(attack="socket_families", host_config=without_seccomp),
     "seccomp: io_uring": Mutation(attack="io_uring", host_config=without_seccomp),
     "seccomp: kernel objects": Mutation(attack="message_queues", host_config=without_seccomp),
+    "seccomp: blocks beyond the end": Mutation(attack="reserve_past_the_end", host_config=without_seccomp),
+    "seccomp: other processes": Mutation(attack="starve_the_supervisor", host_config=without_seccomp),
     "read-only root, and a user that owns nothing": Mutation(
         attack="write_everywhere", host_config=lambda literal: with_root(literal) | {"ReadonlyRootfs": False}, config=ROOT_USER
     ),

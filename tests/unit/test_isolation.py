@@ -173,8 +173,17 @@ def test_the_profile_denies_unless_it_allows_and_knows_no_second_architecture() 
     assert {rule["action"] for rule in profile["syscalls"]} == {"SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO"}
     conditional = {name for rule in profile["syscalls"] if rule["args"] for name in rule["names"]}
     free = {name for rule in profile["syscalls"] if not rule["args"] and rule["action"] == "SCMP_ACT_ALLOW" for name in rule["names"]}
-    assert conditional == {"clone", "personality", "socket", "socketpair"}
+    assert conditional == {"clone", "personality", "socket", "socketpair", "fallocate", "ioctl", "prlimit64", "setpriority"}
     assert not conditional & free
+
+
+def test_only_harmless_commands_pass_ioctl_and_each_by_its_lower_half() -> None:
+    tests = [rule["args"] for rule in seccomp.profile()["syscalls"] if "ioctl" in rule["names"]]
+    assert [(test["index"], test["op"], test["value"]) for (test,) in tests] == [(1, "SCMP_CMP_MASKED_EQ", 0xFFFFFFFF)] * len(tests)
+    allowed = {test["valueTwo"] for (test,) in tests}
+    # Their own group and number, never the generic file system commands ('f', 'X') or a typed character (TIOCSTI), a line discipline.
+    assert {command >> 8 & 0xFF for command in allowed} == {ord("T")}
+    assert not allowed & {0x5412, 0x5423, 0x541C, 0x541D}
 
 
 # user ids ----------------------------------------------------------------------------------------------------------------
