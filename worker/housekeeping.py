@@ -91,21 +91,25 @@ class Housekeeping:
         return reason
 
     def send_missing_tickets(self) -> None:
-        """Jobs are queued, a slot is free, and nothing was claimed for two rounds: their tickets were lost. Send others."""
+        """Jobs are queued, a slot is free, and nothing was claimed for two rounds: their tickets were lost. Send others, and
+        where Redis does not take them, give them to our own slots: no job waits for Redis, whatever ails it."""
         for lane, size in self._slots.sizes.items():
-            overdue = self._slots.free(lane) > 0 and self._slots.idle_seconds(lane) >= 2 * self._interval_seconds
+            free = self._slots.free(lane)
+            overdue = free > 0 and self._slots.idle_seconds(lane) >= 2 * self._interval_seconds
             if not overdue or self._slots.not_ready() is not None:
                 self._waiting_since.pop(lane, None)
                 continue
             queued = self._deps.store.queued(lane)
             waiting = self._depth(lane) or 0
-            missing = min(queued, size) - waiting
-            for _ in range(missing):
-                if not self._deps.queue.send_ticket(lane):
-                    break
-            else:
-                if missing > 0:
-                    log.info("tickets sent again", lane=lane, tickets=missing, queued=queued)
+            missing = max(0, min(queued, size) - waiting)
+            sent = 0
+            while sent < missing and self._deps.queue.send_ticket(lane):
+                sent += 1
+            ours = min(missing - sent, free)
+            for _ in range(ours):
+                self._slots.ticket_aside(lane)
+            if missing:
+                log.info("tickets were missing", lane=lane, queued=queued, sent=sent, taken_without_redis=ours)
             self._watch_consumption(lane, stuck=queued > 0 and waiting > 0)
 
     def _watch_consumption(self, lane: Lane, *, stuck: bool) -> None:

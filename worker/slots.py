@@ -75,6 +75,17 @@ class Slots:
             raise
         return True
 
+    def ticket_aside(self, lane: Lane) -> None:
+        """As `ticket`, in a thread of its own, for who must not wait for the jobs. Asked more often than there are slots it
+        does no harm: such a thread ends at once."""
+        threading.Thread(target=self._ticket_aside, args=(lane,), name=f"{lane} without ticket", daemon=True).start()
+
+    def _ticket_aside(self, lane: Lane) -> None:
+        try:
+            self.ticket(lane)
+        except Exception as error:  # What Celery does for a ticket that came through Redis.
+            log.error("slot failed", lane=lane, error=said(error), exc_info=error)
+
     def _work(self, lane: Lane) -> None:
         """Claim and carry, and let go of the slot under the lock, so that no ticket falls between the last look and the letting go."""
         while True:

@@ -16,9 +16,11 @@ from fumehood.job import Job, Kind, Lane, State
 from fumehood.limits import MIB, Limits
 from fumehood.outcome import Reason
 from fumehood.testing import erasure, outcome
+from tests.services import until
 from tests.unit.workbench import Bench
 from worker.housekeeping import STALLED_SECONDS, Housekeeping
 from worker.rounds import Chore, Rounds
+from worker.sandbox import StopSignal
 from worker.slots import Slots
 
 REAP_SECONDS = 3.0
@@ -31,13 +33,15 @@ class House:
     def __post_init__(self) -> None:
         self.carried: list[Job] = []
         self.stalled: list[str] = []
+        self.may_end = threading.Event()
+        self.may_end.set()
         self.now = time.time()
         self.free_bytes = 10**12
         deps = self.bench.deps
         self.slots = Slots(
             {Lane.JOBS: 2, Lane.ERRANDS: 1},
             claim=lambda lane, budget: deps.store.claim(worker=deps.worker, lane=lane, disk_budget_bytes=budget),
-            carry=lambda job, stop: self.carried.append(job),
+            carry=self.carry,
             free_bytes=lambda: self.free_bytes,
             floor_bytes=1,
             monotonic=self.bench.clock,
@@ -52,6 +56,10 @@ class House:
             facts=lambda: {"host": "here", "image": "sha256:1"},
             stalled=lambda: self.stalled.append("stalled"),
         )
+
+    def carry(self, job: Job, stop: StopSignal) -> None:
+        self.carried.append(job)
+        assert self.may_end.wait(10)
 
     def age(self, job: Job, *, seconds: float) -> None:
         """Make the directory of a job's blobs as old as `seconds`."""
@@ -102,13 +110,39 @@ def test_a_worker_that_is_not_ready_asks_for_no_tickets(house: House) -> None:
     assert house.bench.queue.depth(Lane.JOBS) == 0
 
 
-def test_a_redis_that_is_away_is_asked_again_the_next_round(house: House) -> None:
+def test_where_redis_takes_no_tickets_the_worker_claims_by_itself(house: House) -> None:
+    """As many at once as there are slots, and no more; the rounds go on meanwhile."""
+    jobs = [house.bench.submit() for _ in range(3)]
+    house.bench.queue.away = True
+    house.may_end.clear()
+    house.keeping.send_missing_tickets()
+    until(lambda: len(house.carried) == 2, seconds=10, what="two jobs run")
+    for _ in range(3):
+        house.bench.clock.seconds += 2 * REAP_SECONDS
+        house.keeping.send_missing_tickets()
+    assert [thread.name for thread in threading.enumerate()].count("jobs without ticket") == 2
+    assert len(house.carried) == 2
+    house.may_end.set()
+    assert house.slots.wait_idle(10)
+    assert {job.id for job in house.carried} == {job.id for job in jobs}
+
+
+def test_a_redis_that_answers_but_is_full_stops_nobody(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.bench.submit()
+    monkeypatch.setattr(house.bench.queue, "send_ticket", lambda lane: False)
+    house.keeping.send_missing_tickets()
+    until(lambda: len(house.carried) == 1, seconds=10, what="the job runs")
+    assert house.slots.wait_idle(10)
+
+
+def test_a_worker_that_leaves_claims_nothing_without_tickets_either(house: House) -> None:
     house.bench.submit()
     house.bench.queue.away = True
+    house.slots.drain()
     house.keeping.send_missing_tickets()
-    house.bench.queue.away = False
-    house.keeping.send_missing_tickets()
-    assert house.bench.queue.depth(Lane.JOBS) == 1
+    house.slots.ticket_aside(Lane.JOBS)
+    until(lambda: "jobs without ticket" not in [thread.name for thread in threading.enumerate()], seconds=10, what="the thread ends")
+    assert house.carried == []
 
 
 def test_tickets_that_nobody_takes_are_told_after_a_while(house: House) -> None:

@@ -7,10 +7,12 @@ from collections import deque
 from collections.abc import Callable
 
 import pytest
+import structlog.testing
 
 from fumehood.job import Job, Lane
 from fumehood.limits import MIB, Limits
 from fumehood.testing import job
+from tests.services import until
 from tests.unit.workbench import Clock, in_thread
 from worker.sandbox import Stop, StopSignal
 from worker.slots import Slots
@@ -178,6 +180,19 @@ def test_a_bug_in_the_journey_frees_its_slot() -> None:
         queue.slots.ticket(Lane.JOBS)
     assert queue.slots.free(Lane.JOBS) == 2
     assert queue.slots.running() == []
+
+
+def test_a_bug_in_the_journey_is_logged_where_nobody_waits_for_it() -> None:
+    queue = Queue(count=1)
+
+    def is_wrong(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    queue.slots._carry = is_wrong
+    with structlog.testing.capture_logs() as logged:
+        queue.slots.ticket_aside(Lane.JOBS)
+        until(lambda: [event["event"] for event in logged] == ["ready", "slot failed"], seconds=WAIT_SECONDS, what="the failure is logged")
+    assert queue.slots.free(Lane.JOBS) == 2
 
 
 def test_a_worker_that_leaves_claims_nothing_more_and_says_so() -> None:
