@@ -81,17 +81,22 @@ def collect(scratch: Scratch, limits: Limits) -> Report:
 
 
 def _cut(scratch: Scratch, limits: Limits) -> tuple[str, ...]:
-    """One number caps every file inside (`RLIMIT_FSIZE`), so each file's own cap is held here. Returns the outputs past theirs."""
+    """One number caps every file inside (`RLIMIT_FSIZE`), so each file's own cap is held here. Returns the outputs past theirs.
+
+    Every output is cut, if only at its own end: blocks reserved beyond it have no size, and would stay with a blob for its life.
+    """
     caps = {
         "result.arrow": limits.output_bytes,
         "result2.arrow": limits.output_bytes,
         "files.bin": limits.output_bytes,
         "log": limits.log_bytes + LOG_SLACK_BYTES,
     }
-    too_large = tuple(output for output, cap in caps.items() if scratch.size(output) > cap)
-    for output in too_large:
-        # A log's beginning is still a log; half a table is nothing.
-        os.ftruncate(scratch.descriptors[output], caps[output] if output == "log" else 0)
+    sizes = {output: scratch.size(output) for output in scratch.descriptors}
+    too_large = tuple(output for output, cap in caps.items() if sizes[output] > cap)
+    # A log's beginning is still a log; half a table is nothing.
+    sizes |= {output: caps[output] if output == "log" else 0 for output in too_large}
+    for output, size in sizes.items():
+        os.ftruncate(scratch.descriptors[output], size)
     return too_large
 
 

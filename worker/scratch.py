@@ -84,7 +84,7 @@ class Scratch:
         return b"".join(chunks)
 
     def erase(self) -> tuple[int, int]:
-        """Close the descriptors, remove everything, and look that it is gone. Returns files and bytes. Idempotent."""
+        """Close the descriptors, remove everything, and look that it is gone. Returns files and bytes on disk. Idempotent."""
         self._close()
         return erase_directory(self.directory)
 
@@ -112,7 +112,7 @@ def owners(home: Path) -> Iterator[tuple[Path, str]]:
 
 
 def erase_directory(directory: Path) -> tuple[int, int]:
-    """Remove a scratch directory and look that it is gone. Returns files and bytes; (0, 0) where there is none.
+    """Remove a scratch directory and look that it is gone. Returns files and bytes on disk; (0, 0) where there is none.
 
     Raises:
         SandboxError: it is still there.
@@ -134,7 +134,8 @@ def _remove(directory: Path) -> tuple[int, int]:
                 path.rmdir()
             else:
                 path.unlink()
-                files, size = files + 1, size + found.st_size
+                # A file may hold more blocks than its size says; `st_blocks` counts in 512 bytes whatever the file system's are.
+                files, size = files + 1, size + max(found.st_size, 512 * found.st_blocks)
         directory.rmdir()
     except FileNotFoundError:
         pass  # Somebody else removes it too: the reaper and a worker that came back.

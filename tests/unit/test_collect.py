@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from fumehood.limits import KIB, MIB, Limits
 from fumehood.outcome import Reason
+from tests.unit.reserved import reserve
 from worker import collect as module
 from worker.collect import LOG_SLACK_BYTES, REPORT_BYTES, Report, collect
 from worker.scratch import Scratch
@@ -172,6 +174,16 @@ def test_a_sparse_output_counts_by_its_size(scratch: Scratch) -> None:
     with scratch.outside["result2.arrow"].open("wb") as file:
         file.truncate(10 * 2**40)
     assert collected(scratch, OK).too_large == ("result2.arrow",)
+
+
+def test_blocks_reserved_beyond_an_outputs_end_are_given_back_and_what_was_written_stays(scratch: Scratch) -> None:
+    for output, descriptor in scratch.descriptors.items():
+        scratch.outside[output].write_bytes(b"kept")
+        reserve(descriptor, MIB)
+    collect(scratch, LIMITS)
+    for output, descriptor in scratch.descriptors.items():
+        assert os.fstat(descriptor).st_blocks * 512 <= 64 * KIB, output
+        assert scratch.read(output, limit_bytes=10) == b"kept"
 
 
 JSON = st.recursive(

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from fumehood.errors import SandboxError
+from fumehood.limits import KIB, MIB
+from tests.unit.reserved import reserve
 from worker import scratch as scratch_module
 from worker.scratch import OUTPUTS, Scratch, erase_directory, owners
 
@@ -76,13 +78,21 @@ def test_a_descriptor_that_is_no_regular_file_is_refused(scratch: Scratch) -> No
 
 
 def test_erasing_counts_what_it_removes_and_twice_is_fine(scratch: Scratch) -> None:
-    (scratch.inside / "script.py").write_bytes(b"x" * 100)
-    scratch.outside["result.arrow"].write_bytes(b"y" * 50)
+    (scratch.inside / "script.py").write_bytes(b"x" * 100_000)
+    scratch.outside["result.arrow"].write_bytes(b"y" * 50_000)
     files, size = scratch.erase()
     assert files == len(OUTPUTS) + len(("script.py", "worker", "hosts"))
-    assert size == 150 + len("w.1") + len(scratch_module.HOSTS)
+    # Whole blocks of a file system, one more for each small file.
+    assert 150_000 <= size <= 150_000 + 4 * 64 * KIB
     assert not scratch.directory.exists()
     assert scratch.erase() == (0, 0)
+
+
+def test_erasing_counts_blocks_that_no_size_shows_and_a_size_without_blocks(scratch: Scratch) -> None:
+    reserve(scratch.descriptors["files.bin"], MIB)
+    assert scratch.size("files.bin") == 0
+    os.ftruncate(scratch.descriptors["log"], 10 * MIB)
+    assert 11 * MIB <= scratch.erase()[1] < 12 * MIB
 
 
 def test_erasing_an_input_leaves_the_blob_it_is_a_link_of(scratch: Scratch, home: Path) -> None:
