@@ -67,7 +67,9 @@ async def live_events(desk: Desk, job: Job, last_event_id: str | None) -> AsyncI
 
 
 async def stored_events(desk: Desk, job: Job, offset: int = 0) -> AsyncIterator[bytes]:
-    """The stored log of a final job from `offset` on, and its end."""
+    """The stored log of a final job from `offset` on, and its end. An offset behind the log's end comes from a client's header,
+    and means the end."""
+    offset = min(offset, job.outcome.outputs.get("log", 0) if job.outcome else 0)
     async for text, begin, end in stored_text(desk, job, offset):
         offset = end
         yield frame(f"{STORED}-{end}", "log", {"attempt": job.attempt, "offset": begin, "text": text})

@@ -149,6 +149,14 @@ def test_following_goes_on_behind_the_last_event(stand: Stand, us: Counter, job:
     ]
 
 
+@pytest.mark.parametrize("offset", [15, 10**6, 2**63 - 1, 10**19 - 1])
+def test_a_last_event_beyond_the_log_means_its_end(us: Counter, job: str, offset: int) -> None:
+    told = list(events(us.get(f"/v1/jobs/{job}/log", headers=EVENTS | {"Last-Event-ID": "9999999999999-0"}).text))
+    assert [kind for _, kind, _ in told] == ["log", "end"]
+    answer = us.get(f"/v1/jobs/{job}/log", headers=EVENTS | {"Last-Event-ID": f"9999999999999-{offset}"})
+    assert list(events(answer.text)) == told[-1:]
+
+
 def test_without_redis_a_follower_gets_the_stored_log_and_the_end(stand: Stand, us: Counter) -> None:
     stand.events.away = True
     name = us.job()
