@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import re
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -21,6 +22,9 @@ from fumehood.dataset import FORMATS
 
 CHUNK_BYTES = 256 * 1024
 SEND_SECONDS = 60.0  # a reader that takes nothing for so long is dropped
+# What was made for one answer lies on the disk, without a name and in nobody's budget, for as long as it is being sent. So it
+# is sent at no less than this after the first minute; a slower reader takes the stored form, where `Range` goes on.
+MADE_BYTES_PER_SECOND = 256 * 1024
 ACCEPT_RANGES_MAX = 50
 
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
@@ -84,23 +88,30 @@ def _accepted(accept: str | None) -> list[tuple[str, float]]:
 
 
 class Streamed(Response):
-    """Sends pieces as they come, and stops when the reader is gone or takes nothing for a minute."""
+    """Sends pieces as they come, and stops when the reader is gone or takes nothing for a minute. With `bytes_per_second` also
+    when it is slower than that, by more than a minute on the whole; only the time spent on sending counts."""
 
-    def __init__(self, pieces: AsyncIterator[bytes], *, status_code: int = 200, headers: dict[str, str]) -> None:
+    def __init__(
+        self, pieces: AsyncIterator[bytes], *, status_code: int = 200, headers: dict[str, str], bytes_per_second: int | None = None
+    ) -> None:
         super().__init__(None, status_code, headers)
         if "content-length" not in {name.lower() for name in headers}:
             del self.headers["content-length"]
-        self.pieces = pieces
+        self.pieces, self.bytes_per_second = pieces, bytes_per_second
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gone = asyncio.ensure_future(_disconnected(receive))
+        allowance = SEND_SECONDS
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             async for piece in self.pieces:
                 if gone.done():
                     return
-                async with asyncio.timeout(SEND_SECONDS):
+                began = time.monotonic()
+                async with asyncio.timeout(min(SEND_SECONDS, allowance)):
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
+                if self.bytes_per_second is not None:
+                    allowance += len(piece) / self.bytes_per_second - (time.monotonic() - began)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except TimeoutError:
             return  # the server closes the connection of an answer that is not complete
@@ -123,7 +134,8 @@ async def send_blob(
     headers: dict[str, str] | None = None,
 ) -> Response:
     """A window of a stored file, which is closed afterwards. With an `identity` (what never changes for these bytes) the
-    answer has an ETag and honours `Range` (one range), `If-Range` and `If-None-Match`.
+    answer has an ETag and honours `Range` (one range), `If-Range` and `If-None-Match`; without one the file was made for
+    this answer, and its reader must not linger.
 
     Raises:
         RangeNotSatisfiable: the range begins behind the end.
@@ -145,7 +157,8 @@ async def send_blob(
     except BaseException:
         blob.close()
         raise
-    return Streamed(_read(desk, blob, offset + begin, end - begin), status_code=status, headers=fields)
+    rate = MADE_BYTES_PER_SECOND if identity is None else None
+    return Streamed(_read(desk, blob, offset + begin, end - begin), status_code=status, headers=fields, bytes_per_second=rate)
 
 
 def attachment(name: str, *, inline: bool = False) -> str:

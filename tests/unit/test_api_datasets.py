@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -234,6 +235,30 @@ def test_csv_of_an_arrow_dataset_is_made_in_a_sandbox_and_gone_after(stand: Stan
     assert (answer.status_code, answer.content) == (200, b"csv of ARROW1arrow bytes")
     assert stand.kept() == before
     assert "etag" not in answer.headers
+
+
+def test_a_reader_that_crawls_keeps_a_stored_file_but_not_one_made_for_it(
+    stand: Stand, us: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, app = us.dataset(b"arrow bytes that are stored", ARROW), stand.app
+
+    async def crawling(scope: Any, receive: Any, send: Any) -> None:
+        async def slowly(message: Any) -> None:
+            await asyncio.sleep(0.05)
+            await send(message)
+
+        await app(scope, receive, slowly)
+
+    monkeypatch.setattr(stand, "app", crawling)
+    monkeypatch.setattr("api.content.CHUNK_BYTES", 1)
+    monkeypatch.setattr("api.content.SEND_SECONDS", 0.5)
+    stored, made = (stand.exchange("GET", f"/v1/datasets/{dataset}/content", body(), {"Accept": media}) for media in (ARROW, CSV))
+    assert b"".join(message["body"] for message in stored[1:]) == b"arrow bytes that are stored"
+    assert not stored[-1]["more_body"]
+    sent = b"".join(message["body"] for message in made[1:])
+    assert b"csv of ARROW1arrow bytes that are stored".startswith(sent)
+    assert len(sent) <= 10
+    assert made[-1]["more_body"], "an answer that was cut off looks complete"
 
 
 def test_a_conversion_without_a_free_sandbox_is_503(open_stand: Callable[..., Stand]) -> None:
