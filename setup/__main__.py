@@ -80,7 +80,8 @@ def uninstall() -> None:
     if confirm(f"Erase {here.path} with every job, dataset and key in it, the images and .venv?"):
         os.environ["FORCE"] = "1"
         erase()
-        images = quiet(["docker", "image", "ls", "--filter", "label=fumehood.image", "--format", "{{.Repository}}:{{.Tag}}"])[1].split()
+        listed = quiet(["docker", "image", "ls", "--filter", "label=fumehood.image", "--format", "{{.Repository}}:{{.Tag}}"])[1].split()
+        images = [name for name in listed if "<none>" not in name]  # What has no name goes with the last that stands on it.
         if images:
             with step(f"images: removing {len(images)}"):
                 logged(["docker", "image", "rm", *images], deadline_seconds=300)
