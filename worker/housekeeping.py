@@ -17,7 +17,8 @@ from worker.slots import Slots
 
 log = structlog.get_logger(__name__)
 
-# A submit writes its blobs moments before its row, so a directory without a row is young, or nobody's.
+ROOMS = ("datasets", "jobs")
+# A submit or an upload writes its blobs moments before its row, so a directory without a row is young, or nobody's.
 UNCLAIMED_BLOBS_SECONDS = 3600.0
 BLOBS_PER_ROUND = 200
 ERRAND_KEPT_SECONDS = 600.0
@@ -50,7 +51,7 @@ class Housekeeping:
         self._stalled = stalled
         self._waiting_since: dict[Lane, float] = {}
         self._waits_for_disk: dict[Lane, int | None] = {}
-        self._blobs_after: tuple[str, str] = ("", "")
+        self._blobs_after: tuple[str, str, str] = ("", "", "")
 
     def check_engine(self) -> None:
         """Look whether engine and image are usable, at the start and after each fault of ours; claim nothing until they are.
@@ -128,25 +129,26 @@ class Housekeeping:
             log.info("unfinished uploads removed", files=swept)
 
     def sweep_blobs(self) -> None:
-        """Blobs of jobs that do not exist any more, a bounded number each time; the next round goes on where this one stopped."""
+        """Blobs of jobs and datasets that do not exist (any more), a bounded number each time; the next round goes on where
+        this one stopped."""
         seen = 0
         now = self._deps.now()
-        for tenant, job_id, directory in _job_directories(self._deps.home / "blobs"):
-            if (tenant, job_id) <= self._blobs_after:
+        for tenant, room, name, directory in _blob_directories(self._deps.home / "blobs"):
+            if (tenant, room, name) <= self._blobs_after:
                 continue
             if seen >= BLOBS_PER_ROUND:
                 return
             seen += 1
-            self._blobs_after = (tenant, job_id)
+            self._blobs_after = (tenant, room, name)
             try:
                 young = now - directory.stat().st_mtime < UNCLAIMED_BLOBS_SECONDS
             except FileNotFoundError:
                 continue
-            if young or self._exists(tenant, job_id):
+            if young or self._exists(tenant, room, name):
                 continue
-            files, size = self._deps.blobs.delete(tenant, f"jobs/{job_id}")
-            log.info("blobs of a job that is gone removed", job=job_id, files=files, bytes=size)
-        self._blobs_after = ("", "")
+            files, size = self._deps.blobs.delete(tenant, f"{room}/{name}")
+            log.info("blobs of nobody removed", id=name, files=files, bytes=size)
+        self._blobs_after = ("", "", "")
 
     def sweep_errands(self) -> None:
         """Errands whose asker is gone: a queued one nobody waits for any more is cancelled, a final one forgotten."""
@@ -158,6 +160,7 @@ class Housekeeping:
                     log.info("errand nobody waits for cancelled", job=job.id)
                 elif job.state.final and now - (job.finished_at or job.created_at) > ERRAND_KEPT_SECONDS:
                     self._deps.store.delete_job(job.tenant, job.id)
+                    self._deps.events.forget(job.id)
                     self._deps.blobs.delete(job.tenant, job.blob_prefix)
                     log.info("forgotten errand removed", job=job.id)
             except (Conflict, NotFound):
@@ -169,20 +172,21 @@ class Housekeeping:
             if now - row["seen_at"] > WORKER_FORGOTTEN_SECONDS:
                 self._deps.store.forget_worker(row["worker"])
 
-    def _exists(self, tenant: str, job_id: str) -> bool:
+    def _exists(self, tenant: str, room: str, name: str) -> bool:
+        look = self._deps.store.get_job if room == "jobs" else self._deps.store.get_dataset
         try:
-            self._deps.store.get_job(tenant, job_id)
+            look(tenant, name)
         except NotFound:
             return False
         return True
 
 
-def _job_directories(blobs: Path) -> list[tuple[str, str, Path]]:
-    """(tenant, job, directory) of every job that has blobs, in order."""
+def _blob_directories(blobs: Path) -> list[tuple[str, str, str, Path]]:
+    """(tenant, room, id, directory) of every job and dataset that has blobs, in order."""
     found = []
     for tenant in _names(blobs):
-        for job_id in _names(blobs / tenant / "jobs"):
-            found.append((tenant, job_id, blobs / tenant / "jobs" / job_id))
+        for room in ROOMS:
+            found += [(tenant, room, name, blobs / tenant / room / name) for name in _names(blobs / tenant / room)]
     return sorted(found)
 
 

@@ -25,6 +25,8 @@ PAUSE_SECONDS = 10.0
 class Publishes(Protocol):
     def publish(self, job_id: str, kind: str, data: dict[str, Any]) -> None: ...
 
+    def forget(self, job_id: str) -> None: ...
+
 
 class LiveLog:
     """Called from the thread that also drains the sandbox and watches its deadline, so it never raises and never lingers."""

@@ -15,7 +15,7 @@ from fumehood.errors import SandboxError
 from fumehood.job import Job, Kind, Lane, State
 from fumehood.limits import MIB, Limits
 from fumehood.outcome import Reason
-from fumehood.testing import erasure, outcome
+from fumehood.testing import dataset, erasure, outcome
 from tests.services import until
 from tests.unit.workbench import Bench
 from worker.housekeeping import STALLED_SECONDS, Housekeeping
@@ -245,6 +245,21 @@ def test_blobs_of_a_job_that_is_gone_are_removed_once_they_are_old(house: House)
     assert left == {young.id, kept.id}
 
 
+def test_blobs_of_a_dataset_without_a_row_are_removed_once_they_are_old(house: House) -> None:
+    """The API died between keeping them and writing the row, or between removing the row and them."""
+    bench = house.bench
+    kept, gone, young = (dataset(tenant=bench.tenant) for _ in range(3))
+    bench.store.add_dataset(kept)
+    for each in (kept, gone, young):
+        bench.put(each.blob, b"a\n1\n")
+    for each in (kept, gone):
+        directory = bench.home / "blobs" / bench.tenant / "datasets" / each.id
+        os.utime(directory, (house.now - 4000, house.now - 4000))
+    house.keeping.sweep_blobs()
+    left = {path.name for path in (bench.home / "blobs" / bench.tenant / "datasets").iterdir()}
+    assert left == {kept.id, young.id}
+
+
 def test_the_sweep_of_blobs_is_bounded_and_goes_on_where_it_stopped(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("worker.housekeeping.BLOBS_PER_ROUND", 2)
     jobs = [house.bench.submit() for _ in range(5)]
@@ -271,8 +286,10 @@ def test_errands_that_nobody_waits_for_are_cancelled_and_later_forgotten(house: 
     house.now += 500
     house.keeping.sweep_errands()
     assert house.bench.row(errand).state is State.CANCELLED
+    house.bench.events.publish(errand.id, "log", {"text": "nobody's"})
     house.now += 200
     house.keeping.sweep_errands()
+    assert house.bench.told(errand) == []
     assert [job.id for job in house.bench.store.errands()] == []
     assert not (house.bench.home / "blobs" / errand.tenant / "jobs" / errand.id).exists()
     assert house.bench.row(script).state is State.QUEUED
