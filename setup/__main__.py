@@ -81,10 +81,12 @@ def uninstall() -> None:
         os.environ["FORCE"] = "1"
         erase()
         listed = quiet(["docker", "image", "ls", "--filter", "label=fumehood.image", "--format", "{{.Repository}}:{{.Tag}}"])[1].split()
-        images = [name for name in listed if "<none>" not in name]  # What has no name goes with the last that stands on it.
+        images = [name for name in listed if "<none>" not in name]
         if images:
             with step(f"images: removing {len(images)}"):
                 logged(["docker", "image", "rm", *images], deadline_seconds=300)
+        # What has lost its name to a newer one; of ours only.
+        logged(["docker", "image", "prune", "--force", "--filter", "label=fumehood.image"], deadline_seconds=300)
         shutil.rmtree(python_packages.VENV, ignore_errors=True)
 
 

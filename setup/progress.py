@@ -94,10 +94,13 @@ def _tail(begin: int, lines: int = 25) -> str:
 
 
 def confirm(question: str) -> bool:
-    """Ask; `FORCE=1` answers yes, and without a terminal the answer is no."""
+    """Ask; `FORCE=1` answers yes.
+
+    Raises:
+        SetupError: there is no terminal, so nobody can be asked.
+    """
     if os.environ.get("FORCE") == "1":
         return True
     if not sys.stdin.isatty():
-        say(f"{question} Not without FORCE=1, since nobody can be asked here.")
-        return False
+        raise SetupError(f"{question} Nobody can be asked here; say so with FORCE=1.")
     return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
