@@ -15,9 +15,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
+
 from fumehood.limits import KIB, MIB, Limits
 from fumehood.outcome import Reason
 from worker.scratch import Scratch
+
+log = structlog.get_logger(__name__)
 
 REPORT_BYTES = 1 * MIB
 # What the supervisor adds to the log after its cap: the traceback at the end, and the mark where the middle was cut.
@@ -77,6 +81,10 @@ def collect(scratch: Scratch, limits: Limits) -> Report:
         values |= {DESCRIBED[output]: None for output in too_large if output in DESCRIBED}
         return Report(**_shape(values, sizes), too_large=too_large)
     except BadReport as error:
+        # The verdict is the tenant's crash, so this line is how a runner of ours that writes nonsense would be found out. An
+        # empty report is that of a run which never got so far.
+        if sizes["report.json"]:
+            log.warning("report not usable", scratch=scratch.name, problem=str(error))
         return Report(reason=None, problem=str(error), log={"bytes": sizes["log"], "truncated": "log" in too_large}, too_large=too_large)
 
 

@@ -224,6 +224,9 @@ class DockerSandbox:
             engine_error = "the engine reports an error of the sandbox"
         if not ready and stopped is None:
             log.error("runner did not get ready", sandbox=self.name, exit_code=state["ExitCode"], stderr=stream.stderr)
+        elif stopped is None and not done:
+            # Without what it said: from the go line on that may hold something of the tenant's.
+            log.error("supervisor ended without a word", sandbox=self.name, exit_code=state["ExitCode"])
         return Exit(
             exit_code=state["ExitCode"],
             oom_killed=bool(state["OOMKilled"]),

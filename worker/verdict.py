@@ -2,6 +2,9 @@
 
 Docker says «exit 0, OOMKilled» when only a child died of memory, and 137 for every kill, so no single fact is a verdict. The
 report can say less than the facts allow, never more: it is believed only where the container lived until we killed it.
+
+Once the runner was ready and has its go line, only a script can bring it down or make its report contradict itself: that is
+the script's crash. Were it the service's fault, a script could have itself run again, and raise an alert, as often as it likes.
 """
 
 from __future__ import annotations
@@ -34,10 +37,15 @@ TABLE: tuple[Row, ...] = (
     Row("cancelled", lambda exit, report: exit.stopped is Stop.CANCELLED, Reason.CANCELLED, "The job was cancelled while it ran."),
     Row("lease lost", lambda exit, report: exit.stopped is Stop.LEASE_LOST, Reason.LOST, "The worker lost the job while it ran."),
     Row("shut down", lambda exit, report: exit.stopped is Stop.SHUTDOWN, Reason.LOST, "The worker was shut down while the job ran."),
-    Row("flooded", lambda exit, report: exit.stopped is Stop.FLOODED, Reason.SANDBOX_ERROR, "The supervisor broke its own rules."),
     # The service's own faults.
     Row("engine", lambda exit, report: exit.engine_error is not None, Reason.SANDBOX_ERROR, "The container engine failed meanwhile."),
     Row("not ready", lambda exit, report: not exit.ready, Reason.SANDBOX_ERROR, "The sandbox did not start."),
+    Row(
+        "flooded",
+        lambda exit, report: exit.stopped is Stop.FLOODED,
+        Reason.CRASHED,
+        "The sandbox's supervisor broke its own rules while the script ran.",
+    ),
     Row(
         "overdue",
         lambda exit, report: exit.stopped is Stop.DEADLINE,
@@ -63,8 +71,8 @@ TABLE: tuple[Row, ...] = (
         Reason.SANDBOX_ERROR,
         "The sandbox lost touch with its worker.",
     ),
-    Row("no word", lambda exit, report: not exit.done, Reason.SANDBOX_ERROR, "The sandbox ended without a report."),
-    Row("no report", lambda exit, report: report.reason is None, Reason.SANDBOX_ERROR, "The sandbox left no report that can be read."),
+    Row("no word", lambda exit, report: not exit.done, Reason.CRASHED, "The sandbox's supervisor ended while the script ran."),
+    Row("no report", lambda exit, report: report.reason is None, Reason.CRASHED, "The script left no report that agrees with its outputs."),
     # The report's word, where the facts allow it.
     Row(
         "outputs past their caps",

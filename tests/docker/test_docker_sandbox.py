@@ -19,9 +19,11 @@ from fumehood.outcome import Reason
 from fumehood.settings import Settings
 from tests.sandboxes import PYTHON, SMALL, Wall, run_script
 from worker import container, isolation
+from worker.collect import collect
 from worker.docker_sandbox import DockerHost
 from worker.sandbox import Exit, Stop, StopSignal
 from worker.scratch import Scratch, owners
+from worker.verdict import judge
 
 EMPTY_TABLE = "import pandas\ndef azureml_main(): return pandas.DataFrame({'a': [1, 2]})\n"
 
@@ -161,6 +163,18 @@ def test_a_container_that_ends_before_it_is_ready_is_an_exit_with_what_it_said_i
         exit = run(host, scratch)
     assert (exit.ready, exit.done, exit.exit_code, exit.stopped) == (False, False, 1, None)
     assert any("no such library" in str(entry.get("stderr")) for entry in logs)
+
+
+def test_a_supervisor_that_ends_after_the_go_line_is_an_exit_with_its_code_and_nothing_it_said_in_our_log(
+    host: DockerHost, scratch: Scratch, supervisor: Callable[[str], None]
+) -> None:
+    supervisor(READY + "input(); raise SystemExit('a secret of the tenant')")
+    with capture_logs() as logs:
+        exit = run(host, scratch)
+    assert (exit.ready, exit.done, exit.exit_code, exit.stopped, exit.engine_error) == (True, False, 1, None, None)
+    assert judge(exit, collect(scratch, SMALL)).reason is Reason.CRASHED
+    assert "ended without a word" in str(logs)
+    assert "secret" not in str(logs)
 
 
 def test_two_sandboxes_have_two_uids_and_a_destroyed_one_gives_its_back(image: str, sandbox_home: Path) -> None:

@@ -101,7 +101,7 @@ MUTATIONS = {
     "descriptors": Mutation(attack="descriptor_bomb", ends=Reason.BAD_RETURN, host_config=with_nofile),
     # `done` in the supervisor's place, so we took what there was: no report.
     "dumpable": Mutation(
-        attack="speak_for_the_supervisor", ends=Reason.SANDBOX_ERROR, config={"Entrypoint": [PYTHON, "-P", "-s", "-c", DUMPABLE_RUNNER]}
+        attack="speak_for_the_supervisor", ends=Reason.CRASHED, config={"Entrypoint": [PYTHON, "-P", "-s", "-c", DUMPABLE_RUNNER]}
     ),
     "mounts, and a user that owns nothing": Mutation(
         attack="reach_the_canary", host_config=lambda literal: with_root(literal) | with_host_mount(literal), config=ROOT_USER

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from fumehood.limits import KIB, MIB, Limits
 from fumehood.outcome import Reason
@@ -103,6 +104,13 @@ def test_what_is_not_in_the_shape_is_no_report(report: Any, scratch: Scratch) ->
     found = collected(scratch, report)
     assert found.reason is None
     assert found.problem
+
+
+@pytest.mark.parametrize(("report", "told"), [(b"", 0), (b"{", 1), ({"version": 1, "reason": 5}, 1), (OK, 0)])
+def test_a_report_that_cannot_be_used_is_told_to_the_operator_once(report: Any, told: int, scratch: Scratch) -> None:
+    with capture_logs() as logs:
+        collected(scratch, report)
+    assert [entry["event"] for entry in logs] == ["report not usable"] * told
 
 
 def test_a_missing_word_is_not_missed(scratch: Scratch) -> None:

@@ -33,15 +33,15 @@ ROWS: dict[str, tuple[Report, dict[str, Any], Reason]] = {
     "cancelled": (Report(reason=Reason.OK), {"stopped": Stop.CANCELLED}, Reason.CANCELLED),
     "lease lost": (Report(reason=Reason.OK), {"stopped": Stop.LEASE_LOST}, Reason.LOST),
     "shut down": (Report(reason=Reason.OK), {"stopped": Stop.SHUTDOWN}, Reason.LOST),
-    "flooded": (Report(reason=Reason.OK), {"stopped": Stop.FLOODED}, Reason.SANDBOX_ERROR),
     "engine": (Report(reason=Reason.OK), {"engine_error": "gone"}, Reason.SANDBOX_ERROR),
     "not ready": (NO_REPORT, {"ready": False, "done": False, "exit_code": 1}, Reason.SANDBOX_ERROR),
+    "flooded": (Report(reason=Reason.OK), {"stopped": Stop.FLOODED}, Reason.CRASHED),
     "overdue": (NO_REPORT, {"stopped": Stop.DEADLINE, "done": False, "exit_code": 137}, Reason.TIMED_OUT),
     "supervisor out of memory": (NO_REPORT, {"done": False, "exit_code": 137, "oom_killed": True}, Reason.OUT_OF_MEMORY),
     "killed from outside": (NO_REPORT, {"done": False, "exit_code": 137}, Reason.SANDBOX_ERROR),
     "left alone": (NO_REPORT, {"done": False, "exit_code": 3}, Reason.SANDBOX_ERROR),
-    "no word": (NO_REPORT, {"done": False, "exit_code": 139}, Reason.SANDBOX_ERROR),
-    "no report": (NO_REPORT, {}, Reason.SANDBOX_ERROR),
+    "no word": (NO_REPORT, {"done": False, "exit_code": 139}, Reason.CRASHED),
+    "no report": (NO_REPORT, {}, Reason.CRASHED),
     "outputs past their caps": (Report(reason=Reason.OK, too_large=("log",)), {}, Reason.OUTPUT_TOO_LARGE),
     "killed for memory": (Report(reason=Reason.CRASHED, signal=9), {"oom_killed": True}, Reason.OUT_OF_MEMORY),
     "good word, bad end": (Report(reason=Reason.OK, signal=11), {}, Reason.CRASHED),
@@ -68,6 +68,17 @@ def test_each_row_is_the_first_that_holds(name: str) -> None:
 def test_what_the_facts_allow_is_taken_as_reported(reason: Reason) -> None:
     outcome = judged(Report(reason=reason, message="As it was."))
     assert (outcome.reason, outcome.message) == (reason, "As it was.")
+
+
+@pytest.mark.parametrize("exit_code", [0, 1, 2, 4, 70, 134, 139])
+def test_a_supervisor_that_a_script_brought_down_is_no_reason_to_run_it_again(exit_code: int) -> None:
+    outcome = judged(NO_REPORT, done=False, exit_code=exit_code)
+    assert outcome.reason is Reason.CRASHED
+    assert outcome.message
+
+
+def test_a_stream_that_broke_its_rules_before_the_go_line_is_the_services_fault() -> None:
+    assert judged(NO_REPORT, stopped=Stop.FLOODED, ready=False, done=False).reason is Reason.SANDBOX_ERROR
 
 
 GOOD = Report(reason=Reason.OK, exit_code=0, result={"rows": 1, "columns": []})
