@@ -38,41 +38,67 @@ class Reaper:
         self._interval_seconds = interval_seconds
         self._seen: dict[str, _Seen] = {}
         self._looked_at: float | None = None
+        # What the sweeps took away and no receipt names yet: a round that fails half-way must not make one say less.
+        self._removed: set[str] = set()
+        self._refused: set[str] = set()
+        self._erased: dict[str, tuple[int, int]] = {}
 
     def bury_dead_workers(self) -> None:
         """Remove the containers and scratch directories that belong to nobody alive, then hand back the dead workers' jobs.
 
-        In this order, because a job may end with its last attempt, and final implies erased.
+        In this order, because a job may end with its last attempt, and final implies erased. What cannot be removed stops
+        nobody else: the rest is done, and the first failure raised at the end.
         """
         with self._registration.dead() as dead:
-            self.sweep_containers()
-            erased = self.sweep_scratch()
             failures: list[Exception] = []
+            stuck = self._sweep_containers(failures)
+            self._sweep_scratch(failures, stuck_workers=set(stuck.values()))
             for job in self._deps.store.running():
-                if job.worker not in dead:
+                if job.worker not in dead or job.sandbox in stuck:
                     continue
                 try:
-                    self._take_back(job, erased.get(job.scratch or "", (0, 0)))
+                    self._take_back(job)
                 except Exception as error:
                     failures.append(error)
             if failures:
                 raise failures[0]
+            self._removed.clear()
+            self._erased.clear()
             if dead:
                 log.warning("dead workers buried", workers=sorted(dead))
 
-    def sweep_containers(self) -> None:
-        for name, worker in self._deps.host.orphans(is_live=self._registration.is_live):
-            if self._deps.host.remove(name):
-                log.warning("orphan container removed", sandbox=name, worker=worker)
+    def _sweep_containers(self, failures: list[Exception]) -> dict[str, str]:
+        """Remove the orphans. Those that would not go, each with its worker; an engine that cannot list them raises."""
+        stuck: dict[str, str] = {}
+        orphans = self._deps.host.orphans(is_live=self._registration.is_live)
+        deadline = self._deps.monotonic() + self._deps.engine_seconds
+        self._refused &= {name for name, _ in orphans}
+        # What would not go before comes last: each waits long, and the round must end.
+        for name, worker in sorted(orphans, key=lambda orphan: orphan[0] in self._refused):
+            if failures and self._deps.monotonic() >= deadline:
+                stuck[name] = worker
+                continue
+            try:
+                if self._deps.host.remove(name):
+                    self._removed.add(name)
+                    log.warning("orphan container removed", sandbox=name, worker=worker)
+            except Exception as error:
+                stuck[name] = worker
+                self._refused.add(name)
+                failures.append(error)
+        return stuck
 
-    def sweep_scratch(self) -> dict[str, tuple[int, int]]:
-        """Files and bytes removed, by the directory's name."""
-        erased: dict[str, tuple[int, int]] = {}
+    def _sweep_scratch(self, failures: list[Exception], *, stuck_workers: set[str]) -> None:
         for directory, worker in owners(self._deps.home):
-            if not self._registration.is_live(worker):
-                erased[directory.name] = erase_directory(directory)
+            # A container that is still there may be writing into one of its worker's directories.
+            if worker in stuck_workers or self._registration.is_live(worker):
+                continue
+            try:
+                self._count(directory.name, erase_directory(directory))
+            except Exception as error:
+                failures.append(error)
+            else:
                 log.warning("orphan scratch removed", scratch=directory.name, worker=worker)
-        return erased
 
     def take_expired_leases(self) -> None:
         """Hand back every job whose beat stands still. Where its worker is another host's, only the lease is ours to take."""
@@ -99,20 +125,31 @@ class Reaper:
         if failures:
             raise failures[0]
 
-    def _take_back(self, job: Job, erased: tuple[int, int] = (0, 0)) -> None:
-        """Look that nothing of the attempt is left here, then end the attempt, unless its beat rose meanwhile."""
-        if job.sandbox is not None:
-            self._deps.host.remove(job.sandbox)
+    def _take_back(self, job: Job) -> None:
+        """Look that nothing of the attempt is left here, then end the attempt, unless its beat rose meanwhile.
+
+        The receipt names what this reaper took away, in this round or one before: a worker may have died between naming its
+        container and making it, and what another reaper swept only that one has counted.
+        """
+        if job.sandbox is not None and self._deps.host.remove(job.sandbox):
+            self._removed.add(job.sandbox)
         if job.scratch is not None:
-            files, size = erase_directory(self._deps.home / "scratch" / job.scratch)
-            erased = (erased[0] + files, erased[1] + size)
-        erasure = Erasure(container=job.sandbox, files=erased[0], bytes=erased[1], erased_at=self._deps.now())
+            self._count(job.scratch, erase_directory(self._deps.home / "scratch" / job.scratch))
+        files, size = self._erased.get(job.scratch or "", (0, 0))
+        container = job.sandbox if job.sandbox in self._removed else None
+        erasure = Erasure(container=container, files=files, bytes=size, erased_at=self._deps.now())
         try:
             after = self._deps.store.give_back(job, erasure, LOST, beat=job.beat)
         except LeaseLost:
             return  # It ended, or renewed, or another reaper was first.
+        self._removed.discard(job.sandbox or "")
+        self._erased.pop(job.scratch or "", None)
         discard(self._deps.blobs, job)
         announce(self._deps.events, after)
         log.warning("job taken back", job=job.id, attempt=job.attempt, worker=job.worker, state=after.state)
         if after.state is State.QUEUED:
             self._deps.queue.send_ticket(job.kind.lane)
+
+    def _count(self, scratch: str, removed: tuple[int, int]) -> None:
+        files, size = self._erased.get(scratch, (0, 0))
+        self._erased[scratch] = (files + removed[0], size + removed[1])

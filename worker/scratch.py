@@ -105,6 +105,8 @@ def owners(home: Path) -> Iterator[tuple[Path, str]]:
             continue
         try:
             yield directory, (directory / OWNER).read_text()[:200]
+        except PermissionError:
+            yield directory, ""  # Another user's, so nobody's here; it will not let itself be removed, and who tries says so.
         except FileNotFoundError:
             # Erased while we were looking, or half erased by a worker that died over it.
             if directory.exists():

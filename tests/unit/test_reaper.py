@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from fumehood.outcome import Reason
 from tests.unit.workbench import Bench
 from worker.reaper import Reaper
 from worker.registration import Registration
-from worker.scratch import Scratch
+from worker.scratch import Scratch, erase_directory
 from worker.testing import succeeds
 
 REAP_SECONDS = 3.0
@@ -206,6 +207,121 @@ def test_containers_and_scratch_of_nobody_are_removed(yard: Yard) -> None:
     mine.erase()
 
 
+def refuses(call: Callable[..., Any], *refused: object, after: Callable[[], None] = lambda: None) -> Callable[..., Any]:
+    """`call`, but for some of its first arguments a failure, after a while."""
+
+    def asked(given: object) -> Any:
+        if given in refused:
+            after()
+            raise SandboxError("it would not go")
+        return call(given)
+
+    return asked
+
+
+def test_a_container_that_cannot_be_removed_stops_neither_the_other_orphans_nor_the_other_jobs(
+    yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, third = yard.other(), yard.other()
+    held, free, elsewhere = yard.started(other.worker), yard.started(other.worker), yard.started(third.worker)
+    yard.dies(other)
+    yard.dies(third)
+    monkeypatch.setattr(yard.bench.host, "remove", refuses(yard.bench.host.remove, held.sandbox))
+    with pytest.raises(SandboxError, match="would not go"):
+        yard.reaper.bury_dead_workers()
+    assert list(yard.bench.host.containers) == [held.sandbox]
+    assert yard.bench.scratch() == [held.scratch]  # it may still be written to
+    assert [yard.bench.row(job).state for job in (held, free, elsewhere)] == [State.RUNNING, State.QUEUED, State.QUEUED]
+    monkeypatch.undo()
+    yard.reaper.bury_dead_workers()
+    assert yard.bench.row(held).state is State.QUEUED
+    assert yard.bench.scratch() == []
+    assert not other._path.exists()
+
+
+def test_containers_that_cannot_be_removed_hold_up_a_round_only_so_long_and_come_last(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, host = yard.bench.clock, yard.bench.host
+    stuck = [f"fumehood-stuck-{number}" for number in range(5)]
+    host.containers.update(dict.fromkeys([*stuck, "fumehood-last"], "wrk_unknown"))
+    seconds = yard.bench.deps.engine_seconds
+    monkeypatch.setattr(host, "remove", refuses(host.remove, *stuck, after=lambda: clock.pause(0.6 * seconds)))
+    for _ in range(3):
+        began = clock.seconds
+        with pytest.raises(SandboxError):
+            yard.reaper.bury_dead_workers()
+        assert clock.seconds - began <= 2 * seconds
+    assert list(host.containers) == stuck
+
+
+def test_a_directory_that_cannot_be_removed_stops_nobody(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = yard.other()
+    jobs = [yard.started(other.worker) for _ in range(3)]
+    yard.dies(other)
+    held = yard.bench.home / "scratch" / str(jobs[0].scratch)
+    monkeypatch.setattr("worker.reaper.erase_directory", refuses(erase_directory, held))
+    with pytest.raises(SandboxError, match="would not go"):
+        yard.reaper.bury_dead_workers()
+    assert yard.bench.scratch() == [held.name]
+    assert [yard.bench.row(job).state for job in jobs] == [State.RUNNING, State.QUEUED, State.QUEUED]
+
+
+def test_a_directory_of_another_user_is_nobodys_and_stops_nobody(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = yard.other()
+    job = yard.started(other.worker)
+    yard.dies(other)
+    foreign = yard.bench.home / "scratch" / "0-left-by-another-user"
+    (foreign / "out").mkdir(parents=True)
+    read_text = Path.read_text
+
+    def may_not(path: Path) -> str:
+        if path.parent == foreign:
+            raise PermissionError(13, "Permission denied")
+        return read_text(path)
+
+    monkeypatch.setattr(Path, "read_text", may_not)
+    monkeypatch.setattr("worker.reaper.erase_directory", refuses(erase_directory, foreign))
+    with pytest.raises(SandboxError, match="would not go"):
+        yard.reaper.bury_dead_workers()
+    assert yard.bench.row(job).state is State.QUEUED
+    assert yard.bench.scratch() == [foreign.name]
+
+
+# the receipt --------------------------------------------------------------------------------------------------------------
+
+
+def test_the_receipt_names_no_container_where_there_was_none(yard: Yard) -> None:
+    """The worker died between naming it and making it."""
+    other = yard.other()
+    job = yard.started(other.worker)
+    yard.bench.host.forget(str(job.sandbox))
+    yard.dies(other)
+    yard.reaper.bury_dead_workers()
+    receipt = yard.bench.row(job).erasure
+    assert receipt is not None
+    assert receipt.container is None
+    assert receipt.files > 5
+
+
+def test_the_receipt_counts_what_an_earlier_round_removed(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = yard.other()
+    job = yard.started(other.worker)
+    yard.dies(other)
+    files = yard.files(job)
+
+    def is_away(*_: object, **__: object) -> Job:
+        raise StoreUnavailable("the database does not answer")
+
+    monkeypatch.setattr(yard.bench.store, "give_back", is_away)
+    with pytest.raises(StoreUnavailable):
+        yard.reaper.bury_dead_workers()
+    assert yard.bench.scratch() == []
+    monkeypatch.undo()
+    yard.reaper.bury_dead_workers()
+    receipt = yard.bench.row(job).erasure
+    assert receipt is not None
+    assert (receipt.container, receipt.files) == (job.sandbox, files)
+
+
 # leases -------------------------------------------------------------------------------------------------------------------
 
 
@@ -308,7 +424,8 @@ def test_a_job_that_was_taken_back_runs_again_to_its_end(yard: Yard) -> None:
 def test_a_starting_worker_is_never_seen_dead(home: Path) -> None:
     """Another one buries without pause while workers come and go."""
     home.mkdir()
-    digger, stop, buried = Registration(home), threading.Event(), set()
+    digger, stop = Registration(home), threading.Event()
+    buried: set[str] = set()
 
     def dig() -> None:
         while not stop.is_set():
