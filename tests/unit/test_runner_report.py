@@ -117,6 +117,19 @@ def test_whatever_the_child_says_gives_a_report_of_the_agreed_shape(facts):
     assert isinstance(cleaned["message"], str)
 
 
+def test_a_note_without_a_kind_is_dropped(assemble):
+    """Beyond the wall it would make the whole report unreadable, which is the service's fault."""
+    good = {"kind": "warning", "text": "x"}
+    assert assemble(words(reason="script_error", notes=[{}, {"text": "x"}, {"kind": 1}, good]))["notes"] == [good]
+
+
+def test_a_supervisor_that_fails_tells_so_in_the_agreed_shape():
+    whole = json.loads(report.of_failure("crashed", OSError(22, "x" * 10**6)))
+    assert (whole["version"], whole["reason"], whole["files"], whole["result"]) == (1, "crashed", [], None)
+    assert len(whole["message"]) <= places.MESSAGE_CHARACTERS
+    assert "OSError" in whole["message"]
+
+
 class Hostile(Exception):
     def __str__(self):
         raise SystemExit

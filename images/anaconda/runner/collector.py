@@ -37,7 +37,7 @@ ARTIFACTS = {
     ".xml": "application/xml",
     ".zip": "application/zip",
 }
-INCOMPLETE = {"kind": "files_incomplete", "text": "Not all figures and files could be kept: there was no time or room left."}
+INCOMPLETE = {"kind": "files_incomplete", "text": "Not all figures and files could be kept: no time or room was left, or they cannot be read."}
 UNKNOWN = "application/octet-stream"
 
 
@@ -49,8 +49,8 @@ def collect(request: dict, *, seconds: float) -> dict:
     began_at = time.monotonic()
     if nothing_there():
         return {"files": [], "notes": [], "milliseconds": 0}
-    readable, writable = os.pipe()
     try:
+        readable, writable = os.pipe()
         pid = os.fork()
     except OSError:
         return {"files": [], "notes": [INCOMPLETE], "milliseconds": 0}
@@ -80,10 +80,14 @@ def collect(request: dict, *, seconds: float) -> dict:
 
 def nothing_there() -> bool:
     """True if no name in the working directory could be a figure or ./outputs/: most jobs need no second process."""
-    with os.scandir(places.JOB) as entries:
-        for count, entry in enumerate(entries):
-            if count == FEW or entry.name == "outputs" or os.path.splitext(entry.name)[1].lower() in FIGURES:
-                return False
+    try:
+        with os.scandir(places.JOB) as entries:
+            for count, entry in enumerate(entries):
+                if count == FEW or entry.name == "outputs" or os.path.splitext(entry.name)[1].lower() in FIGURES:
+                    return False
+    except OSError:
+        # The script may have closed its directory to all; the collector will say what cannot be read.
+        return False
     return True
 
 

@@ -5,7 +5,7 @@ import os
 import signal
 
 from . import places
-from .failure import cut
+from .failure import cut, safe_text
 from .log import Log
 
 CHILD_REASONS = frozenset({
@@ -58,6 +58,15 @@ def assemble(
         "oom_kills": oom_kills,
     }
     return shrink(report)
+
+
+def of_failure(reason: str, error: Exception) -> bytes:
+    """The report where the supervisor itself could not go on: `crashed` once a script has run, `sandbox_error` before."""
+    whose = "The script left its sandbox unable to tell how it went" if reason == "crashed" else "The sandbox could not begin"
+    message = f"{whose} ({type(error).__name__}: {safe_text(error)})."
+    nothing = {"error": None, "child": {"exit_code": None, "signal": None}, "result": None, "result2": None, "files": [], "notes": []}
+    unknown = {"log": {"bytes": 0, "truncated": True}, "milliseconds": {}, "memory_peak_bytes": None, "oom_kills": None}
+    return json.dumps({"version": 1, "reason": reason, "message": cut(message, places.MESSAGE_CHARACTERS), **nothing, **unknown}).encode()
 
 
 def read_words(said: bytes) -> tuple[dict, bool]:
@@ -141,7 +150,7 @@ def clean_notes(notes: object) -> list[dict]:
     return [
         {key: text(note[key], places.SOURCE_CHARACTERS) for key in NOTE_KEYS if isinstance(note.get(key), str)}
         for note in notes[: places.NOTES]
-        if isinstance(note, dict)
+        if isinstance(note, dict) and isinstance(note.get("kind"), str)
     ]
 
 

@@ -4,6 +4,7 @@ It never runs a line of the script and never parses a file the script can write.
 size-capped JSON text, checked field by field (report.py).
 """
 
+import contextlib
 import gc
 import json
 import os
@@ -20,6 +21,7 @@ PIPE_BYTES = 256 * 1024
 AFTER_WALL_SECONDS = 1.4
 # Freeing gigabytes takes a moment on a busy machine.
 KILL_SECONDS = 10.0
+KILL_AGAIN_SECONDS = 1.0
 COLLECT_SECONDS = 30.0
 COLLECT_SECONDS_LEAST = 0.3
 LINGER_SECONDS = 5.0
@@ -93,7 +95,7 @@ class Attempt:
     def __init__(self, worker: Worker, log: Log, wall_at: float):
         self._worker = worker
         self._log = log
-        self._wall_at = wall_at
+        self.wall_at = wall_at
         self._told_bytes = 0
         self._next_event_at = 0.0
         self._said = bytearray()
@@ -122,7 +124,7 @@ class Attempt:
             poller.register(descriptor, select.POLLIN)
         while self.status is None:
             now = time.monotonic()
-            if now >= self._wall_at:
+            if now >= self.wall_at:
                 self.timed_out = True
                 return
             for descriptor, _ in poller.poll(self._poll_milliseconds(now)):
@@ -148,7 +150,7 @@ class Attempt:
         return bytes(self._said)
 
     def _poll_milliseconds(self, now: float) -> float:
-        wake_at = self._wall_at
+        wake_at = self.wall_at
         if self._told_bytes != self._log.settled_bytes:
             wake_at = min(wake_at, self._next_event_at)
         return max(0.0, wake_at - now) * 1000 + 1
@@ -191,27 +193,41 @@ def main(*, started_at: float, wait_seconds: float, modules_at_start: frozenset[
     go = worker.read_go_line(deadline)
     go_at = time.monotonic()
     deadline.move(started_at + float(go["expires_seconds"]))
-    processes.lower_file_limit(int(go["file_bytes"]))
-    wall_at = go_at + float(go["wall_seconds"])
-    request = read_request()
-
-    log = Log(os.open(places.LOG, os.O_WRONLY), int(go["log_bytes"]))
-    child_ended = wake_on_child_end()
-    attempt = Attempt(worker, log, wall_at)
-    attempt.start(lambda log_end, report_end: child.main(request, log_end, report_end, modules_at_start))
-    attempt.watch(child_ended)
-    attempt.end()
-
-    files = collector.collect(request, seconds=seconds_for_files(wall_at))
-    text = report.assemble(
-        said=attempt.said(), status=attempt.status, timed_out=attempt.timed_out, request=request, files=files,
-        log=log, milliseconds={"import": round((imported_at - started_at) * 1000)},
-        memory_peak_bytes=processes.first_figure(processes.MEMORY_PEAK),
-        oom_kills=processes.first_figure(processes.OOM_KILLS),
-    )  # fmt: skip
-    write_report(text)
+    # Opened before any script runs: what a script does to its own user's limits is too late for it.
+    report_file = os.open(places.REPORT, os.O_WRONLY)
+    try:
+        processes.lower_file_limit(int(go["file_bytes"]))
+        wall_at = go_at + float(go["wall_seconds"])
+        request = read_request()
+        log = Log(os.open(places.LOG, os.O_WRONLY), int(go["log_bytes"]))
+        child_ended = wake_on_child_end()
+        attempt = Attempt(worker, log, wall_at)
+        attempt.start(lambda log_end, report_end: child.main(request, log_end, report_end, modules_at_start))
+    except Exception as error:
+        text = report.of_failure("sandbox_error", error)
+    else:
+        text = outlive(attempt, child_ended, request, log, milliseconds={"import": round((imported_at - started_at) * 1000)})
+    write_report(report_file, text)
     worker.tell("done")
     linger()
+
+
+def outlive(attempt: Attempt, child_ended: int, request: dict, log: Log, milliseconds: dict) -> bytes:
+    """See the child to its end; the report, whatever the script does to us: nothing of that is the service's fault."""
+    try:
+        attempt.watch(child_ended)
+        attempt.end()
+        files = collector.collect(request, seconds=seconds_for_files(attempt.wall_at))
+        return report.assemble(
+            said=attempt.said(), status=attempt.status, timed_out=attempt.timed_out, request=request, files=files,
+            log=log, milliseconds=milliseconds,
+            memory_peak_bytes=processes.first_figure(processes.MEMORY_PEAK),
+            oom_kills=processes.first_figure(processes.OOM_KILLS),
+        )  # fmt: skip
+    except Exception as error:
+        with contextlib.suppress(Exception):
+            processes.kill_all(KILL_AGAIN_SECONDS)
+        return report.of_failure("crashed", error)
 
 
 def import_libraries() -> None:
@@ -255,13 +271,12 @@ def seconds_for_files(wall_at: float) -> float:
     return min(COLLECT_SECONDS, max(COLLECT_SECONDS_LEAST, left))
 
 
-def write_report(text: bytes) -> None:
+def write_report(descriptor: int, text: bytes) -> None:
     """Replace whatever is in the report: the script could write there as well, while it lived."""
-    descriptor = os.open(places.REPORT, os.O_WRONLY | os.O_TRUNC)
-    view = memoryview(text)
-    while view:
-        view = view[os.write(descriptor, view) :]
-    os.close(descriptor)
+    os.ftruncate(descriptor, 0)
+    written = 0
+    while written < len(text):
+        written += os.pwrite(descriptor, text[written:], written)
 
 
 def linger() -> None:
