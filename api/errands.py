@@ -105,6 +105,7 @@ async def _forget(desk: Desk, job: Job) -> None:
     with suppress(NotFound):
         await desk.ask(desk.store.delete_job, job.tenant, job.id)
     await desk.file(desk.blobs.delete, job.tenant, job.blob_prefix)
+    await desk.ask(desk.events.forget, job.id)
 
 
 async def _abandon(desk: Desk, job: Job) -> None:

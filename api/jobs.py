@@ -154,10 +154,11 @@ async def cancel_job(job_id: str, desk: DeskDep, tenant: TenantDep) -> JobRecord
 
 @router.delete("/{job_id}", status_code=204, summary="Forget a job", responses=problems(404, 409, 503))
 async def delete_job(job_id: str, desk: DeskDep, tenant: TenantDep) -> None:
-    """Record, log and outputs. Refused while it has not ended, or while another job reads its output."""
+    """Record, log, live log and outputs. Refused while it has not ended, or while another job reads its output."""
     await find_job(desk, tenant, job_id)
     job = await desk.ask(desk.store.delete_job, tenant.id, job_id)
     await desk.file(desk.blobs.delete, tenant.id, job.blob_prefix)
+    await desk.ask(desk.events.forget, job.id)
 
 
 async def find_job(desk: Desk, tenant: Tenant, job_id: str) -> Job:

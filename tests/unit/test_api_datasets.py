@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fumehood.errors import NotFound
-from fumehood.job import Lane
+from fumehood.job import Job, Lane
 from fumehood.outcome import Reason
 from tests.services import until
 from tests.unit.front_desk import ARROW, CSV, DISCONNECT, Counter, Made, Stand, body, pointers, slug
@@ -33,11 +33,20 @@ def test_an_upload_is_described_and_stored(stand: Stand, us: Counter) -> None:
     assert us.get(answer.headers["location"]).json() == record
 
 
-def test_nothing_of_the_errand_stays(stand: Stand, us: Counter) -> None:
+def test_nothing_of_the_errand_stays(stand: Stand, us: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
+    errands: list[str] = []
+    make = stand.worker.make
+
+    def note(job: Job, content: bytes) -> Made:
+        errands.append(job.id)
+        return make(job, content)
+
+    monkeypatch.setattr(stand.worker, "make", note)
     dataset = us.dataset()
     assert [path.split("/", 2)[2] for path in stand.kept()] == [f"datasets/{dataset}/original", f"datasets/{dataset}/table"]
     assert stand.store.queued(Lane.ERRANDS) == 0
     assert us.get("/v1/jobs").json()["items"] == []
+    assert [stand.events.published(errand) for errand in errands] == [[]]
 
 
 def test_a_zip_has_no_table(stand: Stand, us: Counter) -> None:
@@ -119,6 +128,7 @@ def test_without_a_free_sandbox_nothing_is_stored(open_stand: Callable[..., Stan
     answer = stand.us.upload()
     assert (answer.status_code, slug(answer)) == (503, "unavailable")
     assert int(answer.headers["retry-after"]) > 0
+    until(lambda: stand.store.queued(Lane.ERRANDS) == 0, seconds=5, what="the cancelled errand")
     stand.nothing_is_kept()
     assert stand.worker.claim(Lane.ERRANDS) is None
 
@@ -127,7 +137,12 @@ def test_a_description_that_takes_too_long_is_cancelled_and_forgotten(open_stand
     stand = open_stand(errand_wait_seconds=0.3)
     stand.queue.awake.clear()
     claimed: list[Any] = []
-    stand.queue.send_ticket = lambda lane: claimed.append(stand.worker.claim(lane)) is None  # type: ignore[method-assign]
+
+    def claim(lane: Lane) -> bool:
+        claimed.append(stand.worker.claim(lane))
+        return True
+
+    stand.queue.send_ticket = claim  # type: ignore[method-assign]
     answer = stand.us.upload()
     assert answer.status_code == 503
     errand = until(lambda: stand.store.get_job(claimed[0].tenant, claimed[0].id), seconds=5, what="the errand")

@@ -564,7 +564,9 @@ def test_a_final_job_is_forgotten_with_its_blobs(stand: Stand, us: Counter) -> N
     job = us.job()
     assert us.delete(f"/v1/jobs/{job}").status_code == 409
     stand.worker.work()
+    assert stand.events.published(job) != []
     assert us.delete(f"/v1/jobs/{job}").status_code == 204
+    assert stand.events.published(job) == [], "the live log outlived its job"
     assert us.get(f"/v1/jobs/{job}").status_code == us.delete(f"/v1/jobs/{job}").status_code == 404
     stand.nothing_is_kept()
 
@@ -631,7 +633,7 @@ def test_errands_are_nobodys_to_see(stand: Stand, us: Counter) -> None:
         refused.append(us.submit(dataset1={"job": job.id, "output": "result"}).json()["errors"][0]["detail"])
         return finish(job, *rest)
 
-    stand.worker.finish = look  # type: ignore[method-assign]
+    stand.worker.finish = look  # type: ignore[method-assign, assignment]
     us.dataset()
     assert [answer.status_code for answer in answers] == [404, 404]
     assert seen[0].state is State.RUNNING
