@@ -26,7 +26,7 @@ from worker.deps import Deps, announce, discard, insist
 from worker.lease import Lease
 from worker.live_log import LiveLog
 from worker.sandbox import Exit, Sandbox, Stop, StopSignal
-from worker.scratch import Scratch
+from worker.scratch import OUTPUTS, Scratch
 from worker.verdict import judge
 
 log = structlog.get_logger(__name__)
@@ -107,7 +107,7 @@ def carry(job: Job, deps: Deps, stop: StopSignal) -> Job | None:
             else:
                 with rooms.enter("collect"):
                     report = collect(staged.scratch, job.limits)
-                outcome = judge(exit, report)
+                outcome = excused(judge(exit, report), staged, deps)
                 if outcome.reason.blame is Blame.SERVICE:
                     log.error("sandbox failed", job=job.id, attempt=job.attempt, reason=outcome.reason, engine_error=exit.engine_error)
                     # Not for what a script can bring about by itself: that would let one tenant hold up the others.
@@ -159,6 +159,21 @@ def run(staged: Staged, deps: Deps, bench: Bench, stop: StopSignal) -> Exit:
     if stop.reason is Stop.CANCELLED and exit.stopped is None:
         exit = replace(exit, stopped=Stop.CANCELLED)
     return exit
+
+
+def excused(outcome: Outcome, staged: Staged, deps: Deps) -> Outcome:
+    """`disk_full` is the script's own doing only while the host has room: scripts write to memory, outputs to the host's disk.
+
+    The attempt was promised `reserved_bytes`. Where what it wrote and what is free now are less than that, others had it.
+    """
+    if outcome.reason is not Reason.DISK_FULL:
+        return outcome
+    free_bytes = deps.blobs.free_bytes()
+    had_bytes = free_bytes + sum(staged.scratch.size(file) for file in OUTPUTS)
+    if free_bytes >= deps.floor_bytes and had_bytes >= staged.job.limits.reserved_bytes:
+        return outcome
+    deps.doubt(f"the disk was full while a job ran: {free_bytes:,} bytes are free")
+    return Outcome(reason=Reason.SANDBOX_ERROR, message="The host's disk was full while the job ran.")
 
 
 def publish(staged: Staged, exit: Exit, report: Report, outcome: Outcome, deps: Deps) -> Outcome:

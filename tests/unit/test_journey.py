@@ -258,6 +258,61 @@ def test_a_job_whose_attempts_are_used_up_ends_as_the_services_fault(
     assert bench.told(job)[-1] == ("end", {"state": "failed", "reason": "sandbox_error"})
 
 
+def fills_the_disk(scratch: Scratch, *_: object) -> Exit:
+    write(scratch, "files.bin", b"half")
+    write(scratch, "report.json", report(reason="disk_full", message="No space left on device", result=None))
+    return exited()
+
+
+@pytest.mark.parametrize(
+    ("free_bytes", "floor_bytes", "reason"),
+    [
+        (2**50, 2**30, Reason.DISK_FULL),  # the script's own tmpfs
+        (2**30 - 1, 2**30, Reason.SANDBOX_ERROR),  # the host's
+        (4 * 2**30, 2**30, Reason.SANDBOX_ERROR),  # less than the 5 GiB that the attempt was promised
+        (5 * 2**30, 2**30, Reason.DISK_FULL),
+    ],
+)
+def test_a_full_disk_is_the_tenants_fault_only_while_the_host_has_room(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, free_bytes: int, floor_bytes: int, reason: Reason
+) -> None:
+    assert Limits().reserved_bytes == 5 * 2**30
+    monkeypatch.setattr(bench.blobs, "free_bytes", lambda: free_bytes)
+    bench.host.behaviour = fills_the_disk
+    job = bench.claim(bench.submit(attempts_max=1))
+    after = bench.carry(job, floor_bytes=floor_bytes)
+    assert after is not None
+    assert after.outcome is not None
+    assert after.outcome.reason is reason
+    assert bool(bench.doubts) is (reason is Reason.SANDBOX_ERROR)
+    assert bool(bench.published(job)) is (reason is Reason.DISK_FULL)
+    assert nothing_is_left(bench)
+
+
+def test_what_an_attempt_wrote_itself_is_no_excuse(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It used up a part of its own promise, so less is free."""
+    monkeypatch.setattr(bench.blobs, "free_bytes", lambda: 5 * 2**30 - 4)
+    bench.host.behaviour = fills_the_disk
+    after = bench.carry(bench.claim())
+    assert after is not None
+    assert after.outcome is not None
+    assert after.outcome.reason is Reason.DISK_FULL
+
+
+def test_a_job_that_met_a_full_host_runs_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = bench.claim()
+    monkeypatch.setattr(bench.blobs, "free_bytes", lambda: 0)
+    bench.host.behaviour = fills_the_disk
+    after = bench.carry(job)
+    assert after is not None
+    assert (after.state, after.attempt) == (State.QUEUED, 1)
+    monkeypatch.undo()
+    bench.host.behaviour = succeeds
+    again = bench.carry(bench.claim(after))
+    assert again is not None
+    assert again.state is State.SUCCEEDED
+
+
 def test_an_engine_that_fails_is_doubted_and_a_script_that_dies_strangely_is_not(bench: Bench) -> None:
     """A doubt stops all claims for a moment; no tenant may bring one about."""
     bench.host.behaviour = lambda *_: exited(exit_code=0, done=False)
