@@ -18,7 +18,6 @@ from worker import cgroup, isolation
 from worker.attach import AttachStream
 from worker.sandbox import Exit, Stop, StopSignal
 from worker.scratch import Scratch
-from worker.uids import SandboxUid
 
 log = structlog.get_logger(__name__)
 
@@ -64,23 +63,25 @@ class DockerSandbox:
         scratch: Scratch,
         *,
         name: str,
-        uid: SandboxUid,
+        uid: int,
         stream: AttachStream,
         config: dict[str, Any],
         host_config: dict[str, Any],
         forget: Callable[[str], None],
+        gone: Callable[[str], None],
     ) -> None:
+        """`forget` says that nobody here answers for the container any more, `gone` that the engine does not have it either."""
         self.name = name
         self.scratch = scratch
         self.image: str = config["Image"]
-        self.uid = uid.number
+        self.uid = uid
         self.milliseconds: dict[str, float] = {}
         self._engine = engine
-        self._uid = uid
         self._stream = stream
         self._config = config
         self._host_config = host_config
         self._forget = forget
+        self._gone = gone
         self._id = ""
         self._started_at: float | None = None
         self._destroyed = False
@@ -151,8 +152,7 @@ class DockerSandbox:
             # that could not be removed sees the end of its stdin now and ends by itself.
             self._stream.close()
             self._forget(self.name)
-        # Only here: as long as the container may live, its uid is nobody else's.
-        self._uid.release()
+        self._gone(self.name)
         self._destroyed = True
         self.milliseconds["destroy"] = _milliseconds_since(began)
         return self.name

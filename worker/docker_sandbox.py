@@ -27,7 +27,7 @@ from worker.container import READY_SECONDS, DockerSandbox
 from worker.isolation import LABEL_HOME, LABEL_SANDBOX, LABEL_WORKER, Host
 from worker.sandbox import StopSignal
 from worker.scratch import Scratch
-from worker.uids import take_uid
+from worker.uids import SandboxUid, take_uid
 
 log = structlog.get_logger(__name__)
 
@@ -52,6 +52,8 @@ class DockerHost:
         self._host: Host | None = None
         # Containers that somebody here answers for; any other of this worker's is an orphan.
         self._live: set[str] = set()
+        # As long as a container may live, its uid is nobody else's: also when nobody answers for it any more.
+        self._uids: dict[str, SandboxUid] = {}
 
     def name_of(self, scratch: Scratch) -> str:
         """The container's name, known before there is a container, so that a row can name what might exist."""
@@ -86,7 +88,11 @@ class DockerHost:
         host = self._capabilities()
         with contextlib.ExitStack() as undo:
             uid = take_uid(settings.home, first=settings.sandbox_uid_first, count=settings.sandbox_uid_count)
-            undo.callback(uid.release)
+            with self._lock:
+                self._live.add(name)
+                self._uids[name] = uid
+            undo.callback(self._forget, name)
+            undo.callback(self._remove_quietly, name)  # Also after a failed create: only its answer may have been lost.
             config, host_config = isolation.container(
                 image=self.image,
                 scratch=scratch,
@@ -96,16 +102,20 @@ class DockerHost:
                 labels={LABEL_HOME: str(settings.home), LABEL_WORKER: self.worker_id, LABEL_SANDBOX: scratch.name},
                 wait_seconds=wait_seconds,
             )
-            with self._lock:
-                self._live.add(name)
-            undo.callback(self._forget, name)
-            undo.callback(self._remove_quietly, name)  # Also after a failed create: only its answer may have been lost.
             self.engine.create(name, config, host_config)
             # Attach before start: what is written in between would be lost, and a stdin that closes once could close unseen.
             stream = self.engine.attach(name)
             undo.pop_all()
         sandbox = DockerSandbox(
-            self.engine, scratch, name=name, uid=uid, stream=stream, config=config, host_config=host_config, forget=self._forget
+            self.engine,
+            scratch,
+            name=name,
+            uid=uid.number,
+            stream=stream,
+            config=config,
+            host_config=host_config,
+            forget=self._forget,
+            gone=self._gone,
         )
         sandbox.milliseconds["create"] = round((time.monotonic() - began) * 1000, 3)
         return sandbox
@@ -113,8 +123,14 @@ class DockerHost:
     def orphans(self, *, is_live: Callable[[str], bool]) -> list[tuple[str, str]]:
         """(name, worker) of this home's containers whose worker is not live, or is this one and knows nothing of them."""
         found = []
+        with self._lock:
+            left_over = self._uids.keys() - self._live
         # Listed before asking who is known: a name is known before its container exists, so a new one never looks forgotten.
-        for name, labels in self.engine.labelled(f"{LABEL_HOME}={self._settings.home}"):
+        listed = self.engine.labelled(f"{LABEL_HOME}={self._settings.home}")
+        # And after asking what was left over: what is not listed now has been removed by somebody else.
+        for name in left_over - {name for name, _ in listed}:
+            self._gone(name)
+        for name, labels in listed:
             worker = labels.get(LABEL_WORKER, "")
             with self._lock:
                 forgotten = worker == self.worker_id and name not in self._live
@@ -130,10 +146,13 @@ class DockerHost:
         """
         found = self.engine.inspect(name)
         if found is None:
+            self._gone_if_forgotten(name)
             return False
         if (found["Config"]["Labels"] or {}).get(LABEL_HOME) != str(self._settings.home):
             raise SandboxError("the container to be removed carries no label of this home; expected one of ours")
-        return self.engine.remove(name)
+        removed = self.engine.remove(name)
+        self._gone_if_forgotten(name)
+        return removed
 
     def close(self) -> None:
         self.engine.close()
@@ -142,9 +161,24 @@ class DockerHost:
         with self._lock:
             self._live.discard(name)
 
+    def _gone(self, name: str) -> None:
+        """The engine does not have the container: its uid is free."""
+        with self._lock:
+            uid = self._uids.pop(name, None)
+        if uid is not None:
+            uid.release()
+
+    def _gone_if_forgotten(self, name: str) -> None:
+        """One that somebody here still answers for may just be in the making; who answers for it gives its uid back."""
+        with self._lock:
+            forgotten = name not in self._live
+        if forgotten:
+            self._gone(name)
+
     def _remove_quietly(self, name: str) -> None:
         try:
             self.engine.remove(name)
+            self._gone(name)
         except SandboxError as error:
             log.error("sandbox left over; the reaper will find it", sandbox=name, error=said(error))
 
