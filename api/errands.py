@@ -13,7 +13,7 @@ from api.waiting import wait_final
 from fumehood.errors import BadRequest, Conflict, DiskFull, NotFound, Unavailable
 from fumehood.job import Input, Job, Kind, State, new_id
 from fumehood.limits import FLOOR, MIB, Limits
-from fumehood.outcome import Blame
+from fumehood.outcome import Blame, Reason
 from fumehood.settings import Settings
 from fumehood.tenant import Tenant
 
@@ -29,14 +29,30 @@ GROWTH: dict[str, tuple[int, int]] = {
 }
 SMALL_DISK_BYTES = 16 * MIB  # errands write no temporary files
 
+# What remains of the wait for taking the ticket, starting the container and publishing. Without it a table that takes too long
+# would be told as «no sandbox was free», with the advice to try again, for ever.
+AROUND_THE_RUN_SECONDS = 5.0
+
+# The endings that the worker tells in words about a script, in words about the bytes. `bad_input` has the runner's own.
+SENTENCES: dict[Reason, str] = {
+    Reason.TIMED_OUT: "the bytes are too large to be read within {wall_seconds:g} seconds",
+    Reason.OUT_OF_MEMORY: "reading the bytes takes more than {memory_bytes:,} bytes of memory, which is the limit",
+    Reason.OUTPUT_TOO_LARGE: "what is made of the bytes is larger than {output_bytes:,} bytes, which is the limit",
+    Reason.DISK_FULL: "reading the bytes takes more than {disk_bytes:,} bytes of disk, which is the limit",
+    Reason.TOO_MANY_PROCESSES: "reading the bytes takes more than {processes:,} processes and threads, which is the limit",
+    Reason.CRASHED: "the reader crashed on these bytes",
+}
+
 
 def errand_limits(settings: Settings, *, format: str, size_bytes: int) -> Limits:
     """Just enough: an errand reserves disk by its `output_bytes`, and a small upload must not wait for gigabytes."""
     factor, always = GROWTH[format]
+    wait = settings.errand_wait_seconds
+    wall = min(max(wait - AROUND_THE_RUN_SECONDS, wait / 2, FLOOR["wall_seconds"]), settings.ceiling.wall_seconds)
     output = max(int(FLOOR["output_bytes"]), min(factor * size_bytes + always, settings.ceiling.output_bytes))
     return replace(
         settings.limits,
-        wall_seconds=min(settings.errand_wait_seconds, settings.ceiling.wall_seconds),
+        wall_seconds=wall,
         output_bytes=output,
         disk_bytes=min(SMALL_DISK_BYTES, settings.limits.disk_bytes),
     )
@@ -56,8 +72,8 @@ async def errand(
     """The succeeded errand, while its output still lies in the store; afterwards nothing of it is left.
 
     Raises:
-        BadRequest: the bytes are at fault; in the runner's words.
-        Unavailable: no sandbox was free in time, or the service failed.
+        BadRequest: the bytes are at fault, in the runner's words, or too large for the limits.
+        Unavailable: no sandbox was free in time, or none soon enough to end in it, or the service failed.
     """
     await require_space(desk, limits.reserved_bytes)
     job = Job(
@@ -95,7 +111,10 @@ def _require_success(job: Job, waited_seconds: float) -> None:
         return
     outcome = job.outcome
     if outcome is None or not job.state.final:
-        raise Unavailable(f"no sandbox was free within {waited_seconds:g} seconds; nothing was stored", retry_after_seconds=5)
+        late = "the sandbox had not ended" if job.state is State.RUNNING else "no sandbox was free"
+        raise Unavailable(f"{late} within {waited_seconds:g} seconds; nothing was stored", retry_after_seconds=5)
+    if outcome.reason in SENTENCES:
+        raise BadRequest(SENTENCES[outcome.reason].format_map(job.limits.as_dict()))
     if outcome.reason.blame is Blame.TENANT:
         raise BadRequest(outcome.message or f"the bytes cannot be used: {outcome.reason}")
     raise Unavailable(f"the sandbox failed ({outcome.reason}); nothing was stored", retry_after_seconds=5)

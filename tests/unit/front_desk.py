@@ -51,6 +51,8 @@ def describe(content: bytes) -> Made:
             return Made(Reason.BAD_INPUT, "line 2 has 3 fields; expected 2")
         case b"huge":
             return Made(Reason.OUT_OF_MEMORY, "the table needs more memory than the limit")
+        case b"slow":
+            return Made(Reason.TIMED_OUT, "The script ran longer than its limit of 5 seconds.")
         case b"broken":
             return Made(Reason.SANDBOX_ERROR, "the engine did not answer")
     columns = [{"name": "a", "type": "int64", "nullable": True}]

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from api.errands import errand_limits
 from fumehood.errors import NotFound
 from fumehood.job import Job, Lane
-from fumehood.outcome import Reason
+from fumehood.limits import CEILING
+from fumehood.outcome import Blame, Reason
+from fumehood.settings import Settings
 from tests.services import until
 from tests.unit.front_desk import ARROW, CSV, DISCONNECT, Counter, Made, Stand, body, pointers, slug
 
@@ -108,7 +112,8 @@ def test_a_compressed_body_is_refused(us: Counter) -> None:
     ("content", "status", "kind", "sentence"),
     [
         (b"bad,bytes", 422, "bad-request", "line 2 has 3 fields; expected 2"),
-        (b"huge,bytes", 422, "bad-request", "the table needs more memory than the limit"),
+        (b"huge,bytes", 422, "bad-request", "reading the bytes takes more than 2,147,483,648 bytes of memory, which is the limit"),
+        (b"slow,bytes", 422, "bad-request", "the bytes are too large to be read within 5 seconds"),
         (b"broken,bytes", 503, "unavailable", "the sandbox failed (sandbox_error); nothing was stored"),
     ],
 )
@@ -120,6 +125,23 @@ def test_what_the_sandbox_refuses_is_told_and_not_stored(
     assert ("retry-after" in answer.headers) == (status == 503)
     stand.nothing_is_kept()
     assert us.get("/v1/datasets").json()["items"] == []
+
+
+@pytest.mark.parametrize(("wait", "wall"), [(30, 25), (120, 115), (6, 3), (0.1, 0.1), (100_000, CEILING.wall_seconds)])
+def test_an_errand_ends_before_the_request_that_waits_for_it(tmp_path: Path, wait: float, wall: float) -> None:
+    settings = Settings(home=tmp_path, errand_wait_seconds=wait)
+    assert errand_limits(settings, format="csv", size_bytes=1).wall_seconds == wall
+
+
+@pytest.mark.parametrize("reason", [reason for reason in Reason if reason.blame is Blame.TENANT])
+def test_no_refusal_of_an_upload_speaks_of_a_script(stand: Stand, us: Counter, monkeypatch: pytest.MonkeyPatch, reason: Reason) -> None:
+    """The worker's words are about a script, but for those of `bad_input`; the other reasons only a script's run can have."""
+    words = "line 2" if reason is Reason.BAD_INPUT else "The script needed more"
+    monkeypatch.setattr(stand.worker, "make", lambda *_: Made(reason, words))
+    answer = us.upload()
+    assert (answer.status_code, slug(answer)) == (422, "bad-request")
+    of_runs = {Reason.SCRIPT_ERROR, Reason.BAD_ENTRY_POINT, Reason.BAD_PARAMETERS, Reason.BAD_RETURN}
+    assert ("script" in answer.json()["detail"]) == (reason in of_runs)
 
 
 def test_without_a_free_sandbox_nothing_is_stored(open_stand: Callable[..., Stand]) -> None:
@@ -144,7 +166,7 @@ def test_a_description_that_takes_too_long_is_cancelled_and_forgotten(open_stand
 
     stand.queue.send_ticket = claim  # type: ignore[method-assign]
     answer = stand.us.upload()
-    assert answer.status_code == 503
+    assert (answer.status_code, answer.json()["detail"]) == (503, "the sandbox had not ended within 0.3 seconds; nothing was stored")
     errand = until(lambda: stand.store.get_job(claimed[0].tenant, claimed[0].id), seconds=5, what="the errand")
     until(lambda: stand.store.get_job(errand.tenant, errand.id).cancel_requested, seconds=5, what="a cancel")
     stand.nothing_is_kept()
