@@ -15,10 +15,10 @@ from api.auth import TenantDep, known_parameters
 from api.content import Representation, attachment, choose, send_blob
 from api.desk import Desk, DeskDep
 from api.errands import errand, errand_limits, require_space
+from api.names import showable
 from api.problems import UnknownMediaType
 from api.records import columns_of, dataset_record, whole
 from api.schemas import DatasetPage, DatasetRecord
-from api.submission import CONTROL
 from fumehood.blob_store import Incoming
 from fumehood.dataset import FORMATS, Dataset, format_of
 from fumehood.errors import BadField, BadRequest, NotFound
@@ -63,8 +63,8 @@ async def upload(
 ) -> DatasetRecord:
     """Streams the body to disk and has a sandbox read it whole: malformed bytes are refused here, and named.
     The same bytes again give the same record."""
-    if len(name) > NAME_CHARACTERS or CONTROL.search(name):
-        expected = f"expected at most {NAME_CHARACTERS} characters and no control characters"
+    if len(name) > NAME_CHARACTERS or not showable(name):
+        expected = f"expected at most {NAME_CHARACTERS} characters of UTF-8 and no control characters"
         raise BadRequest("the name cannot be used", errors=(BadField("/query/name", expected),))
     media_type = request.headers.get("content-type", "")
     format = format_of(media_type, None)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from api.names import showable
 from api.problems import UnknownMediaType
 from fumehood.blob_store import BlobStore, Incoming
 from fumehood.dataset import FORMATS, TABLE_FORMATS, format_of
@@ -129,7 +130,11 @@ class FormReader:
 
     def _format(self, name: str, options: dict[bytes, bytes]) -> str:
         media_type = self._headers.get("content-type", b"").decode("latin-1")
-        found = format_of(media_type, options.get(b"filename", b"").decode("utf-8", "replace"))
+        file_name = options.get(b"filename", b"").decode("utf-8", "replace")
+        if not showable(file_name):
+            fault = BadField(f"/{name}", "has a file name with a control character, or one that is not UTF-8")
+            raise BadRequest("a part of the form cannot be used", errors=(fault,))
+        found = format_of(media_type, file_name)
         usable = ("zip",) if name == "bundle" else TABLE_FORMATS
         if found not in usable:
             available = [media for known in usable for media in FORMATS[known][0]]

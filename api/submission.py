@@ -14,6 +14,7 @@ from api import documents
 from api.desk import Desk
 from api.errands import require_space
 from api.multipart import Arrived, Form
+from api.names import showable
 from api.problems import IdempotencyBusy
 from api.schemas import JobDocument, JobOutput
 from fumehood.dataset import FORMATS
@@ -28,7 +29,6 @@ LABEL_VALUE_CHARACTERS = 128
 PARAMETERS_BYTES = 64 * KIB
 LABEL_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
-CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 _PYDANTIC_SENTENCES: dict[str, str] = {
     "string_type": "expected a string",
@@ -233,8 +233,8 @@ def _labels(draft: Draft, labels: dict[str, str]) -> None:
             draft.fault("/labels", f"the name {name[:80]!r} cannot be used; expected {expected}")
         elif len(value) > LABEL_VALUE_CHARACTERS:
             draft.fault(f"/labels/{name}", f"has {len(value):,} characters; the limit is {LABEL_VALUE_CHARACTERS}")
-        elif CONTROL.search(value):
-            draft.fault(f"/labels/{name}", "holds a control character")
+        elif not showable(value):
+            draft.fault(f"/labels/{name}", "holds a control character or one that is no character")
 
 
 def _parameters(draft: Draft, parameters: dict[str, Any]) -> None:

@@ -233,6 +233,11 @@ def test_a_name_that_cannot_be_shown_is_refused(narrow: Stand, name: str) -> Non
     assert pointers(narrow.us.upload(params={"name": name})) == ["/query/name"]
 
 
+@pytest.mark.parametrize("escaped", ["%ED%A0%80", "%FF", "a%00b", "a%E2%80%A8b", "%C2%85"])
+def test_a_name_whose_bytes_are_no_text_is_refused(narrow: Stand, escaped: str) -> None:
+    assert pointers(narrow.us.post(f"/v1/datasets?name={escaped}", content=b"a\n", headers={"Content-Type": CSV})) == ["/query/name"]
+
+
 def test_too_little_disk_refuses_an_upload(open_stand: Callable[..., Stand]) -> None:
     stand = open_stand(disk_floor_bytes=2**60)
     answer = stand.us.upload()

@@ -372,6 +372,18 @@ def test_a_bad_form_leaves_nothing(narrow: Stand, content: bytes, status: int, k
     assert narrow.queue.sent == []
 
 
+@pytest.mark.parametrize("name", [b"a\x00.csv", b"a\x1b.csv", b"a\xed\xa0\x80.csv", b"\xff.csv", "a\u2028.csv".encode()])
+def test_a_file_name_that_cannot_be_shown_is_refused(narrow: Stand, name: bytes) -> None:
+    content = form(("name=script", SCRIPT.encode()), ('name=dataset1; filename="NAME"', b"a")).replace(b"NAME", name)
+    answer = narrow.us.post("/v1/jobs", content=content, headers=FORM)
+    assert pointers(answer) == ["/dataset1"]
+    narrow.nothing_is_kept()
+
+
+def test_a_file_name_in_another_script_is_fine(us: Counter) -> None:
+    assert us.post("/v1/jobs", files={"script": ("s.py", SCRIPT.encode()), "dataset1": ("дані äß.csv", b"a\n1\n")}).status_code == 202
+
+
 @pytest.mark.parametrize(
     "content_type", ["multipart/form-data", "multipart/form-data; boundary=", f"multipart/form-data; boundary={'x' * 71}"]
 )
