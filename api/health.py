@@ -14,6 +14,7 @@ router = APIRouter(tags=["health"])
 
 # Workers renew their row often; one that was not seen for so many of their beats is not counted.
 SEEN_SECONDS_MIN = 15.0
+REASONS_CHARACTERS = 500
 
 
 @router.get("/healthz", summary="Is the process alive", response_model=Health)
@@ -54,4 +55,7 @@ async def _workers(desk: Desk) -> ReadyPart:
     except FumehoodError:
         return ReadyPart(ok=False, detail="cannot be known without the store")
     ready = sum(facts.get("ready") is True for facts in seen)
-    return ReadyPart(ok=ready > 0, detail=f"{ready} of {len(seen)} ready" if seen else "none was seen")
+    if not seen:
+        return ReadyPart(ok=False, detail="none was seen")
+    reasons = "; ".join(sorted({str(facts["reason"]) for facts in seen if facts.get("reason")}))
+    return ReadyPart(ok=ready > 0, detail=f"{ready} of {len(seen)} ready" + (f": {reasons[:REASONS_CHARACTERS]}" if reasons else ""))

@@ -121,7 +121,8 @@ def carry(job: Job, deps: Deps, stop: StopSignal) -> Job | None:
             outcome = HANDS_BACK[Stop.LEASE_LOST]
         except Exception as error:  # Whatever the tenant does comes out as an Exit; what is raised is ours.
             log.error("attempt failed", job=job.id, attempt=job.attempt, room=rooms.current, exc_info=error)
-            deps.doubt(f"the last attempt failed in {rooms.current}: {said(error)}")
+            # No more than that: why a worker is not ready is told to everybody.
+            deps.doubt(f"the last attempt failed in {rooms.current}")
             outcome = Outcome(reason=Reason.SANDBOX_ERROR, message=SERVICE_FAULT)
         with rooms.enter("erase"):
             erasure = erase(job, deps, bench)

@@ -119,6 +119,13 @@ def test_health_is_open(stand: Stand) -> None:
     assert (answer.status_code, answer.json()["status"]) == (200, "ok")
 
 
+def test_a_worker_that_is_not_ready_says_why(stand: Stand) -> None:
+    stand.store.worker_beat("wrk_1", {"ready": True, "reason": None})
+    stand.store.worker_beat("wrk_2", {"ready": False, "reason": "the next job needs 5 bytes of disk, 4 are free beyond the floor"})
+    parts = stand.served.request("GET", "/readyz").json()["parts"]
+    assert parts["workers"] == {"ok": True, "detail": "1 of 2 ready: the next job needs 5 bytes of disk, 4 are free beyond the floor"}
+
+
 def test_ready_needs_store_redis_and_a_ready_worker(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
     def state() -> tuple[int, dict[str, bool]]:
         answer = stand.served.request("GET", "/readyz")
