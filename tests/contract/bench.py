@@ -25,9 +25,10 @@ LIMITS = {
 SHM_BYTES = 64 * MEBI
 
 
-def engine_options(name: str, home: Path, limits: dict) -> list[str]:
+def engine_options(name: str, home: Path, limits: dict, full: tuple[str, ...] = ()) -> list[str]:
     """Every option of the engine, in one place. The real policy is the worker's; this one is only as tight as tests need."""
-    outputs = [f"--mount=type=bind,src={home}/out/{file},dst=/out/{file}" for file in OUT_FILES]
+    sources = {file: "/dev/full" if file in full else f"{home}/out/{file}" for file in OUT_FILES}
+    outputs = [f"--mount=type=bind,src={source},dst=/out/{file}" for file, source in sources.items()]
     return [
         f"--name={name}", "--interactive", "--network=none", "--read-only", "--user=64321:64321", "--cap-drop=ALL",
         "--security-opt=no-new-privileges", "--log-driver=none", "--ipc=private",
@@ -87,19 +88,22 @@ class Bench:
     def run(
         self, script: str | bytes = "", *, inputs: dict | None = None, parameters: dict | None = None, kind: str = "script",
         target_format: str | None = None, before_end=None, wait_seconds: float | None = None,
-        expires_seconds: float | None = None, **limits: float,
+        expires_seconds: float | None = None, full: tuple[str, ...] = (), home: Path | None = None, **limits: float,
     ) -> Run:  # fmt: skip
         """Run one request and wait for its end.
 
         `inputs`: port → (format, bytes). `before_end(process)` is called after the go line, with the engine's client.
-        `wait_seconds`: never send the go line; the sandbox may wait so long.
+        `wait_seconds`: never send the go line; the sandbox may wait so long. `full`: outputs without room for a byte.
+        `home`: a directory for its files.
         """
-        home = self._lay_out(script, inputs or {}, LIMITS | limits, parameters, kind, target_format)
+        home = self._lay_out(
+            home or self._directory / uuid.uuid4().hex[:12], script, inputs or {}, LIMITS | limits, parameters, kind, target_format
+        )
         limits = LIMITS | limits
         name = f"fumehood-bench-{uuid.uuid4().hex[:12]}"
         mount = [f"--mount=type=bind,src={self._runner},dst=/opt/fumehood/runner,readonly"] if self._runner else []
         wait = [f"--env=FUMEHOOD_WAIT_SECONDS={wait_seconds}"] if wait_seconds is not None else []
-        command = ["docker", "run", *engine_options(name, home, limits), *mount, *wait, self._image]
+        command = ["docker", "run", *engine_options(name, home, limits, full), *mount, *wait, self._image]
         began_at = time.monotonic()
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         # A sandbox that says nothing must not hold the tests.
@@ -142,8 +146,7 @@ class Bench:
                     before_end(process)
         return events
 
-    def _lay_out(self, script, inputs: dict, limits: dict, parameters, kind, target_format) -> Path:
-        home = self._directory / uuid.uuid4().hex[:12]
+    def _lay_out(self, home: Path, script, inputs: dict, limits: dict, parameters, kind, target_format) -> Path:
         (home / "in").mkdir(parents=True)
         (home / "out").mkdir()
         for file in OUT_FILES:

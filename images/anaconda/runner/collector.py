@@ -11,7 +11,7 @@ import signal
 import stat
 import time
 
-from . import places
+from . import disk, places
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 COPY_BYTES = 8 * 1024 * 1024
@@ -37,23 +37,29 @@ ARTIFACTS = {
     ".xml": "application/xml",
     ".zip": "application/zip",
 }
-INCOMPLETE = {"kind": "files_incomplete", "text": "Not all figures and files could be kept: no time or room was left, or they cannot be read."}
+EXIT_DISK_FULL = 2
+INCOMPLETE = {
+    "kind": "files_incomplete",
+    "text": "Not all figures and files could be kept: no time or room was left, or they cannot be read.",
+}
 UNKNOWN = "application/octet-stream"
 
 
 def collect(request: dict, *, seconds: float) -> dict:
-    """Fork the collector and take its lines: `{"files": […], "notes": […], "milliseconds": n}`.
+    """Fork the collector and take its lines: `{"files": […], "notes": […], "milliseconds": n, "disk_full": False}`.
+
+    `disk_full`: the host's disk had no room for the files.
 
     Runs in the supervisor, which opens none of the files itself.
     """
     began_at = time.monotonic()
     if nothing_there():
-        return {"files": [], "notes": [], "milliseconds": 0}
+        return {"files": [], "notes": [], "milliseconds": 0, "disk_full": False}
     try:
         readable, writable = os.pipe()
         pid = os.fork()
     except OSError:
-        return {"files": [], "notes": [INCOMPLETE], "milliseconds": 0}
+        return {"files": [], "notes": [INCOMPLETE], "milliseconds": 0, "disk_full": False}
     if pid == 0:
         code = 1
         try:
@@ -75,7 +81,8 @@ def collect(request: dict, *, seconds: float) -> dict:
         (files if "role" in said else notes).append(said)
     if not complete or status:
         notes.append(INCOMPLETE)
-    return {"files": files, "notes": notes, "milliseconds": round((time.monotonic() - began_at) * 1000)}
+    disk_full = os.waitstatus_to_exitcode(status) == EXIT_DISK_FULL
+    return {"files": files, "notes": notes, "milliseconds": round((time.monotonic() - began_at) * 1000), "disk_full": disk_full}
 
 
 def nothing_there() -> bool:
@@ -106,8 +113,14 @@ def read_until(descriptor: int, deadline: float) -> tuple[bytes, bool]:
 def run(pipe: int, limits: dict) -> int:
     """The collector's whole life; the exit code."""
     box = Box(pipe, os.open(places.FILES, os.O_WRONLY | os.O_TRUNC), limits["disk_bytes"])
-    take_figures(box, limits["figures"])
-    take_artifacts(box)
+    try:
+        take_figures(box, limits["figures"])
+        take_artifacts(box)
+    except OSError as error:
+        # The only thing written here is the file on the host's disk.
+        if disk.means_full(error):
+            return EXIT_DISK_FULL
+        raise
     return 0
 
 

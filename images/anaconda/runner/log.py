@@ -3,6 +3,8 @@
 import os
 from collections import deque
 
+from . import disk
+
 MARKER = b"\n[fumehood: %d bytes of the log left out here; its limit is %d bytes]\n"
 MARKER_ROOM_BYTES = 120
 
@@ -10,6 +12,7 @@ MARKER_ROOM_BYTES = 120
 class Log:
     """A log file of at most `cap_bytes`, with all of the beginning and the end of what was fed to it.
 
+    `disk_full`: the host's disk had no room for it.
     `settled_bytes` of the file will not change any more. What comes after them waits in memory, at most a quarter of the
     cap, until `finish`. All writes are at positions of our own: the file is open to the script too.
     """
@@ -24,6 +27,7 @@ class Log:
         self._dropped_bytes = 0
         self._last = b"\n"
         self._broken = False
+        self.disk_full = False
         self.settled_bytes = 0
 
     def feed(self, data: bytes) -> None:
@@ -78,6 +82,7 @@ class Log:
                 written = os.pwrite(self._descriptor, view, self.settled_bytes)
                 self.settled_bytes += written
                 view = view[written:]
-        except OSError:
-            # The host's disk is full, or the log's cap is above the file limit. The job goes on; the flag says it.
+        except OSError as error:
+            # The host's disk is full, or the log's cap is above the file limit. The job goes on; the flags say it.
             self._broken = True
+            self.disk_full = disk.means_full(error)

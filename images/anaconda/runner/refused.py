@@ -2,7 +2,7 @@
 
 
 class Refused(Exception):
-    """The job ends here by its author's doing.
+    """The job ends here, nearly always by its author's doing.
 
     `reason` is a word of the closed vocabulary (`bad_input`, `bad_return`, …); the text is one sentence for the author.
     """

@@ -1,10 +1,11 @@
 """The report: the child's half checked field by field, the supervisor's own half, and the cap on the whole."""
 
+import contextlib
 import json
 import os
 import signal
 
-from . import places
+from . import disk, places
 from .failure import cut, safe_text
 from .log import Log
 
@@ -35,6 +36,12 @@ def assemble(
     words, script_started = read_words(said)
     code = os.waitstatus_to_exitcode(status) if status is not None else None
     ending = timed_out_ending(request) if timed_out else clean_ending(words, script_started, code, oom_kills)
+    if ending["error"] and not timed_out:
+        log.feed_paragraph(ending["error"]["traceback"])
+    log_facts = log.finish()
+    if log.disk_full or files.get("disk_full"):
+        # We saw it ourselves, so it is true whatever the script did. No part of such a run is complete.
+        ending, files = {"reason": "sandbox_error", "message": disk.MESSAGE, "error": None}, {}
     notes = clean_notes(words.get("notes")) + files.get("notes", [])
     if ending["reason"] == "ok" and oom_kills:
         notes.append({"kind": "warning", "text": "A process that the script had started was ended because memory ran out."})
@@ -42,16 +49,18 @@ def assemble(
     for port, path in (("result", places.RESULT), ("result2", places.RESULT2)):
         if results[port] is None and not (ending["reason"] == "ok" and request.get("kind") in ("convert", "describe")):
             # Half a table is worse than none.
-            os.truncate(path, 0)
-    if ending["error"] and not timed_out:
-        log.feed_paragraph(ending["error"]["traceback"])
+            with contextlib.suppress(OSError):
+                os.truncate(path, 0)
     report = {
         "version": 1,
         **ending,
-        "child": {"exit_code": code if code is not None and code >= 0 else None, "signal": -code if code is not None and code < 0 else None},
+        "child": {
+            "exit_code": code if code is not None and code >= 0 else None,
+            "signal": -code if code is not None and code < 0 else None,
+        },
         **results,
         "files": files.get("files", []),
-        "log": log.finish(),
+        "log": log_facts,
         "notes": notes[: places.NOTES],
         "milliseconds": {**milliseconds, **clean_milliseconds(words), "files": files.get("milliseconds", 0)},
         "memory_peak_bytes": memory_peak_bytes,
@@ -62,8 +71,10 @@ def assemble(
 
 def of_failure(reason: str, error: Exception) -> bytes:
     """The report where the supervisor itself could not go on: `crashed` once a script has run, `sandbox_error` before."""
-    whose = "The script left its sandbox unable to tell how it went" if reason == "crashed" else "The sandbox could not begin"
-    message = f"{whose} ({type(error).__name__}: {safe_text(error)})."
+    what = "The script left its sandbox unable to tell how it went" if reason == "crashed" else "The sandbox could not begin"
+    message = f"{what} ({type(error).__name__}: {safe_text(error)})."
+    if disk.means_full(error):
+        reason, message = "sandbox_error", disk.MESSAGE
     nothing = {"error": None, "child": {"exit_code": None, "signal": None}, "result": None, "result2": None, "files": [], "notes": []}
     unknown = {"log": {"bytes": 0, "truncated": True}, "milliseconds": {}, "memory_peak_bytes": None, "oom_kills": None}
     return json.dumps({"version": 1, "reason": reason, "message": cut(message, places.MESSAGE_CHARACTERS), **nothing, **unknown}).encode()
@@ -95,6 +106,9 @@ def clean_ending(words: dict, script_started: bool, code: int | None, oom_kills:
     reason = text(words.get("reason"), places.NAME_CHARACTERS)
     if reason not in CHILD_REASONS:
         return unreported_ending(code, oom_kills, script_started)
+    if reason == "sandbox_error" and script_started and disk.is_full():
+        # It may be the script that says so; that the disk is full is true all the same. The words are ours.
+        return {"reason": reason, "message": disk.MESSAGE, "error": None}
     if reason == "sandbox_error" and script_started:
         # Not our fault any more: the script has broken what the runner needs in its process.
         reason = "crashed"

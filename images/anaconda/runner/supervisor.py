@@ -12,7 +12,7 @@ import select
 import signal
 import time
 
-from . import child, collector, places, processes, report
+from . import child, collector, places, processes, report, report_file
 from .log import Log
 
 LOG_EVENT_SECONDS = 0.1
@@ -25,7 +25,7 @@ KILL_AGAIN_SECONDS = 1.0
 COLLECT_SECONDS = 30.0
 COLLECT_SECONDS_LEAST = 0.3
 LINGER_SECONDS = 5.0
-EXIT_WORKER_GONE = 3
+EXIT_LEFT = 3
 
 
 class Deadline:
@@ -48,7 +48,7 @@ class Deadline:
 
     def check(self) -> None:
         if time.monotonic() >= self.at:
-            os._exit(EXIT_WORKER_GONE)
+            os._exit(EXIT_LEFT)
 
 
 class Worker:
@@ -75,7 +75,7 @@ class Worker:
             deadline.check()
             part = os.read(0, 65536) if readable else b""
             if not part or len(data) > places.GO_LINE_BYTES:
-                os._exit(EXIT_WORKER_GONE)
+                os._exit(EXIT_LEFT)
             data += part
         return json.loads(data.split(b"\n", 1)[0])
 
@@ -86,7 +86,7 @@ class Worker:
         except OSError:
             gone = True
         if gone:
-            os._exit(EXIT_WORKER_GONE)
+            os._exit(EXIT_LEFT)
 
 
 class Attempt:
@@ -194,7 +194,7 @@ def main(*, started_at: float, wait_seconds: float, modules_at_start: frozenset[
     go_at = time.monotonic()
     deadline.move(started_at + float(go["expires_seconds"]))
     # Opened before any script runs: what a script does to its own user's limits is too late for it.
-    report_file = os.open(places.REPORT, os.O_WRONLY)
+    descriptor = os.open(places.REPORT, os.O_WRONLY)
     try:
         processes.lower_file_limit(int(go["file_bytes"]))
         wall_at = go_at + float(go["wall_seconds"])
@@ -207,7 +207,9 @@ def main(*, started_at: float, wait_seconds: float, modules_at_start: frozenset[
         text = report.of_failure("sandbox_error", error)
     else:
         text = outlive(attempt, child_ended, request, log, milliseconds={"import": round((imported_at - started_at) * 1000)})
-    write_report(report_file, text)
+    if not report_file.write(descriptor, text):
+        # As where the worker is gone: this end is never taken for the script's.
+        os._exit(EXIT_LEFT)
     worker.tell("done")
     linger()
 
@@ -269,14 +271,6 @@ def seconds_for_files(wall_at: float) -> float:
     """How long collecting may take: within the wall limit and a little more, and never without a bound."""
     left = wall_at + AFTER_WALL_SECONDS - time.monotonic()
     return min(COLLECT_SECONDS, max(COLLECT_SECONDS_LEAST, left))
-
-
-def write_report(descriptor: int, text: bytes) -> None:
-    """Replace whatever is in the report: the script could write there as well, while it lived."""
-    os.ftruncate(descriptor, 0)
-    written = 0
-    while written < len(text):
-        written += os.pwrite(descriptor, text[written:], written)
 
 
 def linger() -> None:

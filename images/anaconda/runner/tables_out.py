@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from . import columns_out, names, places
+from . import columns_out, disk, names, places
 from .arrow_guard import children
 from .failure import cut, safe_text, type_name
 from .refused import Refused
@@ -141,7 +141,7 @@ def write_table(table: pa.Table, port: str, output_bytes: int, progress) -> None
 
 @contextmanager
 def output_limit(output_bytes: int, port: str):
-    """Let no file of this process grow past `output_bytes`, and say so by name when one wants to."""
+    """Around writing an output: it cannot grow past `output_bytes`, and that, or a full disk of the host, is said by name."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     hard = before[1]
     most = output_bytes if hard == resource.RLIM_INFINITY else min(output_bytes, hard)
@@ -149,6 +149,8 @@ def output_limit(output_bytes: int, port: str):
     try:
         yield
     except OSError as error:
+        if disk.means_full(error):
+            raise Refused("sandbox_error", disk.MESSAGE) from None
         if error.errno != errno.EFBIG:
             raise
         raise Refused("output_too_large", f"The {port} is larger than {most:,} bytes, the job's limit.") from None
