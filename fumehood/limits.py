@@ -60,11 +60,12 @@ class Limits:
         return cls(**values)
 
 
-# The least that a run can start with: the runner itself, with pandas loaded, needs about 60 MB and a few threads.
+# The least that a run can start with: the runner itself, with pandas loaded, needs about 60 MB, a few threads, and half a
+# second of one processor, three times that where nothing is in the page cache.
 FLOOR: dict[str, float] = {
     "wall_seconds": 0.1,
     "memory_bytes": 128 * MIB,
-    "cpus": 0.05,
+    "cpus": 0.1,
     "disk_bytes": 1 * MIB,
     "processes": 16,
     "output_bytes": 64 * KIB,

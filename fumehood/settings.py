@@ -48,7 +48,8 @@ class Settings(BaseSettings):
     runtime: str = Field("runc", description="Container runtime of the sandboxes.")
     slots: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256, description="Jobs a worker runs at once.")
     errand_slots: int = Field(1, ge=1, le=64, description="Describing and converting sandboxes a worker runs at once.")
-    sandbox_uid_first: int = Field(200_000, ge=1000, description="First of the user ids that sandboxes run as, one each.")
+    # Above 2^30, past what accounts, subordinate ids of rootless containers (/etc/subuid) and systemd's containers are given.
+    sandbox_uid_first: int = Field(1_879_048_192, ge=1000, description="First of the user ids that sandboxes run as, one each.")
     sandbox_uid_count: int = Field(4096, ge=1, description="How many user ids there are.")
     attempts_max: int = Field(3, ge=1, le=10, description="How often a job is started at most.")
     beat_seconds: float = Field(1.0, gt=0, description="How often a worker renews the lease of a running job, and looks for a cancel.")

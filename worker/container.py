@@ -21,8 +21,9 @@ from worker.scratch import Scratch
 
 log = structlog.get_logger(__name__)
 
-# A cold start imports pandas; on a busy machine that takes some seconds.
+# A cold start imports pandas; on a busy machine that takes some seconds, and longer with less than one processor.
 READY_SECONDS = 30.0
+READY_SECONDS_MAX = 60.0
 # Behind the supervisor's own wall limit, so that it can report; ours counts only when it does not.
 SLACK_SECONDS = 2.0
 # After the wall limit: collecting figures and files. The supervisor ends by itself then, also where nobody listens.
@@ -75,6 +76,7 @@ class DockerSandbox:
         self.scratch = scratch
         self.image: str = config["Image"]
         self.uid = uid
+        self.ready_seconds = ready_seconds(host_config["NanoCpus"] / 1e9)
         self.milliseconds: dict[str, float] = {}
         self._engine = engine
         self._stream = stream
@@ -109,7 +111,7 @@ class DockerSandbox:
         with stream.changed:
             stream.changed.wait_for(
                 lambda: stream.ready or stream.ended or stream.flooded or stop.reason is not None,
-                timeout=self._started_at + READY_SECONDS - time.monotonic(),
+                timeout=self._started_at + self.ready_seconds - time.monotonic(),
             )
             ready = stream.ready and not stream.flooded
         self.milliseconds.setdefault("ready", _milliseconds_since(self._started_at))
@@ -273,6 +275,11 @@ class DockerSandbox:
         if found is None:
             raise SandboxError("the sandbox is gone before it was removed; expected it to be there")
         return found
+
+
+def ready_seconds(cpus: float) -> float:
+    """How long a runner that gets so much of the processors may take to be ready."""
+    return min(READY_SECONDS_MAX, READY_SECONDS / min(1.0, cpus))
 
 
 def _milliseconds_since(began: float) -> float:

@@ -23,7 +23,7 @@ from fumehood.log import said
 from fumehood.settings import Settings
 from worker import host_check, isolation
 from worker.attach import AttachStream
-from worker.container import READY_SECONDS, DockerSandbox
+from worker.container import READY_SECONDS_MAX, DockerSandbox
 from worker.isolation import LABEL_HOME, LABEL_SANDBOX, LABEL_WORKER, Host
 from worker.sandbox import StopSignal
 from worker.scratch import Scratch
@@ -32,8 +32,8 @@ from worker.uids import SandboxUid, take_uid
 log = structlog.get_logger(__name__)
 
 PREFIX = "fumehood-"
-# How long a container waits for its go line before it ends by itself.
-WAIT_SECONDS = 60.0
+# How long a container waits for its go line before it ends by itself; longer than any may take to be ready.
+WAIT_SECONDS = READY_SECONDS_MAX + 30.0
 REMOVE_SECONDS = 20.0
 PROBE_LIMITS = Limits(memory_bytes=512 * MIB, disk_bytes=16 * MIB, output_bytes=1 * MIB, wall_seconds=5.0)
 
@@ -72,7 +72,7 @@ class DockerHost:
         try:
             with self.prepare(scratch, PROBE_LIMITS) as sandbox:
                 if not sandbox.make_ready(StopSignal()):
-                    raise SandboxError(f"the image's runner did not get ready within {READY_SECONDS:g} s; expected `ready`")
+                    raise SandboxError(f"the image's runner did not get ready within {sandbox.ready_seconds:g} s; expected `ready`")
         finally:
             scratch.erase()
 

@@ -9,8 +9,9 @@ from typing import Any, cast
 import pytest
 
 from fumehood.errors import SandboxError
-from fumehood.limits import Limits
+from fumehood.limits import FLOOR, Limits
 from fumehood.settings import Settings
+from worker import docker_sandbox
 from worker.attach import AttachStream
 from worker.container import DockerSandbox
 from worker.docker_sandbox import DockerEngine, DockerHost
@@ -174,6 +175,17 @@ def test_one_that_somebody_still_answers_for_keeps_its_uid_whoever_removes_it(
     assert not is_free(home)
     sandbox.destroy()
     assert is_free(home)
+
+
+@pytest.mark.parametrize(("cpus", "seconds"), [(8.0, 30.0), (1.0, 30.0), (0.75, 40.0), (0.5, 60.0), (FLOOR["cpus"], 60.0)])
+def test_little_of_a_processor_gets_more_time_to_be_ready_but_not_without_bound(
+    cpus: float, seconds: float, host: DockerHost, scratch: Scratch
+) -> None:
+    with host.prepare(scratch, Limits(cpus=cpus)) as sandbox:
+        assert sandbox.ready_seconds == pytest.approx(seconds)
+    assert sandbox.ready_seconds < docker_sandbox.WAIT_SECONDS
+    # 1.5 seconds of a processor on a cold machine, and as much again for neighbours.
+    assert FLOOR["cpus"] * seconds >= 3.0
 
 
 def test_labels_name_home_and_worker(host: DockerHost, engine: Engine, scratch: Scratch, home: Path) -> None:

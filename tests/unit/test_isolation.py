@@ -13,6 +13,7 @@ import pytest
 
 from fumehood.errors import SandboxError
 from fumehood.limits import GIB, MIB, Limits
+from fumehood.settings import Settings
 from worker import cgroup, host_check, isolation, seccomp
 from worker.attach import FRAME_BYTES, LINE_BYTES, Lines
 from worker.isolation import Host
@@ -200,6 +201,15 @@ def test_a_uid_is_held_by_one_until_it_is_released(home: Path) -> None:
     assert again.number == held[1].number
     for uid in (*held, again):
         uid.release()
+
+
+def test_the_uids_of_sandboxes_are_nobody_elses() -> None:
+    """Per-uid quotas of the kernel would be shared with whoever else runs as one of them."""
+    first, count = (Settings.model_fields[f"sandbox_uid_{name}"].default for name in ("first", "count"))
+    # Accounts, what `useradd` gives rootless containers (SUB_UID_MAX), systemd's containers; and the engine's own bound.
+    for others in (range(65_536), range(100_000, 600_100_001), range(0x0008_0000, 0x7000_0000)):
+        assert not range(max(first, others.start), min(first + count, others.stop))
+    assert first + count <= 2**31 - 1
 
 
 # the host ----------------------------------------------------------------------------------------------------------------
