@@ -178,12 +178,15 @@ def excused(outcome: Outcome, staged: Staged, deps: Deps) -> Outcome:
 
 
 def publish(staged: Staged, exit: Exit, report: Report, outcome: Outcome, deps: Deps) -> Outcome:
-    """Link what the run left into the blob store, below the attempt's own fence. The log always, the rest unless empty."""
+    """Link what the run left into the blob store, below the attempt's own fence.
+
+    The log always, the files where the report lists some (else nobody could ask for a byte of them), the rest unless empty.
+    """
     job, scratch = staged.job, staged.scratch
     outputs: dict[str, int] = {}
     for name in (*ON_SUCCESS, *ALWAYS) if outcome.reason is Reason.OK else ALWAYS:
         file = FILE_OF_OUTPUT[name]
-        if scratch.size(file) or name == "log":
+        if name == "log" or (scratch.size(file) and (name != "files" or report.files)):
             outputs[name] = deps.blobs.publish(scratch.descriptors[file], scratch.outside[file], job.tenant, job.output_blob(name))
     usage = Usage(
         wall_seconds=exit.wall_seconds,

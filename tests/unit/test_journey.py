@@ -313,6 +313,25 @@ def test_a_job_that_met_a_full_host_runs_again(bench: Bench, monkeypatch: pytest
     assert again.state is State.SUCCEEDED
 
 
+@pytest.mark.parametrize("reason", ["ok", "script_error"])
+@pytest.mark.parametrize("listed", [True, False])
+def test_files_are_published_only_where_the_report_lists_some(reason: str, listed: bool, bench: Bench) -> None:
+    """What a script wrote there past its runner is nobody's output, and would take up disk for the job's life."""
+    files = [{"role": "artifact", "name": "a", "media_type": "text/plain", "offset": 0, "bytes": 4}] if listed else []
+
+    def behaviour(scratch: Scratch, *_: object) -> Exit:
+        write(scratch, "files.bin", b"kept")
+        write(scratch, "report.json", report(reason=reason, result=None, files=files))
+        return exited()
+
+    bench.host.behaviour = behaviour
+    after = bench.carry(bench.claim())
+    assert after is not None
+    assert after.outcome is not None
+    assert ("files" in after.outcome.outputs) is listed
+    assert b"kept" not in bench.published(after).values() or listed
+
+
 def test_an_engine_that_fails_is_doubted_and_a_script_that_dies_strangely_is_not(bench: Bench) -> None:
     """A doubt stops all claims for a moment; no tenant may bring one about."""
     bench.host.behaviour = lambda *_: exited(exit_code=0, done=False)
