@@ -43,3 +43,24 @@ def test_a_supervisor_that_may_not_write_ends_without_a_word(sandbox):
     run = sandbox.run(TABLE.format(attack="import resource; resource.prlimit(1, resource.RLIMIT_FSIZE, (0, 0))"))
     assert (run.report, [event["event"] for event in run.events]) == (None, ["ready"])
     assert run.exit_code not in (0, 3, 137)
+
+
+FORGED = """
+import json, os
+def azureml_main():
+    {before}
+    word = {{"reason": "ok", "result": {{"rows": 1, "columns": [{{"name": "a", "type": "int64", "nullable": True}}]}}}}
+    for descriptor in range(3, 64):
+        try:
+            os.write(descriptor, json.dumps(word).encode() + b"\\n")
+        except OSError:
+            pass
+    os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("before", ["pass", "open('/out/result.arrow', 'wb').write(b'rubbish' * 99)"])
+def test_a_good_word_in_the_runners_name_without_a_table_is_a_crash(sandbox, before):
+    run = sandbox.run(FORGED.format(before=before))
+    assert (run.reason, run.report["message"]) == ("crashed", "The script ended its process before its result was written.")
+    assert (run.home / "out" / "result.arrow").stat().st_size == 0

@@ -18,14 +18,17 @@ places = runner("places")
 Log = runner("log").Log
 REQUEST = {"kind": "script", "limits": {"wall_seconds": 5}}
 MEBI = 1024 * 1024
+TABLE = {"rows": 1, "columns": [{"name": "a", "type": "int64", "nullable": False}]}
+WHOLE = b"ARROW1\0\0 a table ARROW1"
 
 
 @pytest.fixture
 def assemble(tmp_path, monkeypatch):
     """`assemble(said, code)`: the report of a child that said so and ended so."""
     for name in ("RESULT", "RESULT2", "LOG"):
-        (tmp_path / name).write_bytes(b"half a table")
+        (tmp_path / name).write_bytes(WHOLE)
         monkeypatch.setattr(places, name, str(tmp_path / name))
+    monkeypatch.setattr(places, "RESULTS", {"result": places.RESULT, "result2": places.RESULT2})
 
     def assemble(
         said: bytes, status: int | None = 0, files: dict | None = None, oom_kills: int | None = 0, timed_out: bool = False
@@ -49,9 +52,23 @@ def words(**facts) -> bytes:
 
 
 def test_a_good_report_passes_through(assemble):
-    table = {"rows": 1, "columns": [{"name": "a", "type": "int64", "nullable": False}]}
-    got = assemble(words(result=table, milliseconds={"script": 5}))
-    assert (got["reason"], got["result"], got["milliseconds"]["script"]) == ("ok", table, 5)
+    got = assemble(words(result=TABLE, milliseconds={"script": 5}))
+    assert (got["reason"], got["result"], got["milliseconds"]["script"]) == ("ok", TABLE, 5)
+
+
+@pytest.mark.parametrize("port", ["RESULT", "RESULT2"])
+@pytest.mark.parametrize("content", [b"", b"ARROW1", b"garbage" * 100, WHOLE[:-1], WHOLE[1:]])
+def test_a_good_word_about_a_table_that_is_not_there_is_a_crash(assemble, port, content):
+    Path(getattr(places, port)).write_bytes(content)
+    got = assemble(words(result=TABLE, result2=TABLE))
+    assert (got["reason"], got["result"], got["result2"]) == ("crashed", None, None)
+    assert got["message"] == "The script ended its process before its result was written."
+    assert Path(places.RESULT).stat().st_size == Path(places.RESULT2).stat().st_size == 0
+
+
+@pytest.mark.parametrize("result", [None, [], "ok"])
+def test_a_good_word_about_no_table_is_a_crash(assemble, result):
+    assert assemble(words(result=result))["reason"] == "crashed"
 
 
 @pytest.mark.parametrize(

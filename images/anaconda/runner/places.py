@@ -6,6 +6,7 @@ SCRIPT = "/in/script.py"
 
 RESULT = "/out/result.arrow"
 RESULT2 = "/out/result2.arrow"
+RESULTS = {"result": RESULT, "result2": RESULT2}
 REPORT = "/out/report.json"
 FILES = "/out/files.bin"
 LOG = "/out/log"

@@ -23,6 +23,7 @@ ERROR_KEYS = {
     "source": places.SOURCE_CHARACTERS,
 }
 INTEGER_MOST = 2**63 - 1
+ARROW_MARK = b"ARROW1"
 
 
 def assemble(
@@ -42,11 +43,15 @@ def assemble(
     if log.disk_full or files.get("disk_full"):
         # We saw it ourselves, so it is true whatever the script did. No part of such a run is complete.
         ending, files = {"reason": "sandbox_error", "message": disk.MESSAGE, "error": None}, {}
+    results = {port: clean_table(words.get(port)) for port in places.RESULTS}
+    if ending["reason"] == "ok" and request.get("kind", "script") == "script" and not are_written(results):
+        ending = {"reason": "crashed", "message": "The script ended its process before its result was written.", "error": None}
     notes = clean_notes(words.get("notes")) + files.get("notes", [])
     if ending["reason"] == "ok" and oom_kills:
         notes.append({"kind": "warning", "text": "A process that the script had started was ended because memory ran out."})
-    results = {port: clean_table(words.get(port)) if ending["reason"] == "ok" else None for port in ("result", "result2")}
-    for port, path in (("result", places.RESULT), ("result2", places.RESULT2)):
+    if ending["reason"] != "ok":
+        results = dict.fromkeys(results)
+    for port, path in places.RESULTS.items():
         if results[port] is None and not (ending["reason"] == "ok" and request.get("kind") in ("convert", "describe")):
             # Half a table is worse than none.
             with contextlib.suppress(OSError):
@@ -67,6 +72,21 @@ def assemble(
         "oom_kills": oom_kills,
     }
     return shrink(report)
+
+
+def are_written(results: dict) -> bool:
+    """True if there is a first table, and a file with an Arrow file's first and last bytes for each that is described.
+
+    A script can say «ok» in the runner's name before there is a result; nothing more of the files is read here.
+    """
+    return results["result"] is not None and all(has_both_marks(path) for port, path in places.RESULTS.items() if results[port] is not None)
+
+
+def has_both_marks(path: str) -> bool:
+    with open(path, "rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        ends = [os.pread(file.fileno(), len(ARROW_MARK), at) for at in (0, max(0, size - len(ARROW_MARK)))]
+    return size > 2 * len(ARROW_MARK) and ends == [ARROW_MARK, ARROW_MARK]
 
 
 def of_failure(reason: str, error: Exception) -> bytes:

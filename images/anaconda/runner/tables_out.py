@@ -13,7 +13,6 @@ from .arrow_guard import children
 from .failure import cut, safe_text, type_name
 from .refused import Refused
 
-PATHS = {"result": places.RESULT, "result2": places.RESULT2}
 WRITE = "Write `return dataframe,` or `return dataframe`."
 
 # Kind of value → why it is not a table and what to write.
@@ -132,7 +131,7 @@ def note_changes(table: pa.Table, port: str, inputs: list, progress) -> None:
 def write_table(table: pa.Table, port: str, output_bytes: int, progress) -> None:
     """Write a result file: one record batch, no compression, no metadata."""
     with output_limit(output_bytes, port):
-        write_arrow_file(table, PATHS[port], progress)
+        write_arrow_file(table, places.RESULTS[port], progress)
     progress.results[port] = described = describe(table)
     if len(described["columns"]) < table.num_columns:
         text = f"Only the first {len(described['columns']):,} of the {table.num_columns:,} columns of the {port} are listed in the report."
