@@ -48,6 +48,13 @@ def test_convert_writes_csv_that_reads_back(sandbox):
         assert again.column(name).to_pylist() == ALL.column(name).to_pylist(), name
 
 
+def test_what_csv_cannot_hold_is_the_tables_doing_not_the_services(sandbox):
+    kind = pa.list_(pa.timestamp("us", "Mars/X"))
+    run = sandbox.run(kind="convert", target_format="csv", inputs={"dataset1": arrow(pa.table({"when": pa.array([[0]], kind)}))})
+    assert (run.reason, run.report["result"]) == ("bad_input", None)
+    assert run.report["message"].startswith("Column 'when' (list<item: timestamp[us, tz=Mars/X]>) cannot be written as CSV: ")
+
+
 def test_convert_to_a_stream_and_to_something_unknown(sandbox):
     run = sandbox.run(kind="convert", target_format="arrow-stream", inputs={"dataset1": arrow_stream({"a": [1]})})
     with pa.OSFile(str(run.home / "out" / "result.arrow")) as file:

@@ -2,20 +2,20 @@
 
 import os
 
-from . import arrow_in, csv_format, tables_out
+from . import arrow_in, csv_in, csv_out, tables_out
 from .refused import Refused
 
 # Format → function(port, path, limits, progress) giving a checked `pyarrow.Table`.
 READERS = {
     "arrow": arrow_in.read,
     "arrow-stream": arrow_in.read,
-    "csv": csv_format.read,
+    "csv": csv_in.read,
 }
 # Format → function(table, path, progress).
 WRITERS = {
     "arrow": tables_out.write_arrow_file,
     "arrow-stream": tables_out.write_arrow_stream,
-    "csv": csv_format.write,
+    "csv": csv_out.write,
 }
 
 

@@ -1,7 +1,10 @@
 """The three kinds of request."""
 
+from contextlib import contextmanager
 
-from . import bundle, entry_point, figures, formats, places, script_module, tables_in, tables_out
+import pyarrow as pa
+
+from . import bundle, entry_point, failure, figures, formats, places, script_module, tables_in, tables_out
 from .refused import Refused
 
 
@@ -43,7 +46,7 @@ def describe(request: dict, progress, _modules_at_start: frozenset[str]) -> None
         return
     with progress.part("read"):
         table = formats.read("dataset1", path, form, limits, progress)
-    with progress.part("write"):
+    with progress.part("write"), refused_as("arrow"):
         tables_out.write_table(table, "result", limits["output_bytes"], progress)
 
 
@@ -57,9 +60,20 @@ def convert(request: dict, progress, _modules_at_start: frozenset[str]) -> None:
         if target not in formats.WRITERS:
             known = ", ".join(sorted(formats.WRITERS))
             raise Refused("bad_input", f"Tables cannot be written as {str(target)[:40]!r}; possible are {known}.")
-        with tables_out.output_limit(limits["output_bytes"], "result"):
+        with refused_as(target), tables_out.output_limit(limits["output_bytes"], "result"):
             formats.WRITERS[target](table, places.RESULT, progress)
     progress.results["result"] = tables_out.describe(table)
+
+
+@contextmanager
+def refused_as(target: str):
+    """A checked table that cannot be written is the table's doing: to be told, not to be tried again."""
+    try:
+        yield
+    except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+        if isinstance(error, MemoryError):
+            raise
+        raise Refused("bad_input", f"dataset1 cannot be written as {target}: {failure.safe_text(error, 200)}.") from None
 
 
 KINDS = {"script": run_script, "describe": describe, "convert": convert}

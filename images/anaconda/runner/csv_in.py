@@ -1,7 +1,6 @@
-"""CSV: UTF-8, a header row, types inferred by pyarrow, an empty cell is missing and a quoted empty one is not."""
+"""Reading CSV: UTF-8, a header row, types inferred by pyarrow, an empty cell is missing and a quoted empty one is not."""
 
 import codecs
-import json
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -127,30 +126,3 @@ def may_be_other(column: pa.ChunkedArray, words: pa.Array) -> bool:
         return False
     others = column.filter(pc.and_kleene(pc.invert(is_word), pc.is_valid(column))).slice(0, 100)
     return len(others) > 0 and pc.all(pc.match_substring_regex(others, r"^\s*([-+.0-9]|(?i:true|false|inf)\b)")).as_py()
-
-
-def write(table: pa.Table, path: str, progress) -> None:
-    """Write as CSV. Lists and structs become JSON text, bytes become hexadecimal text, durations their number."""
-    columns = []
-    for field, column in zip(table.schema, table.columns, strict=True):
-        cells = as_cells(column)
-        if cells.type != column.type and not pa.types.is_dictionary(column.type):
-            progress.note("dtype_change", f"Column {field.name!r} ({field.type}) is written as text.", column=field.name)
-        columns.append(cells)
-    csv.write_csv(pa.table(columns, names=table.column_names), path)
-
-
-def as_cells(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column of a type that CSV can hold."""
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        return as_cells(column.cast(kind.value_type))
-    if pa.types.is_nested(kind):
-        return pa.chunked_array([[None if value is None else json.dumps(value, default=str) for value in column.to_pylist()]], pa.large_string())
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
-        return pa.chunked_array([[None if value is None else value.hex() for value in column.to_pylist()]], pa.large_string())
-    if pa.types.is_duration(kind):
-        return column.cast(pa.int64())
-    if pa.types.is_float16(kind):
-        return column.cast(pa.float32())
-    return column
