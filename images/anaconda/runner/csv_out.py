@@ -25,7 +25,8 @@ def write(table: pa.Table, path: str, progress) -> None:
         except Exception as error:
             raise refused(field, error) from None
         if in_universal_time(column.type, cells.type):
-            progress.note("dtype_change", f"Column {field.name!r} ({field.type}) is written in UTC: its zone is not known.", column=field.name)
+            text = f"Column {field.name!r} ({field.type}) is written in UTC: its zone is not known."
+            progress.note("dtype_change", text, column=field.name)
         elif cells.type != column.type and not pa.types.is_dictionary(column.type):
             progress.note("dtype_change", f"Column {field.name!r} ({field.type}) is written as text.", column=field.name)
         columns.append(cells)
