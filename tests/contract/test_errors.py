@@ -205,7 +205,7 @@ os._exit(0)
 """
     run = sandbox.run(script)
     assert run.reason == "crashed"
-    assert (run.log, run.report["files"], run.report["notes"], run.report["message"]) == ("", [], [{}], "")
+    assert (run.log, run.report["files"], run.report["notes"], run.report["message"]) == ("", [], [], "")
 
 
 def test_a_script_that_breaks_its_own_interpreter_is_crashed(sandbox):
