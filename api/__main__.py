@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 import uvicorn
 
 from api.app import create_app
 from api.protocol import patient
 from fumehood import log
-from fumehood.settings import Settings
+from fumehood.errors import Misconfigured
+from fumehood.settings import read
 
 CONNECTIONS_MAX = 512  # requests at once, those that wait for a job included; beyond, 503
 BACKLOG = 256
@@ -17,7 +20,10 @@ SHUTDOWN_SECONDS = 10
 
 
 def main() -> None:
-    settings = Settings()
+    try:
+        settings = read()
+    except Misconfigured as error:
+        sys.exit(error.detail)
     log.configure(settings.log_level)
     uvicorn.run(
         create_app(settings),

@@ -75,7 +75,6 @@ async def errand(
         BadRequest: the bytes are at fault, in the runner's words, or too large for the limits.
         Unavailable: no sandbox was free in time, or none soon enough to end in it, or the service failed.
     """
-    await require_space(desk, limits.reserved_bytes)
     job = Job(
         id=new_id("job"),
         tenant=tenant.id,
@@ -85,6 +84,7 @@ async def errand(
         target_format=target_format,
         attempts_max=2,
     )
+    await require_space(desk, job.reserved_bytes)
     job = (await desk.ask(desk.store.submit, job)).job
     try:
         await desk.ask(desk.queue.send_ticket, kind.lane)

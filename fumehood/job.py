@@ -116,6 +116,11 @@ class Job:
         """Where the job's own blobs live (its script and inline files, and each attempt's outputs)."""
         return f"jobs/{self.id}"
 
+    @property
+    def reserved_bytes(self) -> int:
+        """Disk that an attempt may fill. A script can write to every output; an errand runs the runner alone, which fills one."""
+        return self.limits.reserved_bytes if self.kind is Kind.SCRIPT else self.limits.file_bytes
+
     def output_blob(self, name: str) -> str:
         """Key of an output of the last attempt. The fence is part of it: a stale attempt writes elsewhere."""
         return f"{self.blob_prefix}/{self.fence}/{name}"

@@ -181,7 +181,7 @@ class JobStore(Records):
         """The next job of `lane`: queued → running, attempt + 1, fence + 1, beat 0, in one statement; first come first served.
 
         `disk_budget_bytes` is the free space that running jobs may fill, all of them together. None where there is nothing
-        eligible, or where the next job's `limits.reserved_bytes` exceed what the running ones leave of it: a large job is
+        eligible, or where the next job's `reserved_bytes` exceed what the running ones leave of it: a large job is
         waited for, not overtaken for ever.
         """
         assert State.RUNNING in TRANSITIONS[State.QUEUED]

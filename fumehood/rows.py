@@ -35,7 +35,7 @@ def job_to_row(job: Job) -> dict[str, Any]:
         "started_at": job.started_at,
         "finished_at": job.finished_at,
         "target_format": job.target_format,
-        "reserved_bytes": job.limits.reserved_bytes,
+        "reserved_bytes": job.reserved_bytes,
         "limits": job.limits.as_dict(),
         "inputs": {port: asdict(connected) for port, connected in job.inputs.items()},
         "parameters": job.parameters,

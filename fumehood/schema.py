@@ -84,7 +84,7 @@ JOBS = Table(
     Column("started_at", Float),
     Column("finished_at", Float),
     Column("target_format", String),
-    # A copy of limits.reserved_bytes, for the claim's condition.
+    # A copy of Job.reserved_bytes, for the claim's condition.
     Column("reserved_bytes", BigInteger, nullable=False),
     Column("limits", _Document, nullable=False),
     Column("inputs", _Document, nullable=False),

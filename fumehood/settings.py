@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from fumehood.errors import FumehoodError, Misconfigured
 from fumehood.limits import CEILING, GIB, MIB, Limits
 
 
@@ -97,3 +98,21 @@ class Settings(BaseSettings):
             return value.get_secret_value()
         path: Path | None = getattr(self, f"{name}_file")
         return path.read_text().strip() if path is not None else None
+
+
+def read() -> Settings:
+    """The settings of this process.
+
+    Raises:
+        Misconfigured: one line for each wrong setting, without its value: that may be a secret.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [
+            f"setting {'.'.join(map(str, problem['loc'])) or 'together'}: {problem['msg']}"
+            for problem in error.errors(include_input=False, include_url=False)
+        ]
+        raise Misconfigured("\n".join(lines)) from None
+    except FumehoodError as error:  # A value of `limits` or `ceiling` that no run can have.
+        raise Misconfigured(f"setting limits or ceiling: {error}") from None

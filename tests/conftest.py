@@ -8,10 +8,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from fumehood.settings import Settings
 from fumehood.testing import RedisServer, redis_server
 from tests.services import missing
+
+# How fast examples are made says something about the machine, nothing about the code.
+hypothesis_settings.register_profile("fumehood", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("fumehood")
 
 pytest_plugins = ("tests.rungs", "tests.leftovers")
 

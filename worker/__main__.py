@@ -9,12 +9,11 @@ import threading
 import warnings
 
 import structlog
-from pydantic import ValidationError
 
 from fumehood import log
 from fumehood.errors import FumehoodError, Misconfigured
 from fumehood.log import said
-from fumehood.settings import Settings
+from fumehood.settings import Settings, read
 
 FAILED, WRONG_USE = 1, 2
 
@@ -24,11 +23,9 @@ def main(arguments: list[str]) -> int:
         print("usage: python -m worker [health]", file=sys.stderr)
         return WRONG_USE
     try:
-        settings = Settings()
-    except ValidationError as error:
-        # One line for each setting, without the values: one of them may be a secret.
-        for problem in error.errors(include_input=False, include_url=False):
-            print(f"setting {'.'.join(map(str, problem['loc'])) or 'together'}: {problem['msg']}", file=sys.stderr)
+        settings = read()
+    except Misconfigured as error:
+        print(error.detail, file=sys.stderr)
         return WRONG_USE
     if arguments == ["health"]:
         return health(settings)

@@ -171,7 +171,7 @@ def excused(outcome: Outcome, staged: Staged, deps: Deps) -> Outcome:
         return outcome
     free_bytes = deps.blobs.free_bytes()
     had_bytes = free_bytes + sum(staged.scratch.size(file) for file in OUTPUTS)
-    if free_bytes >= deps.floor_bytes and had_bytes >= staged.job.limits.reserved_bytes:
+    if free_bytes >= deps.floor_bytes and had_bytes >= staged.job.reserved_bytes:
         return outcome
     deps.doubt(f"the disk was full while a job ran: {free_bytes:,} bytes are free")
     return Outcome(reason=Reason.SANDBOX_ERROR, message="The host's disk was full while the job ran.")

@@ -22,8 +22,8 @@ ROWS_PER_BATCH = GIB // (COLUMNS * BATCHES * 8)
 GROWTH_BYTES_MAX = 50 * MIB
 SAMPLE_SECONDS = 0.05
 # The original, its canonical form, the result and the download, a gigabyte each; and what the service sets aside for
-# the worst case of the upload's description, five files of the ceiling's `output_bytes`.
-FREE_BYTES = 26 * GIB
+# the worst case of the run, five files of its `output_bytes`, above the floor.
+FREE_BYTES = 12 * GIB
 ARROW = "application/vnd.apache.arrow.file"
 IDENTITY = "def azureml_main(frame):\n    return frame\n"
 SERVICES = ("api", "worker")

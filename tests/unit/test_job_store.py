@@ -219,7 +219,7 @@ def test_a_large_job_at_the_front_is_waited_for(store: JobStore) -> None:
 
 def test_running_jobs_reserve_their_disk_whichever_worker_runs_them(store: JobStore) -> None:
     reserved = submit(store).limits.reserved_bytes
-    errand = submit(store, kind=Kind.DESCRIBE).limits.reserved_bytes
+    errand = submit(store, kind=Kind.DESCRIBE).reserved_bytes
     submit(store)
     both = reserved + errand
     running = store.claim(worker="worker-1", lane=Lane.JOBS, disk_budget_bytes=reserved)

@@ -47,7 +47,7 @@ class Queue:
     def claim(self, lane: Lane, disk_budget_bytes: int) -> Job | None:
         with self.changed:
             self.budgets.append(disk_budget_bytes)
-            if self.waiting and self.waiting[0].limits.reserved_bytes <= disk_budget_bytes:
+            if self.waiting and self.waiting[0].reserved_bytes <= disk_budget_bytes:
                 return self.waiting.popleft()
         self.before_none()
         return None
