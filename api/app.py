@@ -1,4 +1,4 @@
-"""The composition root of the API: settings in, application out. Nothing is opened before the application starts."""
+"""The composition root of the API: settings in, application out."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TAGS = [
 
 
 def create_app(settings: Settings, *, queue: JobQueue | None = None, events: Events | None = None) -> FastAPI:
-    """`queue` and `events` stand in for Redis (tests, `run --local`)."""
+    """`queue` and `events` stand in for Redis (tests)."""
     desk = Desk(
         settings=settings,
         store=JobStore(settings.store_url, idempotency_hours=settings.idempotency_hours),

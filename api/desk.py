@@ -17,6 +17,7 @@ from fumehood.blob_store import BlobStore
 from fumehood.events import Events
 from fumehood.job_queue import JobQueue
 from fumehood.job_store import JobStore
+from fumehood.log import said
 from fumehood.settings import Settings
 
 P = ParamSpec("P")
@@ -68,8 +69,9 @@ class Desk:
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._chores.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            log.warning("tidying up failed", error=repr(task.exception()))
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.warning("tidying up failed", error=said(error))
 
     async def close(self) -> None:
         for task in list(self._chores):

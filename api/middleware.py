@@ -59,11 +59,11 @@ class Surroundings:
                 raise
             await problems.internal()(scope, receive, send_safely)
         finally:
-            # The path as it came, without the query: keys travel in a header, and are never written.
+            # Without the query, and without an artifact's name, which is the tenant's. Keys travel in a header and are never written.
             log.info(
                 "request",
                 method=scope["method"],
-                path=scope["path"],
+                path=scope["path"].partition("/artifacts/")[0],
                 status=status,
                 milliseconds=round((time.monotonic() - began) * 1000, 1),
             )

@@ -84,13 +84,13 @@ def _key(client: Client, found: config.Config) -> Finding:
 def host(home: Path | None) -> Iterator[Finding]:
     """What the service's own machine must offer: the engine, the home's mount, room on the disk."""
     from fumehood import log
-    from fumehood.errors import SandboxError
+    from fumehood.errors import FumehoodError, SandboxError
     from worker import host_check
     from worker.docker_sandbox import DockerHost
 
     try:
         settings = _settings_of(home)
-    except (ValueError, OSError) as error:
+    except (FumehoodError, OSError) as error:
         yield Finding("settings", False, one_line(error), "correct the setting")
         return
     # What the worker's parts would log stands in the findings.
@@ -114,16 +114,16 @@ def host(home: Path | None) -> Iterator[Finding]:
 
 
 def _settings_of(home: Path | None) -> Settings:
-    """The settings as the worker has them: the environment, and what `make run` wrote into the home."""
-    from fumehood.settings import Settings
+    """The environment's settings, with the home and image of the service that `make run` made; not its `settings.env`."""
+    from fumehood.settings import read
 
     # A user's own service lives in the user's data directory, root's where the settings say.
-    candidates = [home] if home else [Settings().home, Path(platformdirs.user_data_dir("fumehood"))]
+    candidates = [home] if home else [read().home, Path(platformdirs.user_data_dir("fumehood"))]
     found = next((path for path in candidates if path.is_dir()), candidates[0]).resolve()
     remembered = found / "compose.env"
     lines = remembered.read_text().splitlines() if remembered.is_file() else []
     image = next((line.partition("=")[2] for line in lines if line.startswith("FUMEHOOD_IMAGE=")), None)
-    return Settings(home=found, **({"image": image} if image else {}))  # type: ignore[arg-type]
+    return read(home=found, **({"image": image} if image else {}))
 
 
 def _engine_facts(version: dict[str, Any], info: dict[str, Any]) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -100,14 +100,14 @@ class Settings(BaseSettings):
         return path.read_text().strip() if path is not None else None
 
 
-def read() -> Settings:
-    """The settings of this process.
+def read(**overrides: Any) -> Settings:
+    """The settings of this process; `overrides` win over the environment.
 
     Raises:
         Misconfigured: one line for each wrong setting, without its value: that may be a secret.
     """
     try:
-        return Settings()
+        return Settings(**overrides)
     except ValidationError as error:
         lines = [
             f"setting {'.'.join(map(str, problem['loc'])) or 'together'}: {problem['msg']}"

@@ -64,10 +64,6 @@ class Registration:
         os.close(descriptor)
         return False
 
-    def was_here(self, worker: str) -> bool:
-        """Whether a worker has, or had until it was buried, its file in this home: live or dead, its remains are ours to see."""
-        return worker == self.worker or worker in self._held or (self.directory / f"{worker}{SUFFIX}").exists()
-
     @contextmanager
     def dead(self) -> Iterator[frozenset[str]]:
         """Dead workers of this home, each locked meanwhile, so that only one reaper buries it; others see it as live.
