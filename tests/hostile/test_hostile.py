@@ -42,7 +42,7 @@ def test_every_promise_is_attacked() -> None:
     assert {attack.promise for attack in ATTACKS.values()} == set(range(1, 8))
 
 
-def test_a_result_is_the_scripts_own_although_a_daemon_scribbled_on_it(ground: Ground) -> None:
+def test_a_report_is_the_supervisors_own_although_a_daemon_scribbled_on_it(ground: Ground) -> None:
     ran = ground.ran("daemon_outlives")
     assert ran.outcome.report["result"] == {"rows": 1, "columns": [{"name": "harmless", "type": "int64", "nullable": False}]}
 
