@@ -9,7 +9,10 @@ from typing import Any
 FORMATS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "arrow": (("application/vnd.apache.arrow.file",), (".arrow", ".feather", ".ipc")),
     "arrow-stream": (("application/vnd.apache.arrow.stream",), (".arrows",)),
+    "parquet": (("application/vnd.apache.parquet", "application/x-parquet"), (".parquet", ".pq")),
     "csv": (("text/csv", "application/csv"), (".csv",)),
+    "json": (("application/json",), (".json",)),
+    "ndjson": (("application/x-ndjson", "application/ndjson", "application/jsonl"), (".ndjson", ".jsonl")),
     "zip": (("application/zip", "application/x-zip-compressed"), (".zip",)),
 }
 TABLE_FORMATS = tuple(name for name in FORMATS if name != "zip")

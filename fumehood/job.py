@@ -46,6 +46,7 @@ class Kind(StrEnum):
     SCRIPT = "script"
     DESCRIBE = "describe"
     CONVERT = "convert"
+    PROFILE = "profile"
 
     @property
     def lane(self) -> Lane:

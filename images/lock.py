@@ -130,10 +130,12 @@ def fits(wheel: dict, pythons: tuple[str, ...]) -> bool:
     name = wheel.get("name") or wheel["url"].rsplit("/", 1)[1]
     python, abi, platform = name.removesuffix(".whl").rsplit("-", 3)[1:]
     ours = {"cp" + version.replace(".", "") for version in pythons}
+    # A wheel of pure Python names the oldest version it is for.
+    pure = {"py3"} | {f"py3{minor}" for version in pythons for minor in range(int(version.split(".")[1]) + 1)}
     return (
         bool(re.search(r"(linux.*_(x86_64|aarch64)|any)$", platform))
         and "musl" not in platform
-        and (abi in ours or abi == "abi3" or (abi == "none" and bool({"py3", *ours} & set(python.split(".")))))
+        and (abi in ours or abi == "abi3" or (abi == "none" and bool((pure | ours) & set(python.split(".")))))
     )
 
 
