@@ -13,6 +13,8 @@ from hypothesis import settings as hypothesis_settings
 
 from fumehood.settings import Settings
 from fumehood.testing import RedisServer, redis_server
+from tests.postgres import PostgresServer, postgres_server
+from tests.postgres import programs as postgres_programs
 from tests.services import missing
 
 # How fast examples are made says something about the machine, nothing about the code.
@@ -42,6 +44,15 @@ def redis() -> Iterator[RedisServer]:
     if shutil.which("redis-server") is None:
         missing("redis-server is not installed")
     with redis_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL shared by the session; each test gets a database of its own from it."""
+    if postgres_programs() is None:
+        missing("PostgreSQL is not installed")
+    with postgres_server() as server:
         yield server
 
 

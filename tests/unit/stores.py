@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
 from fumehood.job_store import JobStore
+from tests.postgres import PostgresServer
+
+
+
+@contextmanager
+def _sqlite(request: pytest.FixtureRequest) -> Iterator[str]:
+    yield f"sqlite:///{request.getfixturevalue('home')}/fumehood.db"
+
+
+@contextmanager
+def _postgres(request: pytest.FixtureRequest) -> Iterator[str]:
+    server: PostgresServer = request.getfixturevalue("postgres")
+    with server.database() as url:
+        yield url
+
 
 # One entry for each database that the store must behave the same on.
-DATABASES: dict[str, Callable[[Path], str]] = {
-    "sqlite": lambda directory: f"sqlite:///{directory}/fumehood.db",
-}
+DATABASES: dict[str, Callable[[pytest.FixtureRequest], AbstractContextManager[str]]] = {"sqlite": _sqlite, "postgres": _postgres}
 
 
 class Clock:
@@ -31,8 +44,10 @@ def clock() -> Clock:
 
 
 @pytest.fixture(params=DATABASES)
-def store_url(request: pytest.FixtureRequest, home: Path) -> str:
-    return DATABASES[request.param](home)
+def store_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of an empty database."""
+    with DATABASES[request.param](request) as url:
+        yield url
 
 
 @pytest.fixture

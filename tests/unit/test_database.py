@@ -221,4 +221,4 @@ def test_no_verb_reads_a_whole_table_or_sorts_it(sqlite_store: JobStore) -> None
 def test_the_queue_of_errands_is_apart(store: JobStore) -> None:
     for kind in Kind:
         store.submit(job(kind=kind))
-    assert (store.queued(Lane.JOBS), store.queued(Lane.ERRANDS)) == (1, 2)
+    assert (store.queued(Lane.JOBS), store.queued(Lane.ERRANDS)) == (1, len(Kind) - 1)
