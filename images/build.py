@@ -2,7 +2,8 @@
 """Build Fumehood's container images, without a container registry: `python3 images/build.py [NAME …]`.
 
     base ── packages of the sandbox ── anaconda     what a script runs in
-       └─── packages of the service ── service      API, worker and command
+       ├─── packages of the service ── service      API, worker and command
+       └─── notebook                                what a user has who installed an exported environment; for tests
     redis                                           for docker-compose
 
 An image is named after what goes into it: `fumehood-<name>:<12 hex digits over all of its inputs>`. If that tag exists,
@@ -25,120 +26,16 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import wheels
+from catalogue import EXPORTED, HERE, IMAGES, LIST_PACKAGES, NAMES, REPOSITORY, SUITE, TIDY, UPDATED, Built, Debian
 
-HERE = Path(__file__).resolve().parent
-REPOSITORY = HERE.parent
 PYTHON = "3.13"
-
-# Debian 13 has Python 3.13. The archive changes with every security update, so a base is rebuilt on purpose only:
-# raise the date.
-SUITE, UPDATED = "trixie", "2026-11-23"
-
-# Shell, run outside of the new root, which is "$1". Deletes what no container needs and what would name the machine
-# that built it, and takes every setuid and setgid bit; bytecode goes because it is compiled again with the packages.
-TIDY = " && ".join(
-    (
-        'cd "$1"',
-        "rm -rf usr/share/doc usr/share/man usr/share/info usr/share/locale usr/share/bash-completion usr/share/lintian",
-        "rm -rf var/cache/debconf var/log/* etc/apt/sources.list* etc/hostname etc/resolv.conf etc/machine-id",
-        "find usr/lib -depth -name __pycache__ -exec rm -rf {} +",
-        "find . -xdev -perm /6000 -exec chmod ug-s {} +",
-        "find . -xdev -type d -perm -0002 ! -path ./tmp -exec chmod 0755 {} +",
-    )
-)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Debian:
-    """An image made of Debian packages; `changes` are Dockerfile instructions for `docker import`, which can run
-    nothing, so `hook` is shell that makes the last changes; the new root is "$1".
-    """
-
-    packages: tuple[str, ...]
-    changes: tuple[str, ...]
-    hook: str = "true"
-    parent: str | None = None
-
-    def sources(self) -> dict[str, Path]:
-        return {}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Built:
-    """An image made by the Dockerfile in `directory` from `parent`, which it gets as the build argument `argument`.
-
-    `files`: name in the build context → path below the repository, a file or a directory. `locks`: the wheels it needs.
-    """
-
-    directory: str
-    parent: str
-    argument: str
-    files: dict[str, str] = field(default_factory=dict)
-    locks: tuple[str, ...] = ()
-
-    def sources(self) -> dict[str, Path]:
-        """Every file of the build: name in the build context → path. Bytecode of the host is left out."""
-        found = {"Dockerfile": HERE / self.directory / "Dockerfile"}
-        for name, place in self.files.items():
-            path = REPOSITORY / place
-            if path.is_dir():
-                inside = (file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
-                found |= {f"{name}/{file.relative_to(path).as_posix()}": file for file in inside}
-            elif path.exists():
-                found[name] = path
-        return dict(sorted(found.items()))
-
-
-def packages_of(lock: str) -> Built:
-    files = {
-        "install.py": "images/packages/install.py",
-        "tools.lock": "images/packages/tools.lock",
-        "requirements.lock": lock,
-    }
-    return Built(directory="packages", parent="base", argument="BASE", files=files, locks=(lock, "images/packages/tools.lock"))
-
-
-IMAGES: dict[str, Debian | Built] = {
-    # libgomp1 is lightgbm's OpenMP; the fonts are for Pillow and reportlab (matplotlib brings its own).
-    "base": Debian(
-        packages=("python3", "libstdc++6", "libgomp1", "tzdata", "ca-certificates", "fonts-dejavu-core"),
-        changes=("ENV PATH=/usr/local/bin:/usr/bin:/bin LANG=C.UTF-8", 'CMD ["python3"]'),
-    ),
-    "anaconda-packages": packages_of("images/anaconda/requirements.lock"),
-    "anaconda": Built(
-        directory="anaconda",
-        parent="anaconda-packages",
-        argument="PACKAGES",
-        files={"runner": "images/anaconda/runner"},
-    ),
-    "service-packages": packages_of("images/service/requirements.lock"),
-    "service": Built(
-        directory="service",
-        parent="service-packages",
-        argument="PACKAGES",
-        files={f"app/{name}": name for name in ("fumehood", "api", "worker", "cli", "pyproject.toml")},
-    ),
-    # Password and settings come from the command line that docker-compose gives.
-    "redis": Debian(
-        packages=("redis-server", "redis-tools"),
-        changes=(
-            "ENV PATH=/usr/bin:/bin LANG=C.UTF-8",
-            "USER 65534:65534",
-            "WORKDIR /data",
-            "EXPOSE 6379",
-            'CMD ["redis-server", "--protected-mode", "yes"]',
-        ),
-        hook='install -d -o 65534 -g 65534 -m 0700 "$1/data"',
-    ),
-}
-NAMES = ("base", "anaconda", "service", "redis")
 
 
 def main() -> None:
@@ -146,6 +43,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(NAMES)} or all (the default)")
     parser.add_argument("--registry-base", metavar="IMAGE", help="use this image with Python 3.13 instead of our base")
     parser.add_argument("--mirror", metavar="URL", help="Debian mirror for mmdebstrap, if not the usual one")
+    parser.add_argument("--requirements", metavar="FILE", type=Path, help="for notebook: what `fumehood images export` wrote")
     parser.add_argument("--print-tag", action="store_true", help="only compute and print the tag")
     parser.add_argument("--print-id", action="store_true", help="only print the image id; fails if it is not built")
     options = parser.parse_args()
@@ -155,7 +53,7 @@ def main() -> None:
         parser.error(f"no such image: {', '.join(unknown)}; expected {', '.join(NAMES)} or all")
 
     for name in names:
-        plan = plan_for(name, options.registry_base)
+        plan = plan_for(name, options.registry_base, options.requirements if name == "notebook" else None)
         if options.print_tag:
             print(plan.tag)
         elif options.print_id:
@@ -187,16 +85,22 @@ class Plan:
         inputs: list[object] = [self.name, platform.machine(), self.parent]
         if isinstance(self.image, Debian):
             inputs += [SUITE, UPDATED, TIDY, self.image.packages, self.image.changes, self.image.hook]
+        elif self.image.lists_packages:
+            inputs.append(LIST_PACKAGES)
         inputs += [(name, hashlib.sha256(text).hexdigest(), run) for name, (text, run) in sorted(self.files.items())]
         return f"fumehood-{self.name}:{hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:12]}"
 
 
-def plan_for(name: str, registry_base: str | None) -> Plan:
+def plan_for(name: str, registry_base: str | None, requirements: Path | None = None) -> Plan:
     image = IMAGES[name]
     below: Plan | str | None = None
     if image.parent:
         below = registry_base if image.parent == "base" and registry_base else plan_for(image.parent, registry_base)
     files = {name: (path.read_bytes(), bool(path.stat().st_mode & 0o100)) for name, path in image.sources().items()}
+    if requirements:
+        # Without its comments: they name the sandbox's image, and a change of the runner changes no package.
+        pins = [line for line in requirements.read_text().splitlines() if line and not line.startswith("#")]
+        files[EXPORTED] = ("\n".join(pins).encode(), False)
     return Plan(name=name, image=image, below=below, files=files)
 
 
@@ -268,9 +172,12 @@ def run_dockerfile(plan: Plan, image: Built) -> None:
         if image.locks:
             directory = wheels.download([REPOSITORY / lock for lock in image.locks], PYTHON)
             # Docker hands a configured proxy to every build; the way to ourselves must not lead through it.
-            lock = plan.files["requirements.lock"][0]
-            labels = [f"--label=fumehood.lock={hashlib.sha256(lock).hexdigest()}"]
+            if "requirements.lock" in plan.files:
+                labels.append(f"--label=fumehood.lock={hashlib.sha256(plan.files['requirements.lock'][0]).hexdigest()}")
             arguments |= {"WHEELS": stack.enter_context(wheels.serve(directory)), "no_proxy": "127.0.0.1", "NO_PROXY": "127.0.0.1"}
+        if image.lists_packages:
+            command = ["run", "--rm", "--network=none", str(plan.parent), "python", "-I", "-c", LIST_PACKAGES]
+            labels.append(f"--label=fumehood.packages={docker(*command, quiet=True).strip()}")
         docker(
             "build",
             "--rm",
