@@ -45,7 +45,7 @@ def test_a_ticket_waits_in_its_lane(queue: JobQueue) -> None:
 
 
 def test_a_full_queue_needs_no_more_tickets(queue: JobQueue, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("job_queue", "testing"):
+    for module in ("job_queue", "memory"):
         monkeypatch.setattr(f"fumehood.{module}.TICKETS_MAX", 3)
     assert TICKETS_MAX > 3
     assert all(queue.send_ticket(Lane.JOBS) for _ in range(5))

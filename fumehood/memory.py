@@ -1,0 +1,108 @@
+"""Memory: queue and events of a service that is one process (`fumehood run --local`, tests); nothing of them outlives it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from fumehood.events import STREAM_EVENTS, Event, Events, Newest, as_document, start_of
+from fumehood.job import Lane
+from fumehood.job_queue import TICKETS_MAX, JobQueue
+
+
+class MemoryQueue(JobQueue):
+    """Counts tickets. `away = True` behaves as a Redis that does not answer."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self._tickets: Counter[Lane] = Counter()
+        self._changed = threading.Condition()
+
+    def send_ticket(self, lane: Lane) -> bool:
+        if self.away:
+            return False
+        with self._changed:
+            self._tickets[lane] = min(self._tickets[lane] + 1, TICKETS_MAX)
+            self._changed.notify_all()
+        return True
+
+    def depth(self, lane: Lane) -> int | None:
+        return None if self.away else self._tickets[lane]
+
+    def take_ticket(self, lane: Lane, *, timeout_seconds: float = 0.0) -> bool:
+        """What a worker does: wait for a ticket and take it away. False where none came in time."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._tickets[lane] > 0, timeout_seconds):
+                return False
+            self._tickets[lane] -= 1
+            return True
+
+
+class MemoryEvents(Events):
+    """Streams as lists. `away = True` behaves as a Redis that does not answer."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self._lock = threading.Lock()
+        self._streams: dict[str, deque[Event]] = defaultdict(lambda: deque(maxlen=STREAM_EVENTS))
+        self._newest = Newest()
+        self._count = 0
+        self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
+
+    def publish(self, job_id: str, kind: str, data: dict[str, Any]) -> None:
+        document = as_document(job_id, kind, data)
+        if self.away or document is None:
+            return
+        with self._lock:
+            self._count += 1
+            stream = self._streams[job_id]
+            stream.append(Event(f"{self._count}-0", kind, json.loads(document)))
+            kept = self._newest.count(job_id, len(document))
+            while kept is not None and len(stream) > kept:
+                stream.popleft()
+            for loop, came in self._waiting:
+                loop.call_soon_threadsafe(came.set)
+
+    def forget(self, job_id: str) -> None:
+        if not self.away:
+            with self._lock:
+                self._newest.forget(job_id)
+                self._streams.pop(job_id, None)
+
+    async def follow(self, job_id: str, *, after: str = "0", timeout_seconds: float) -> AsyncGenerator[Event, None]:
+        deadline = time.monotonic() + timeout_seconds
+        last = _position(start_of(after))
+        waiter = (asyncio.get_running_loop(), asyncio.Event())
+        with self._lock:
+            self._waiting.add(waiter)
+        try:
+            while not self.away:
+                waiter[1].clear()
+                for event in self.published(job_id):
+                    if _position(event.id) > last:
+                        last = _position(event.id)
+                        yield event
+                        if event.kind == "end":
+                            return
+                try:
+                    await asyncio.wait_for(waiter[1].wait(), deadline - time.monotonic())
+                except TimeoutError:
+                    return
+        finally:
+            with self._lock:
+                self._waiting.discard(waiter)
+
+    def published(self, job_id: str) -> list[Event]:
+        """What a test looks at."""
+        with self._lock:
+            return list(self._streams.get(job_id, ()))
+
+
+def _position(event_id: str) -> tuple[int, int]:
+    time_part, _, number = event_id.partition("-")
+    return int(time_part), int(number or 0)
