@@ -120,7 +120,7 @@ async def list_jobs(
             raise BadRequest("the label cannot be used", errors=(BadField("/query/label", "expected key:value"),))
         pair = (key, value)
     jobs, following = await desk.ask(
-        desk.store.list_jobs, tenant.id, state=state.value if state else None, label=pair, before=cursor, limit=limit
+        desk.store.list_jobs, tenant.id, state=state.value if state else None, labels=[pair] if pair else [], before=cursor, limit=limit
     )
     link_next(response, "/v1/jobs", following, {"limit": limit, "state": state.value if state else None, "label": label})
     return JobPage(items=[job_summary(job) for job in jobs], next=following)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -126,18 +126,21 @@ class JobStore(Records):
             return self._with_position(connection, found(find(connection, tenant, job_id), job_id))
 
     def list_jobs(
-        self, tenant: str, *, state: str | None = None, label: tuple[str, str] | None = None, before: str | None = None, limit: int = 50
+        self, tenant: str, *, state: str | None = None, labels: Sequence[tuple[str, str]] = (), before: str | None = None, limit: int = 50
     ) -> tuple[list[Job], str | None]:
-        """Newest first, scripts only; the second value is the cursor (opaque) of the next page.
+        """Newest first, scripts only, those with all of `labels`; the second value is the cursor (opaque) of the next page.
 
         A page may be shorter than `limit` and have a next one (its documents are long). Raises BadRequest on a bad cursor.
         """
         query, seq = select(JOBS).where(JOBS.c.tenant == tenant, JOBS.c.lane == Lane.JOBS.value), JOBS.c.seq
         if state is not None:
             query = query.where(JOBS.c.state == state)
-        if label is not None:
-            query, seq = query.join(JOB_LABELS, JOB_LABELS.c.job_seq == JOBS.c.seq), JOB_LABELS.c.job_seq
-            query = query.where(JOB_LABELS.c.tenant == tenant, JOB_LABELS.c.key == label[0], JOB_LABELS.c.value == label[1])
+        for key, value in labels:
+            # One index lookup each: the page walks along the jobs of the first, and asks for the others one by one.
+            stuck = JOB_LABELS.alias()
+            query = query.join(stuck, stuck.c.job_seq == JOBS.c.seq)
+            query = query.where(stuck.c.tenant == tenant, stuck.c.key == key, stuck.c.value == value)
+            seq = stuck.c.job_seq if seq is JOBS.c.seq else seq
         with self._database.reading() as connection:
             rows, cursor = read_page(
                 connection, query, seq=seq, before=before, limit=limit, documents=[JOBS.c.inputs, JOBS.c.parameters, JOBS.c.outcome]

@@ -1,4 +1,4 @@
-"""Records: the verbs of the job store that are no moves of a job: tenants and their keys, datasets, workers."""
+"""Records: the verbs of the job store that are no moves of a job: tenants and their keys, datasets, workers, images."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from sqlalchemy.exc import IntegrityError
 from fumehood.database import BUSY_SECONDS, Database
 from fumehood.dataset import Dataset
 from fumehood.errors import Conflict, Misconfigured, NotFound
+from fumehood.image import Image
 from fumehood.job import new_id
 from fumehood.pages import read_page
-from fumehood.rows import dataset_from_row, dataset_to_row
-from fumehood.schema import API_KEYS, DATASETS, TENANTS, WORKERS
+from fumehood.rows import dataset_from_row, dataset_to_row, image_from_row
+from fumehood.schema import API_KEYS, DATASETS, IMAGES, TENANTS, WORKERS
 from fumehood.tenant import Tenant, hash_key, key_matches, key_prefix
 
 
@@ -80,9 +81,14 @@ class Records:
             raise _no_dataset(dataset_id)
         return dataset_from_row(row)
 
-    def list_datasets(self, tenant: str, *, before: str | None = None, limit: int = 50) -> tuple[list[Dataset], str | None]:
-        """Newest first; the second value is the cursor (opaque) of the next page. Raises BadRequest on a bad cursor."""
+    def list_datasets(
+        self, tenant: str, *, name: str | None = None, before: str | None = None, limit: int = 50
+    ) -> tuple[list[Dataset], str | None]:
+        """Newest first, those called `name` alone where it is given; the second value is the cursor (opaque) of the next
+        page. Raises BadRequest on a bad cursor."""
         query = select(DATASETS).where(DATASETS.c.tenant == tenant)
+        if name is not None:
+            query = query.where(DATASETS.c.name == name)
         with self._database.reading() as connection:
             rows, cursor = read_page(connection, query, seq=DATASETS.c.seq, before=before, limit=limit, documents=[DATASETS.c.columns])
         return [dataset_from_row(row) for row in rows], cursor
@@ -116,6 +122,28 @@ class Records:
     def forget_worker(self, worker: str) -> None:
         with self._database.writing() as connection:
             connection.execute(delete(WORKERS).where(WORKERS.c.id == worker))
+
+    # images ----------------------------------------------------------------------------------------------------------
+    def keep_image(self, image: Image) -> None:
+        """Upsert an image, seen now. What was known of it stays where `image` does not say."""
+        told = {"python": image.python, "packages": image.packages}
+        values = {name: value for name, value in told.items() if value is not None} | {"digest": image.digest, "seen_at": self._clock()}
+        with self._database.writing() as connection:
+            self._database.upsert(connection, IMAGES, values, unique=("digest",))
+
+    def images(self, *, limit: int = 200) -> list[Image]:
+        """The images that workers have run, those seen last first."""
+        with self._database.reading() as connection:
+            rows = connection.execute(select(IMAGES).order_by(IMAGES.c.seen_at.desc(), IMAGES.c.digest).limit(limit)).all()
+        return [image_from_row(row) for row in rows]
+
+    def get_image(self, digest: str) -> Image:
+        """Raises NotFound."""
+        with self._database.reading() as connection:
+            row = connection.execute(select(IMAGES).where(IMAGES.c.digest == digest)).one_or_none()
+        if row is None:
+            raise NotFound(f"there is no image {digest!r}")
+        return image_from_row(row)
 
 
 def _no_dataset(dataset_id: str) -> NotFound:

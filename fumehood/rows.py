@@ -1,4 +1,4 @@
-"""Rows ↔ values: a job and a dataset as the schema stores them."""
+"""Rows ↔ values: jobs, datasets and images as the schema stores them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 from sqlalchemy import Row
 
 from fumehood.dataset import Dataset
+from fumehood.image import Image
 from fumehood.job import Input, Job, Kind, State
 from fumehood.limits import Limits
 from fumehood.outcome import Erasure, Outcome, Reason, Usage
 
 _DATASET_FIELDS = tuple(field.name for field in fields(Dataset))
+_IMAGE_FIELDS = tuple(field.name for field in fields(Image))
 
 
 def job_to_row(job: Job) -> dict[str, Any]:
@@ -84,3 +86,7 @@ def dataset_to_row(dataset: Dataset) -> dict[str, Any]:
 
 def dataset_from_row(stored: Row[Any]) -> Dataset:
     return Dataset(**{name: stored._mapping[name] for name in _DATASET_FIELDS})
+
+
+def image_from_row(stored: Row[Any]) -> Image:
+    return Image(**{name: stored._mapping[name] for name in _IMAGE_FIELDS})

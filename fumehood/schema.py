@@ -7,6 +7,7 @@
        │          └── idempotency    a caller's key, and the job it made
        └── datasets
     workers                          who is there; nothing refers to it
+    images                           what scripts have run in, by digest; kept for the records that name it
 
 Times are seconds since the epoch (floats); documents are JSON. `job_needs` has rows only while its job is queued or
 running, so its foreign keys *are* the rule that nothing is deleted which a job still needs.
@@ -125,6 +126,7 @@ DATASETS = Table(
     Column("created_at", Float, nullable=False),
     UniqueConstraint("tenant", "sha256", "format"),
     Index(None, "tenant", "seq"),  # pages
+    Index(None, "tenant", "name", "seq"),  # pages of one name
     sqlite_autoincrement=True,
 )
 
@@ -153,5 +155,15 @@ WORKERS = Table(
     METADATA,
     Column("id", String, primary_key=True),
     Column("facts", _Document, nullable=False),
+    Column("seen_at", Float, nullable=False),
+)
+
+IMAGES = Table(
+    "images",
+    METADATA,
+    Column("digest", String, primary_key=True),
+    Column("python", String),
+    # Name → version; null where the image does not say what is in it.
+    Column("packages", _Document),
     Column("seen_at", Float, nullable=False),
 )

@@ -179,8 +179,9 @@ def _calls(store: JobStore) -> dict[str, Callable[[], Any]]:
         "get_job": lambda: store.get_job("ten_test", asked[2].id),
         "list_jobs": lambda: store.list_jobs("ten_test"),
         "list_jobs of a state": lambda: store.list_jobs("ten_test", state="queued"),
-        "list_jobs of a label": lambda: store.list_jobs("ten_test", label=("a", "b")),
-        "list_jobs of both": lambda: store.list_jobs("ten_test", label=("a", "b"), state="queued"),
+        "list_jobs of a label": lambda: store.list_jobs("ten_test", labels=[("a", "b")]),
+        "list_jobs of two labels": lambda: store.list_jobs("ten_test", labels=[("a", "b"), ("c", "d")]),
+        "list_jobs of both": lambda: store.list_jobs("ten_test", labels=[("a", "b")], state="queued"),
         "claim and finish": lambda: store.finish(store.claim(worker="w", lane=Lane.JOBS, disk_budget_bytes=2**60), outcome(), erasure()),  # type: ignore[arg-type]
         "claim and give back": lambda: store.give_back(
             store.claim(worker="w", lane=Lane.JOBS, disk_budget_bytes=2**60),  # type: ignore[arg-type]
@@ -192,6 +193,7 @@ def _calls(store: JobStore) -> dict[str, Callable[[], Any]]:
         "running": store.running,
         "queued": lambda: store.queued(Lane.JOBS),
         "list_datasets": lambda: store.list_datasets("ten_test"),
+        "list_datasets of a name": lambda: store.list_datasets("ten_test", name="numbers.csv"),
         "find_dataset": lambda: store.find_dataset("ten_test", sha256=stored.sha256, format="csv"),
         "delete_dataset": lambda: store.delete_dataset("ten_test", stored.id),
     }

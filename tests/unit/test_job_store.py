@@ -170,10 +170,20 @@ def test_pages_of_one_state_and_one_label(store: JobStore) -> None:
     blue = [submit(store, labels={"team": "blue"}).id for _ in range(3)]
     submit(store, labels={"team": "red"})
     assert claim(store).id == blue[0]
-    assert pages(lambda cursor: store.list_jobs("ten_test", label=("team", "blue"), before=cursor, limit=2)) == [blue[:0:-1], blue[:1]]
-    assert [item.id for item in store.list_jobs("ten_test", label=("team", "blue"), state="queued")[0]] == blue[:0:-1]
+    assert pages(lambda cursor: store.list_jobs("ten_test", labels=[("team", "blue")], before=cursor, limit=2)) == [blue[:0:-1], blue[:1]]
+    assert [item.id for item in store.list_jobs("ten_test", labels=[("team", "blue")], state="queued")[0]] == blue[:0:-1]
     assert [item.id for item in store.list_jobs("ten_test", state="running")[0]] == blue[:1]
-    assert store.list_jobs("ten_test", label=("team", "green")) == ([], None)
+    assert store.list_jobs("ten_test", labels=[("team", "green")]) == ([], None)
+
+
+def test_pages_of_several_labels_hold_what_has_all_of_them(store: JobStore) -> None:
+    both = [store.submit(job(labels={"team": "blue", "run": "1", "other": str(n)})).job.id for n in range(3)]
+    store.submit(job(labels={"team": "blue", "run": "2"}))
+    store.submit(job(labels={"team": "green", "run": "1"}))
+    asked = [("team", "blue"), ("run", "1")]
+    assert pages(lambda cursor: store.list_jobs("ten_test", labels=asked, before=cursor, limit=2)) == [both[:0:-1], both[:1]]
+    assert [each.id for each in store.list_jobs("ten_test", labels=[*asked, ("other", "1")])[0]] == [both[1]]
+    assert store.list_jobs("ten_test", labels=[*asked, ("team", "green")]) == ([], None)
 
 
 def test_a_page_stays_within_its_bytes(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -410,7 +420,7 @@ def test_only_a_final_job_can_be_deleted(store: JobStore) -> None:
     assert store.delete_job(asked.tenant, asked.id) == final
     with pytest.raises(NotFound):
         store.get_job(asked.tenant, asked.id)
-    assert store.list_jobs(asked.tenant, label=("a", "b")) == ([], None)
+    assert store.list_jobs(asked.tenant, labels=[("a", "b")]) == ([], None)
 
 
 @pytest.mark.parametrize("need", ["dataset", "job"])
@@ -488,7 +498,7 @@ def test_no_verb_shows_another_tenants_things(store: JobStore) -> None:
         "delete_job": lambda: store.delete_job("ten_b", theirs.id),
         "get_dataset": lambda: store.get_dataset("ten_b", owned.id),
         "delete_dataset": lambda: store.delete_dataset("ten_b", owned.id),
-        "list_jobs": lambda: store.list_jobs("ten_b", label=("a", "b")),
+        "list_jobs": lambda: store.list_jobs("ten_b", labels=[("a", "b")]),
         "list_datasets": lambda: store.list_datasets("ten_b"),
         "find_idempotent": lambda: store.find_idempotent("ten_b", KEY),
         "find_dataset": lambda: store.find_dataset("ten_b", sha256=owned.sha256, format=owned.format),

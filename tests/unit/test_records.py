@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fumehood.errors import Misconfigured, NotFound
+from fumehood.image import Image, labelled
 from fumehood.job_store import JobStore
 from fumehood.tenant import new_key
 from fumehood.testing import dataset
@@ -88,6 +89,15 @@ def test_datasets_are_listed_newest_first(store: JobStore) -> None:
     assert ([each.id for each in rest], end) == (ids[:1], None)
 
 
+def test_datasets_are_found_by_their_exact_name(store: JobStore) -> None:
+    ids = [store.add_dataset(dataset(name=name))[0].id for name in ("a.csv", "b.csv", "a.csv", "A.csv", "a.csv")]
+    page, cursor = store.list_datasets("ten_test", name="a.csv", limit=2)
+    assert [each.id for each in page] == [ids[4], ids[2]]
+    rest, end = store.list_datasets("ten_test", name="a.csv", before=cursor, limit=2)
+    assert ([each.id for each in rest], end) == ([ids[0]], None)
+    assert store.list_datasets("ten_other", name="a.csv") == ([], None)
+
+
 def test_workers_are_there_while_they_are_seen(store: JobStore, clock: Any) -> None:
     store.worker_beat("worker-1", {"ready": False, "why": "no image"})
     store.worker_beat("worker-2", {"ready": True})
@@ -98,3 +108,23 @@ def test_workers_are_there_while_they_are_seen(store: JobStore, clock: Any) -> N
     store.forget_worker("worker-1")
     store.forget_worker("worker-1")
     assert [each["worker"] for each in store.workers(seen_within_seconds=10)] == ["worker-2"]
+
+
+DIGEST = "sha256:" + "a" * 64
+
+
+def test_an_image_is_kept_with_what_is_in_it(store: JobStore, clock: Any) -> None:
+    store.keep_image(labelled(DIGEST, '{"python": "3.13.1", "packages": {"numpy": "2.4.6", "pandas": "3.0.1"}}'))
+    clock.now += 10
+    store.keep_image(Image(digest="sha256:" + "b" * 64))
+    store.keep_image(Image(digest=DIGEST))
+    known = Image(digest=DIGEST, python="3.13.1", packages={"numpy": "2.4.6", "pandas": "3.0.1"}, seen_at=clock.now)
+    assert store.get_image(DIGEST) == known
+    assert store.images() == [known, Image(digest="sha256:" + "b" * 64, seen_at=clock.now)]
+    with pytest.raises(NotFound):
+        store.get_image("sha256:" + "c" * 64)
+
+
+@pytest.mark.parametrize("label", [None, "", "[]", "nonsense", '{"python": 3, "packages": ["numpy"]}', '{"packages": {"numpy": 2}}'])
+def test_a_label_of_another_shape_says_nothing(label: str | None) -> None:
+    assert labelled(DIGEST, label) == Image(digest=DIGEST)
