@@ -96,6 +96,11 @@ def write(url: str, key: str) -> Path:
     return path
 
 
+def docker_host() -> str | None:
+    """Where the docker command would look for its engine, for local runs."""
+    return os.environ.get("DOCKER_HOST") or None
+
+
 def connect() -> Client:
     return client_of(read())
 

@@ -1,4 +1,4 @@
-"""BadInput: what the command itself refuses before anything leaves this machine; and the exit codes."""
+"""What the command itself refuses before anything leaves this machine, what a local run lacks; and the exit codes."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
     BROKEN_PIPE = 141
     """What a shell shows for every program whose reader went away."""
+
+
+class NoLocalRun(FumehoodError):
+    """This machine cannot run a job: no engine, no image, no room. Says what is missing and what to do."""
 
 
 class BadInput(FumehoodError):

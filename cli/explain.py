@@ -6,16 +6,16 @@ import sys
 from typing import Any
 
 from cli import terminal
-from cli.errors import ExitCode
+from cli.errors import ExitCode, NoLocalRun
 from fumehood.client_errors import Broken, KeyRefused, ServiceProblem, TooBusy, Unreachable
-from fumehood.errors import FumehoodError
+from fumehood.errors import FumehoodError, SandboxError
 
 HINTS: dict[type[FumehoodError], str] = {
     KeyRefused: "`fumehood config` shows which key is used",
     Unreachable: "`fumehood doctor` looks for the reason",
     TooBusy: "try again in {seconds} seconds",
 }
-SERVICE_FAULTS = (Broken, TooBusy, Unreachable)
+SERVICE_FAULTS = (Broken, NoLocalRun, SandboxError, TooBusy, Unreachable)
 
 
 def explain(error: FumehoodError) -> ExitCode:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,6 +31,7 @@ Out = Annotated[Path | None, typer.Option(metavar="FILE", help="Save the result 
 Out2 = Annotated[Path | None, typer.Option(metavar="FILE", help="The same for the second table.")]
 Figures = Annotated[Path | None, typer.Option(metavar="DIR", help="Save the figures there.")]
 Artifacts = Annotated[Path | None, typer.Option(metavar="DIR", help="Save the files from ./outputs/ there.")]
+Local = Annotated[bool, typer.Option("--local", help="On this machine: needs Docker, and no service. Keeps nothing.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the record as one JSON document on stdout.")]
 
 
@@ -48,6 +50,7 @@ def run(
     as_json: AsJson = False,
     follow: Annotated[bool, typer.Option(help="Show the log while the job runs.")] = True,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only save what was asked for, and say what went wrong.")] = False,
+    local: Local = False,
 ) -> None:
     """Run a script, follow its log, show and save what it returns.
 
@@ -63,9 +66,9 @@ def run(
     arguments.directory_target("--figures", figures)
     arguments.directory_target("--artifacts", artifacts)
     wishes = running.Wishes(
-        tables=tables, accepts=accepts, figures=figures, artifacts=artifacts, as_json=as_json, follow=follow, quiet=quiet
+        tables=tables, accepts=accepts, figures=figures, artifacts=artifacts, as_json=as_json, follow=follow, quiet=quiet, local=local
     )
-    with connect() as client:
+    with local_service(request) if local else connect() as client:
         raise typer.Exit(running.run(client, request, wishes))
 
 
@@ -211,6 +214,19 @@ def _save_files(job: str, what: str, directory: Path) -> None:
     with connect() as client:
         for line in downloads.save_all(client, _plain_id(job), what, directory):
             print(line)
+
+
+def local_service(request: Request) -> AbstractContextManager[Client]:
+    """A service in this process for the one job. Raises BadInput where an input is not a file."""
+    from cli import local
+    from fumehood.client import Upload
+
+    for port, value in request.inputs.items():
+        if not isinstance(value, Upload):
+            raise BadInput(f"--{port} names what a service stores; a local run has no stored datasets and jobs: give it a file")
+    uploads = [request.script, *(value for value in request.inputs.values() if isinstance(value, Upload))]
+    inputs_bytes = sum(upload.path.stat().st_size for upload in uploads)
+    return local.local_service(request.document.get("limits") or {}, inputs_bytes=inputs_bytes)
 
 
 def connect() -> Client:

@@ -47,6 +47,8 @@ class Wishes:
     as_json: bool
     follow: bool
     quiet: bool
+    local: bool = False
+    """Nothing is kept, so nothing can be had afterwards."""
 
 
 def submit(client: Client, request: Request, *, quiet: bool) -> Document:
@@ -65,14 +67,14 @@ def run(client: Client, request: Request, wishes: Wishes) -> ExitCode:
         if not wishes.quiet:
             say(f"{record['id']} {report.state(record)}")
         if wishes.follow and not wishes.quiet:
-            follow(client, record, sys.stderr if wishes.as_json else sys.stdout)
+            follow(client, record, sys.stderr if wishes.as_json else sys.stdout, local=wishes.local)
         record = client.wait(record["id"])
     except KeyboardInterrupt:
-        return _cancel_first(client, record["id"])
+        return _cancel_first(client, record["id"], local=wishes.local)
     return _finish(client, record, wishes)
 
 
-def follow(client: Client, record: Document, stream: TextIO) -> None:
+def follow(client: Client, record: Document, stream: TextIO, *, local: bool = False) -> None:
     """State changes on stderr and the log on `stream` as they come; then what the live log left out."""
     writer = LogWriter(stream)
     shown = _Shown()
@@ -94,7 +96,7 @@ def follow(client: Client, record: Document, stream: TextIO) -> None:
                 said = report.state(now)
                 writer.end_line()
                 say(said)
-    _complete(client, client.wait(record["id"]), shown, writer)
+    _complete(client, client.wait(record["id"]), shown, writer, local=local)
     writer.end_line()
 
 
@@ -121,7 +123,7 @@ class _Shown:
         return chunk.decode(errors="replace")
 
 
-def _complete(client: Client, record: Document, shown: _Shown, writer: LogWriter) -> None:
+def _complete(client: Client, record: Document, shown: _Shown, writer: LogWriter, *, local: bool) -> None:
     """Print what the stored log has beyond what was shown live, or its end where the live log had gaps."""
     tail: deque[bytes] = deque()
     seen, digest, fits = 0, hashlib.sha256(), None
@@ -140,7 +142,8 @@ def _complete(client: Client, record: Document, shown: _Shown, writer: LogWriter
                 tail.popleft()
     if seen and not fits:
         writer.end_line()
-        say(f"the log came faster than it can be followed; its end follows, `fumehood log {record['id']}` prints all {size(seen)}")
+        rest = f"of {size(seen)}" if local else f"`fumehood log {record['id']}` prints all {size(seen)}"
+        say(f"the log came faster than it can be followed; its end follows, {rest}")
         writer.write(b"".join(tail)[-LOG_TAIL_BYTES:].decode(errors="replace"))
 
 
@@ -153,10 +156,13 @@ def stored_log(client: Client, job_id: str) -> Iterator[bytes]:
         return
 
 
-def _cancel_first(client: Client, job_id: str) -> ExitCode:
+def _cancel_first(client: Client, job_id: str, *, local: bool) -> ExitCode:
     """Ctrl-C: the job must not run on unseen. A second Ctrl-C leaves at once."""
     if sys.stderr.isatty():
         print(file=sys.stderr)  # the terminal has shown ^C
+    if local:  # Leaving ends it, and erases it.
+        say(f"{job_id} is cancelled, and everything of it erased")
+        return ExitCode.INTERRUPTED
     try:
         client.cancel(job_id)
         say(f"{job_id} is being cancelled")
@@ -182,7 +188,7 @@ def _finish(client: Client, record: Document, wishes: Wishes) -> ExitCode:
             complain(f"the script returned no {port}; {wishes.tables[port]} was not written")
     # A failed job keeps its figures and artifacts: they often show why.
     for what, directory in (("figures", wishes.figures), ("artifacts", wishes.artifacts)):
-        deliver_files(client, record, what, directory, talk=talk)
+        deliver_files(client, record, what, directory, talk=talk, local=wishes.local)
     if talk:
         for note in report.notes(record):
             print(report.labelled("note", note))
@@ -222,14 +228,15 @@ def _preview(path: Path) -> None:
         say(f"no preview: {one_line(error)}")
 
 
-def deliver_files(client: Client, record: Document, what: str, directory: Path | None, *, talk: bool) -> None:
+def deliver_files(client: Client, record: Document, what: str, directory: Path | None, *, talk: bool, local: bool) -> None:
     """Save figures or artifacts where they are wanted; else say that there are some, and how to get them."""
     count = record.get(what) or 0
     if not count:
         return
     if directory is None:
         if talk:
-            print(report.labelled(what, f"{count}, to be had with: fumehood {what} {record['id']} --dir DIRECTORY"))
+            saves = f"--{what} DIRECTORY saves them" if local else f"to be had with: fumehood {what} {record['id']} --dir DIRECTORY"
+            print(report.labelled(what, f"{count}, {saves}"))
         return
     for line in downloads.save_all(client, record["id"], what, directory):
         if talk:

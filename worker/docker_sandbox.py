@@ -222,6 +222,12 @@ class DockerEngine:
             return str(self._client.inspect_image(image)["Id"])
         return None
 
+    def images(self, label: str) -> list[dict[str, Any]]:
+        """Those with a tag that carry `label` (name=value), newest first: `Id`, `Labels`, …"""
+        with _call("list its images"):
+            found = self._client.images(filters={"label": label, "dangling": False})
+        return sorted(map(dict, found), key=lambda each: -each["Created"])
+
     def create(self, name: str, config: dict[str, Any], host_config: dict[str, Any]) -> None:
         # The raw call: the client's own keywords know neither masked paths nor several other fields, and add the proxies
         # of the worker's Docker configuration to the environment.
