@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, Table, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, Row, Table, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -32,8 +32,13 @@ _PRAGMAS = {
 # A dialect's own INSERT, because ON CONFLICT is in no standard.
 _INSERT: dict[str, Callable[[Table], Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
-# Any number of ours; holds other starters back while one migrates.
-_MIGRATION_LOCK = 0x66756D65
+# SQLSTATE of what goes well a moment later: two that waited for each other, or saw what another one changed.
+_CLASHES = {"40001", "40P01"}
+
+# Any numbers of ours: advisory locks of PostgreSQL, for what SQLite's single writer gives by itself.
+_MIGRATION_LOCK, _CLAIM_LOCK = 0x66756D65, 0x66756D66
+MIGRATION_SECONDS = 600
+"""How long a start waits for another one that migrates, and how long one revision may take."""
 
 
 class Database:
@@ -48,17 +53,20 @@ class Database:
                 pool_size=8,
                 max_overflow=56,  # the desk's thread pool and a worker's slots; idle ones above pool_size are closed
                 pool_timeout=busy_seconds,
-                pool_pre_ping=not self.is_sqlite,
+                pool_pre_ping=not self.is_sqlite,  # a server that was restarted has closed what lies in the pool
                 hide_parameters=True,  # an error's text must not hold a tenant's data
                 # Escapes keep text of every origin storable: a lone surrogate has no UTF-8.
                 json_serializer=json.dumps,
-                connect_args={"timeout": busy_seconds} if self.is_sqlite else {"connect_timeout": max(2, int(busy_seconds))},
+                connect_args={"timeout": busy_seconds} if self.is_sqlite else _patience(self._url, busy_seconds),
             )
         except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
             raise Misconfigured("database_url is not usable; expected sqlite:////absolute/path or postgresql+psycopg://…") from error
-        # The same pool; the option tells `_begin` which kind of transaction to open.
-        self._writer = self._engine.execution_options(fumehood_writes=True)
-        if self.is_sqlite:
+        # The same pool; the options say which kind of transaction to open.
+        self._reader, self._writer = self._engine, self._engine.execution_options(fumehood_writes=True)
+        if not self.is_sqlite:
+            # One view for all statements, as SQLite gives it; a transaction that only reads is never refused for it.
+            self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        else:
             event.listen(self._engine, "connect", _on_connect)
             event.listen(self._engine, "begin", _on_begin)
 
@@ -69,7 +77,7 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A consistent view; never waits for a writer."""
-        with self._transaction(self._engine) as connection:
+        with self._transaction(self._reader) as connection:
             yield connection
 
     @contextmanager
@@ -90,6 +98,8 @@ class Database:
         except IntegrityError:
             raise  # means something, to the verb that caused it
         except (DBAPIError, PoolTimeout) as error:
+            if getattr(getattr(error, "orig", None), "sqlstate", None) in _CLASHES:
+                raise StoreUnavailable("the job store was busy with the same rows", retry_after_seconds=1) from error
             raise StoreUnavailable("the job store does not answer") from error
 
     def insert_or_get(self, connection: Connection, table: Table, values: Mapping[str, Any], *, unique: Sequence[str]) -> Row[Any]:
@@ -124,11 +134,44 @@ class Database:
         """A writing transaction that other starters wait for."""
         with self.writing() as connection:
             if not self.is_sqlite:
+                for name in ("statement_timeout", "lock_timeout"):
+                    connection.exec_driver_sql(f"SET LOCAL {name} = '{MIGRATION_SECONDS}s'")
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
+            yield connection
+
+    @contextmanager
+    def claiming(self) -> Iterator[Connection]:
+        """A writing transaction that other claims wait for: of two that look at the same budget, the second must see what
+        the first one took of it."""
+        with self.writing() as connection:
+            if not self.is_sqlite:
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_CLAIM_LOCK})")
             yield connection
 
     def close(self) -> None:
         self._engine.dispose()
+
+
+def _patience(url: URL, busy_seconds: float) -> dict[str, Any]:
+    """What every connection to PostgreSQL is told: each wait ends, for a lock, for an answer, and for a host that is gone."""
+    milliseconds = max(1, int(busy_seconds * 1000))
+    bounds = {
+        "lock_timeout": milliseconds,
+        "statement_timeout": milliseconds,
+        "idle_in_transaction_session_timeout": 6 * milliseconds,  # a process that hangs must not hold its locks for ever
+    }
+    ours = [f"-c {name}={value}" for name, value in bounds.items()]
+    theirs = url.query.get("options", ())
+    return {
+        "application_name": "fumehood",
+        "connect_timeout": max(2, int(busy_seconds)),
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": milliseconds,
+        # The operator's own come last, and win.
+        "options": " ".join([*ours, *([theirs] if isinstance(theirs, str) else theirs)]),
+    }
 
 
 def _on_connect(connection: sqlite3.Connection, _record: object) -> None:

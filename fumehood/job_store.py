@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -64,10 +65,19 @@ class JobStore(Records):
         self._idempotency_seconds = idempotency_hours * 3600
 
     def migrate(self) -> None:
-        """Bring the schema to the newest revision (Alembic); safe when several processes start at once."""
+        """Bring the schema to the newest revision; safe when several processes start at once.
+
+        Raises Misconfigured where it is of a newer version than this one.
+        """
+        with self.migrating() as connection:
+            upgrade(connection)
+
+    @contextmanager
+    def migrating(self) -> Iterator[Connection]:
+        """A transaction on the schema itself, for `fumehood.migrations`."""
         self._database.prepare()
         with self._database.migrating() as connection:
-            upgrade(connection)
+            yield connection
 
     def close(self) -> None:
         self._database.close()
@@ -170,10 +180,11 @@ class JobStore(Records):
         """
         try:
             with self._database.writing() as connection:
+                # Key before job, in the order of `submit`: two that lock in different orders may wait for each other.
+                connection.execute(delete(IDEMPOTENCY).where(IDEMPOTENCY.c.job_id == job_id, IDEMPOTENCY.c.tenant == tenant))
                 row = found(find(connection, tenant, job_id, lock=True), job_id)
                 if not State(row.state).final:
                     raise Conflict(f"job {job_id} is {row.state}; only a job that has ended can be deleted")
-                connection.execute(delete(IDEMPOTENCY).where(IDEMPOTENCY.c.job_id == job_id))
                 connection.execute(delete(JOBS).where(JOBS.c.seq == row.seq))
                 return job_from_row(row)
         except IntegrityError as error:  # the foreign key of job_needs
@@ -193,7 +204,7 @@ class JobStore(Records):
             .where(JOBS.c.lane == lane.value, JOBS.c.state == State.QUEUED.value)
             .order_by(JOBS.c.seq)
             .limit(1)
-            .with_for_update(skip_locked=True)  # PostgreSQL; SQLite has one writer at a time and no such words
+            .with_for_update()  # PostgreSQL: a cancel that has the row ends first; SQLite has one writer at a time anyway
             .scalar_subquery()
         )
         claimed = (
@@ -212,7 +223,7 @@ class JobStore(Records):
             )
             .returning(*JOBS.c)
         )
-        with self._database.writing() as connection:
+        with self._database.claiming() as connection:
             row = connection.execute(claimed).one_or_none()
         return job_from_row(row) if row else None
 
@@ -303,14 +314,17 @@ class JobStore(Records):
     def _remember(self, connection: Connection, job: Job, idempotency: Idempotency) -> Row[Any] | None:
         """Take the key for `job`. The row of the first job where the key was taken before."""
         old = IDEMPOTENCY.c.created_at <= self._oldest_key_at()
-        some = select(IDEMPOTENCY.c.tenant, IDEMPOTENCY.c.key).where(old).limit(_FORGOTTEN_PER_SUBMIT)
-        for tenant, key in connection.execute(some).all():
-            connection.execute(delete(IDEMPOTENCY).where(IDEMPOTENCY.c.tenant == tenant, IDEMPOTENCY.c.key == key, old))
         connection.execute(delete(IDEMPOTENCY).where(IDEMPOTENCY.c.tenant == job.tenant, IDEMPOTENCY.c.key == idempotency.key, old))
         values = asdict(idempotency) | {"tenant": job.tenant, "job_id": job.id, "created_at": self._clock()}
         known = self._database.insert_or_get(connection, IDEMPOTENCY, values, unique=("tenant", "key"))
         _check_same_request(known, idempotency)
-        return None if known.job_id == job.id else find(connection, job.tenant, known.job_id)
+        if known.job_id != job.id:
+            return find(connection, job.tenant, known.job_id)
+        # Last, and past what others have locked: whoever holds a lock and waits for the next may be waited for in turn.
+        some = select(IDEMPOTENCY.c.tenant, IDEMPOTENCY.c.key).where(old).limit(_FORGOTTEN_PER_SUBMIT).with_for_update(skip_locked=True)
+        for tenant, key in connection.execute(some).all():
+            connection.execute(delete(IDEMPOTENCY).where(IDEMPOTENCY.c.tenant == tenant, IDEMPOTENCY.c.key == key))
+        return None
 
     def _oldest_key_at(self) -> float:
         return self._clock() - self._idempotency_seconds

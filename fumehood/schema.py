@@ -15,11 +15,14 @@ running, so its foreign keys *are* the rule that nothing is deleted which a job 
 
 from __future__ import annotations
 
+import re
+
 from sqlalchemy import (
     JSON,
     BigInteger,
     Boolean,
     Column,
+    Dialect,
     Float,
     ForeignKey,
     Index,
@@ -28,6 +31,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    TypeDecorator,
     UniqueConstraint,
 )
 
@@ -45,19 +49,34 @@ METADATA = MetaData(
 _Sequence = BigInteger().with_variant(Integer, "sqlite")
 _Document = JSON(none_as_null=True)
 
+# NUL, which PostgreSQL's text cannot hold, and half a surrogate pair, which UTF-8 cannot.
+_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
+
+
+class _Text(TypeDecorator[str]):
+    """Text of every origin, the same in every database: what none can hold is written, and looked for, as U+FFFD. Documents
+    hold their text with escapes, and need no such thing."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else _UNSTORABLE.sub("\ufffd", value)
+
+
 TENANTS = Table(
     "tenants",
     METADATA,
-    Column("id", String, primary_key=True),
-    Column("name", String, nullable=False, unique=True),
+    Column("id", _Text, primary_key=True),
+    Column("name", _Text, nullable=False, unique=True),
     Column("created_at", Float, nullable=False),
 )
 
 API_KEYS = Table(
     "api_keys",
     METADATA,
-    Column("prefix", String, primary_key=True),
-    Column("tenant", String, ForeignKey("tenants.id"), nullable=False),
+    Column("prefix", _Text, primary_key=True),
+    Column("tenant", _Text, ForeignKey("tenants.id"), nullable=False),
     Column("salt", LargeBinary, nullable=False),
     Column("digest", LargeBinary, nullable=False),
     Column("created_at", Float, nullable=False),
@@ -68,23 +87,23 @@ JOBS = Table(
     METADATA,
     # The order of the queue. A job that is handed back keeps it, hence stands at the front again.
     Column("seq", _Sequence, primary_key=True, autoincrement=True),
-    Column("id", String, nullable=False, unique=True),
-    Column("tenant", String, nullable=False),
-    Column("kind", String, nullable=False),
-    Column("lane", String, nullable=False),
-    Column("state", String, nullable=False),
+    Column("id", _Text, nullable=False, unique=True),
+    Column("tenant", _Text, nullable=False),
+    Column("kind", _Text, nullable=False),
+    Column("lane", _Text, nullable=False),
+    Column("state", _Text, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("attempts_max", Integer, nullable=False),
     Column("fence", Integer, nullable=False),
     Column("beat", Integer, nullable=False),
-    Column("worker", String),
-    Column("sandbox", String),
-    Column("scratch", String),
+    Column("worker", _Text),
+    Column("sandbox", _Text),
+    Column("scratch", _Text),
     Column("cancel_requested", Boolean(create_constraint=False), nullable=False),
     Column("created_at", Float, nullable=False),
     Column("started_at", Float),
     Column("finished_at", Float),
-    Column("target_format", String),
+    Column("target_format", _Text),
     # A copy of Job.reserved_bytes, for the claim's condition.
     Column("reserved_bytes", BigInteger, nullable=False),
     Column("limits", _Document, nullable=False),
@@ -102,9 +121,9 @@ JOBS = Table(
 JOB_LABELS = Table(
     "job_labels",
     METADATA,
-    Column("tenant", String, primary_key=True),
-    Column("key", String, primary_key=True),
-    Column("value", String, primary_key=True),
+    Column("tenant", _Text, primary_key=True),
+    Column("key", _Text, primary_key=True),
+    Column("value", _Text, primary_key=True),
     Column("job_seq", _Sequence, ForeignKey("jobs.seq", ondelete="CASCADE"), primary_key=True, index=True),
 )
 
@@ -112,14 +131,14 @@ DATASETS = Table(
     "datasets",
     METADATA,
     Column("seq", _Sequence, primary_key=True, autoincrement=True),
-    Column("id", String, nullable=False, unique=True),
-    Column("tenant", String, nullable=False),
-    Column("name", String, nullable=False),
-    Column("format", String, nullable=False),
+    Column("id", _Text, nullable=False, unique=True),
+    Column("tenant", _Text, nullable=False),
+    Column("name", _Text, nullable=False),
+    Column("format", _Text, nullable=False),
     Column("bytes", BigInteger, nullable=False),
-    Column("sha256", String, nullable=False),
-    Column("blob", String, nullable=False),
-    Column("table_blob", String),
+    Column("sha256", _Text, nullable=False),
+    Column("blob", _Text, nullable=False),
+    Column("table_blob", _Text),
     Column("table_bytes", BigInteger),
     Column("rows", BigInteger, nullable=False),
     Column("columns", _Document, nullable=False),
@@ -133,27 +152,27 @@ DATASETS = Table(
 JOB_NEEDS = Table(
     "job_needs",
     METADATA,
-    Column("job_id", String, ForeignKey("jobs.id"), primary_key=True),
-    Column("port", String, primary_key=True),
-    Column("dataset", String, ForeignKey("datasets.id"), index=True),
-    Column("source_job", String, ForeignKey("jobs.id"), index=True),
+    Column("job_id", _Text, ForeignKey("jobs.id"), primary_key=True),
+    Column("port", _Text, primary_key=True),
+    Column("dataset", _Text, ForeignKey("datasets.id"), index=True),
+    Column("source_job", _Text, ForeignKey("jobs.id"), index=True),
 )
 
 IDEMPOTENCY = Table(
     "idempotency",
     METADATA,
-    Column("tenant", String, primary_key=True),
-    Column("key", String, primary_key=True),
-    Column("request_sha256", String, nullable=False),
+    Column("tenant", _Text, primary_key=True),
+    Column("key", _Text, primary_key=True),
+    Column("request_sha256", _Text, nullable=False),
     # No foreign key: the row is written before its job, because it decides whether there will be one.
-    Column("job_id", String, nullable=False, index=True),
+    Column("job_id", _Text, nullable=False, index=True),
     Column("created_at", Float, nullable=False, index=True),
 )
 
 WORKERS = Table(
     "workers",
     METADATA,
-    Column("id", String, primary_key=True),
+    Column("id", _Text, primary_key=True),
     Column("facts", _Document, nullable=False),
     Column("seen_at", Float, nullable=False),
 )
@@ -161,8 +180,8 @@ WORKERS = Table(
 IMAGES = Table(
     "images",
     METADATA,
-    Column("digest", String, primary_key=True),
-    Column("python", String),
+    Column("digest", _Text, primary_key=True),
+    Column("python", _Text),
     # Name → version; null where the image does not say what is in it.
     Column("packages", _Document),
     Column("seen_at", Float, nullable=False),

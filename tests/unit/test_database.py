@@ -12,16 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
 from sqlalchemy import Connection, event
 
 from fumehood.database import Database
-from fumehood.errors import Misconfigured, StoreUnavailable
+from fumehood.errors import Misconfigured, NotFound, StoreUnavailable
 from fumehood.job import Kind, Lane
 from fumehood.job_store import Idempotency, JobStore
+from fumehood.moves import count_queued
 from fumehood.outcome import Reason
-from fumehood.schema import METADATA
 from fumehood.testing import dataset, erasure, job, outcome
 
 
@@ -38,13 +36,6 @@ def sqlite_store(sqlite_path: Path) -> Iterator[JobStore]:
     store.close()
 
 
-def test_the_revisions_lead_to_the_schema(store: JobStore, store_url: str) -> None:
-    database = Database(store_url)
-    with database.reading() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
-    database.close()
-
-
 def test_migrating_again_changes_nothing(store: JobStore) -> None:
     asked = store.submit(job()).job
     store.migrate()
@@ -56,6 +47,40 @@ def test_a_store_without_its_schema_is_unavailable(store_url: str) -> None:
     with pytest.raises(StoreUnavailable):
         store.ping()
     store.close()
+
+
+@pytest.mark.parametrize("text", ["\x00", "\ud800", "a\x00b", "' OR 1=1 --", "\u2028", "\U0001f9ea"], ids=ascii)
+def test_text_that_no_database_holds_is_nobodys(store: JobStore, text: str) -> None:
+    for find in (
+        lambda: store.get_job("ten_test", text),
+        lambda: store.get_dataset("ten_test", text),
+        lambda: store.request_cancel("ten_test", text),
+        lambda: store.delete_job(text, text),
+        lambda: store.delete_dataset(text, text),
+    ):
+        with pytest.raises(NotFound):
+            find()
+    assert store.list_jobs("ten_test", labels=[(text, text)]) == ([], None)
+    assert store.list_jobs(text, state=text) == ([], None)
+    assert store.find_idempotent("ten_test", Idempotency(text, "a" * 64)) is None
+
+
+@pytest.mark.parametrize("text", ["naïve \u2028 \U0001f9ea", "'\"\\%_$1:x", " "], ids=ascii)
+def test_text_comes_back_as_it_was(store: JobStore, text: str) -> None:
+    asked = store.submit(job(labels={"a": text}), idempotency=Idempotency(text, "a" * 64)).job
+    kept, _ = store.add_dataset(dataset(name=text))
+    assert store.get_dataset(kept.tenant, kept.id).name == text
+    assert [found.id for found in store.list_jobs("ten_test", labels=[("a", text)])[0]] == [asked.id]
+    assert store.find_idempotent("ten_test", Idempotency(text, "a" * 64)) is not None
+
+
+def test_a_reader_sees_one_moment(store: JobStore) -> None:
+    store.submit(job())
+    with store._database.reading() as connection:
+        first = count_queued(connection, Lane.JOBS.value)
+        store.submit(job())
+        assert count_queued(connection, Lane.JOBS.value) == first == 1
+    assert store.queued(Lane.JOBS) == 2
 
 
 def test_the_file_is_durable_and_readable_by_us_alone(sqlite_store: JobStore, sqlite_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import random
 import subprocess
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,10 +12,10 @@ from pathlib import Path
 from threading import Barrier
 
 from fumehood.database import Database
-from fumehood.errors import IdempotencyReuse
-from fumehood.job import Lane
+from fumehood.errors import BadRequest, Conflict, IdempotencyReuse, LeaseLost, NotFound
+from fumehood.job import Input, Lane
 from fumehood.job_store import Idempotency, JobStore
-from fumehood.testing import erasure, job, outcome
+from fumehood.testing import dataset, erasure, job, outcome
 
 WAIT_SECONDS = 120
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,12 +71,61 @@ def test_of_different_requests_with_one_key_at_once_one_is_taken(store: JobStore
     assert answers.count("refused") == 3
 
 
+def test_claims_at_once_never_take_more_disk_than_there_is(store: JobStore) -> None:
+    together = Barrier(8)
+    reserved = [store.submit(job()).job.reserved_bytes for _ in range(24)][0]
+
+    def claim(_: int) -> int:
+        together.wait(WAIT_SECONDS)
+        return int(store.claim(worker="w", lane=Lane.JOBS, disk_budget_bytes=3 * reserved) is not None)
+
+    with ThreadPoolExecutor(8) as threads:
+        for _ in range(5):
+            assert sum(threads.map(claim, range(8), timeout=WAIT_SECONDS)) == 3
+            for running in store.running():
+                store.finish(running, outcome(), erasure())
+
+
+def test_everything_at_once_waits_its_turn_and_nobody_for_ever(store: JobStore) -> None:
+    """Two calls that hold what the other one wants would end in an error of the database, not in an answer."""
+    kept = [store.add_dataset(dataset())[0].id for _ in range(3)]
+    together = Barrier(8)
+
+    def work(number: int) -> int:
+        chance, answers = random.Random(number), 0
+        together.wait(WAIT_SECONDS)
+        for _ in range(60):
+            jobs = store.list_jobs("ten_test", limit=5)[0]
+            source = {"dataset1": Input(blob="b", format="arrow", bytes=1, dataset=chance.choice(kept))}
+            if jobs:
+                source["dataset2"] = Input(blob="b", format="arrow", bytes=1, source={"job": jobs[-1].id, "output": "result"})
+            with contextlib.suppress(Conflict, NotFound, BadRequest, IdempotencyReuse, LeaseLost):
+                match chance.randrange(6):
+                    case 0 | 1:
+                        store.submit(job(inputs=source), idempotency=Idempotency(f"key-{chance.randrange(5)}", "a" * 64))
+                    case 2:
+                        store.request_cancel("ten_test", chance.choice(jobs).id if jobs else "none")
+                    case 3:
+                        store.delete_job("ten_test", chance.choice(jobs).id if jobs else "none")
+                    case 4:
+                        store.delete_dataset("ten_test", kept[0])
+                    case 5:
+                        claimed = store.claim(worker="w", lane=Lane.JOBS, disk_budget_bytes=2**60)
+                        if claimed is not None:
+                            store.finish(claimed, outcome(), erasure())
+            answers += 1
+        return answers
+
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(work, range(8), timeout=WAIT_SECONDS)) == [60] * 8
+
+
 # Another process: it migrates (at the same time as its sibling), then submits and claims in turns.
 PROCESS = """
 import json, sys
 from fumehood.job import Lane
 from fumehood.job_store import JobStore
-from fumehood.testing import erasure, job, outcome
+from fumehood.testing import dataset, erasure, job, outcome
 
 store = JobStore(sys.argv[1])
 store.migrate()

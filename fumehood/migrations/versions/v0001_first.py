@@ -129,3 +129,9 @@ def upgrade() -> None:
         sa.Column("seen_at", sa.Float, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_workers"),
     )
+
+
+def downgrade() -> None:
+    # Whoever refers to another goes first; indexes go with their tables.
+    for table in ("idempotency", "job_needs", "job_labels", "datasets", "jobs", "workers", "api_keys", "tenants"):
+        op.drop_table(table)
