@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cli.errors import BadInput
-from fumehood.client import Upload
+from fumehood.client.body import Upload
 from fumehood.dataset import FORMATS, TABLE_FORMATS, format_of
 from fumehood.limits import REQUESTABLE
 

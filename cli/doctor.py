@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 import platformdirs
 
 from cli import config
-from cli.errors import BadInput
 from cli.terminal import one_line, size
 from fumehood import __version__
-from fumehood.client import Client
-from fumehood.client_errors import ClientError, KeyRefused
+from fumehood.client.errors import ClientError, KeyRefused
+from fumehood.client.surface import Surface
 from fumehood.errors import FumehoodError
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ def service() -> Iterator[Finding]:
     """Configuration, address, version, key, and the parts of the service. What hangs on a bad finding is not looked at."""
     try:
         found = config.read()
-    except BadInput as error:
+    except ClientError as error:
         yield Finding("configuration", False, error.detail)
         return
     yield Finding(
@@ -69,7 +68,7 @@ _ADVICE = {
 }
 
 
-def _key(client: Client, found: config.Config) -> Finding:
+def _key(client: Surface, found: config.Config) -> Finding:
     if found.key is None:
         return Finding("key", False, "none is set", "set FUMEHOOD_KEY, or: fumehood config write --url URL --key-file FILE")
     try:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from cli.terminal import one_line, say, size
-from fumehood.client import Client
+from fumehood.client.surface import Surface
 
 NAME_BYTES_MAX = 180
 # What a shell, a file manager or another system could take for something else.
@@ -34,7 +34,7 @@ def safe_path(name: str) -> PurePosixPath:
     return PurePosixPath(*(safe_name(part) for part in name.split("/") if part)) if name.strip("/") else PurePosixPath("_")
 
 
-def save(client: Client, address: str, target: Path, *, accept: str = "*/*") -> int:
+def save(client: Surface, address: str, target: Path, *, accept: str = "*/*") -> int:
     """Download to `target`, which appears when it is complete; what stood there is replaced. Returns its size in bytes."""
     unfinished = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
@@ -48,7 +48,7 @@ def save(client: Client, address: str, target: Path, *, accept: str = "*/*") -> 
     return count
 
 
-def save_all(client: Client, job_id: str, what: str, directory: Path) -> Iterator[str]:
+def save_all(client: Surface, job_id: str, what: str, directory: Path) -> Iterator[str]:
     """Save the job's `figures` or `artifacts` below `directory`; yields a line on each file. Names that meet get a number."""
     directory.mkdir(parents=True, exist_ok=True)
     taken: set[str] = set()

@@ -7,7 +7,7 @@ from typing import Any
 
 from cli import terminal
 from cli.errors import ExitCode, NoLocalRun
-from fumehood.client_errors import Broken, KeyRefused, ServiceProblem, TooBusy, Unreachable
+from fumehood.client.errors import Broken, KeyRefused, ServiceProblem, TooBusy, Unreachable
 from fumehood.errors import FumehoodError, SandboxError
 
 HINTS: dict[type[FumehoodError], str] = {

@@ -16,7 +16,7 @@ from cli.errors import BadInput, ExitCode
 
 if TYPE_CHECKING:
     from cli.running import Request
-    from fumehood.client import Client
+    from fumehood.client.surface import Surface
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of a job, job_….")]
 Script = Annotated[Path, typer.Argument(metavar="SCRIPT", help="Python source that defines azureml_main.")]
@@ -122,7 +122,7 @@ def log(job: JobId, follow: Annotated[bool, typer.Option("--follow", "-f", help=
 def result(job: JobId, out: Out = None, out2: Out2 = None) -> None:
     """Show the result table of a job that has ended, and save it."""
     from cli import arguments, report, running
-    from fumehood.client import is_final
+    from fumehood.client.surface import is_final
 
     accepts = {"result": arguments.table_target("--out", out), "result2": arguments.table_target("--out2", out2)}
     with connect() as client:
@@ -216,10 +216,10 @@ def _save_files(job: str, what: str, directory: Path) -> None:
             print(line)
 
 
-def local_service(request: Request) -> AbstractContextManager[Client]:
+def local_service(request: Request) -> AbstractContextManager[Surface]:
     """A service in this process for the one job. Raises BadInput where an input is not a file."""
     from cli import local
-    from fumehood.client import Upload
+    from fumehood.client.body import Upload
 
     for port, value in request.inputs.items():
         if not isinstance(value, Upload):
@@ -229,7 +229,7 @@ def local_service(request: Request) -> AbstractContextManager[Client]:
     return local.local_service(request.document.get("limits") or {}, inputs_bytes=inputs_bytes)
 
 
-def connect() -> Client:
+def connect() -> Surface:
     from cli import config
 
     return config.connect()

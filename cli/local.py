@@ -1,7 +1,7 @@
 """Local: front desk and workshop in this very process, for one command. Needs Docker and nothing else.
 
 The desk is the real application, behind a socket in a private directory instead of a port; the journey is the worker's own.
-What stands in for Redis is in memory. So a job is checked, carried and told of as a service would, and `Client` sees no
+What stands in for Redis is in memory. So a job is checked, carried and told of as a service would, and `Surface` sees no
 difference; when the block is left, nothing of it is there any more.
 """
 
@@ -30,7 +30,7 @@ from cli.local_home import local_home
 from cli.terminal import harmless, say
 from fumehood import log
 from fumehood.blob_store import BlobStore
-from fumehood.client import Client
+from fumehood.client.surface import Surface
 from fumehood.errors import BadRequest, FumehoodError
 from fumehood.job import Job, Lane
 from fumehood.job_queue import JobQueue
@@ -59,7 +59,7 @@ LOG_KEPT_CHARACTERS = 4000
 
 
 @contextmanager
-def local_service(limits: dict[str, float], *, inputs_bytes: int) -> Iterator[Client]:
+def local_service(limits: dict[str, float], *, inputs_bytes: int) -> Iterator[Surface]:
     """A client of a service that lives as long as the block. `limits` are those the job will ask for.
 
     Raises:
@@ -203,7 +203,7 @@ class _Service:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._directory = -1
 
-    def start(self, key: str) -> Client:
+    def start(self, key: str) -> Surface:
         """Listen, and a client that is connected. Raises NoLocalRun where the desk does not come up."""
         # The name of a socket may have 108 bytes; a home may lie deeper. Through the descriptor it is always short.
         self._directory = os.open(self._settings.home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -214,7 +214,7 @@ class _Service:
         if not self._server.listens.wait(START_SECONDS):
             raise NoLocalRun("the front desk did not come up in this process; the log says why")
         self._rounds.start()
-        return Client("http://127.0.0.1", key, transport=httpx.HTTPTransport(uds=address))
+        return Surface("http://127.0.0.1", key, transport=httpx.HTTPTransport(uds=address))
 
     def stop(self) -> None:
         self._slots.drain()

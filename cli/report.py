@@ -7,7 +7,7 @@ from datetime import datetime
 
 from cli.errors import ExitCode
 from cli.terminal import duration, harmless, one_line, size
-from fumehood.client import Document
+from fumehood.client.surface import Document
 
 NOTES_SHOWN = 20
 

@@ -17,8 +17,9 @@ from typing import TextIO
 from cli import downloads, report
 from cli.errors import ExitCode
 from cli.terminal import LogWriter, complain, console, one_line, say, size
-from fumehood.client import Client, Document, OnBytes, Upload, is_final
-from fumehood.client_errors import ClientError, InTheWay, NotThere
+from fumehood.client.body import OnBytes, Upload
+from fumehood.client.errors import ClientError, InTheWay, NotThere
+from fumehood.client.surface import Document, Surface, is_final
 
 PROGRESS_BYTES = 4 * 2**20
 """Smaller uploads are over before a bar could be read."""
@@ -51,13 +52,13 @@ class Wishes:
     """Nothing is kept, so nothing can be had afterwards."""
 
 
-def submit(client: Client, request: Request, *, quiet: bool) -> Document:
+def submit(client: Surface, request: Request, *, quiet: bool) -> Document:
     files = [request.script, *(value for value in request.inputs.values() if isinstance(value, Upload))]
     with upload_progress(files, quiet=quiet) as on_bytes:
         return client.submit(request.script, request.inputs, request.document, on_bytes=on_bytes)
 
 
-def run(client: Client, request: Request, wishes: Wishes) -> ExitCode:
+def run(client: Surface, request: Request, wishes: Wishes) -> ExitCode:
     try:
         record = submit(client, request, quiet=wishes.quiet)
     except KeyboardInterrupt:
@@ -74,7 +75,7 @@ def run(client: Client, request: Request, wishes: Wishes) -> ExitCode:
     return _finish(client, record, wishes)
 
 
-def follow(client: Client, record: Document, stream: TextIO, *, local: bool = False) -> None:
+def follow(client: Surface, record: Document, stream: TextIO, *, local: bool = False) -> None:
     """State changes on stderr and the log on `stream` as they come; then what the live log left out."""
     writer = LogWriter(stream)
     shown = _Shown()
@@ -123,7 +124,7 @@ class _Shown:
         return chunk.decode(errors="replace")
 
 
-def _complete(client: Client, record: Document, shown: _Shown, writer: LogWriter, *, local: bool) -> None:
+def _complete(client: Surface, record: Document, shown: _Shown, writer: LogWriter, *, local: bool) -> None:
     """Print what the stored log has beyond what was shown live, or its end where the live log had gaps."""
     tail: deque[bytes] = deque()
     seen, digest, fits = 0, hashlib.sha256(), None
@@ -147,7 +148,7 @@ def _complete(client: Client, record: Document, shown: _Shown, writer: LogWriter
         writer.write(b"".join(tail)[-LOG_TAIL_BYTES:].decode(errors="replace"))
 
 
-def stored_log(client: Client, job_id: str) -> Iterator[bytes]:
+def stored_log(client: Surface, job_id: str) -> Iterator[bytes]:
     """The log as UTF-8; nothing where the job never had one."""
     try:
         with client.content(f"/v1/jobs/{job_id}/log", accept="text/plain") as response:
@@ -156,7 +157,7 @@ def stored_log(client: Client, job_id: str) -> Iterator[bytes]:
         return
 
 
-def _cancel_first(client: Client, job_id: str, *, local: bool) -> ExitCode:
+def _cancel_first(client: Surface, job_id: str, *, local: bool) -> ExitCode:
     """Ctrl-C: the job must not run on unseen. A second Ctrl-C leaves at once."""
     if sys.stderr.isatty():
         print(file=sys.stderr)  # the terminal has shown ^C
@@ -173,7 +174,7 @@ def _cancel_first(client: Client, job_id: str, *, local: bool) -> ExitCode:
     return ExitCode.INTERRUPTED
 
 
-def _finish(client: Client, record: Document, wishes: Wishes) -> ExitCode:
+def _finish(client: Surface, record: Document, wishes: Wishes) -> ExitCode:
     code = report.exit_code(record)
     talk = not wishes.quiet and not wishes.as_json
     if code is not ExitCode.OK and not wishes.as_json:
@@ -199,7 +200,7 @@ def _finish(client: Client, record: Document, wishes: Wishes) -> ExitCode:
     return code
 
 
-def deliver_table(client: Client, record: Document, port: str, target: Path | None, accept: str | None, *, talk: bool) -> None:
+def deliver_table(client: Surface, record: Document, port: str, target: Path | None, accept: str | None, *, talk: bool) -> None:
     """Save one result table where it is wanted, and show its first rows."""
     address = f"/v1/jobs/{record['id']}/{port}"
     if target is not None:
@@ -228,7 +229,7 @@ def _preview(path: Path) -> None:
         say(f"no preview: {one_line(error)}")
 
 
-def deliver_files(client: Client, record: Document, what: str, directory: Path | None, *, talk: bool, local: bool) -> None:
+def deliver_files(client: Surface, record: Document, what: str, directory: Path | None, *, talk: bool, local: bool) -> None:
     """Save figures or artifacts where they are wanted; else say that there are some, and how to get them."""
     count = record.get(what) or 0
     if not count:

@@ -93,9 +93,9 @@ def write_config(
 ) -> None:
     """Write the configuration file, readable by you alone."""
     from cli import config
-    from fumehood.client import Client
+    from fumehood.client.surface import Surface
 
-    Client(url, None).close()  # refuses an address that cannot be one
+    Surface(url, None).close()  # refuses an address that cannot be one
     key = sys.stdin.readline(4096) if str(key_file) == "-" else _first_line(key_file)
     terminal.say(f"wrote {config.write(url, key)}")
 

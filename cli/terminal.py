@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 import io
-import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TextIO
 
+from fumehood.text import duration, harmless, one_line, size
+
 if TYPE_CHECKING:
     from rich.console import Console
 
-# C0, DEL, C1, what turns the direction of writing round, line separators, half surrogate pairs; not newline and tab.
-_HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+__all__ = ["LogWriter", "columns", "complain", "console", "duration", "harmless", "one_line", "prepare", "say", "size", "symbol"]
+
 PIPE_COLUMNS = 160
-
-
-def harmless(text: str) -> str:
-    """`text` with everything that a terminal would obey spelled out, `\\x1b` for an escape. Newlines and tabs stay."""
-    return _HARMFUL.sub(lambda match: _spelled(match.group()), text)
-
-
-def one_line(text: object) -> str:
-    """The same for a name or a cell: newlines and tabs are spelled out too."""
-    return harmless(str(text)).replace("\n", "\\n").replace("\t", "\\t")
-
-
-def _spelled(character: str) -> str:
-    code = ord(character)
-    return {"\r": "\\r"}.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
 
 
 def prepare() -> None:
@@ -110,19 +96,3 @@ class LogWriter:
         text = "\r" + text if self._return_held else text
         self._return_held = text.endswith("\r")
         return text.removesuffix("\r").replace("\r\n", "\n").replace("\r", "\n")
-
-
-def size(count: float) -> str:
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if abs(count) < 1024 or unit == "GiB":
-            break
-        count /= 1024
-    if unit == "bytes":
-        return f"{count:,.0f} byte{'s' * (count != 1)}"
-    return f"{count:,.1f} {unit}"
-
-
-def duration(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.2f} s"
-    return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"

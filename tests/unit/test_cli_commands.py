@@ -204,7 +204,7 @@ def test_the_doctor_knows_a_key_that_is_not_accepted(fumehood: Listening) -> Non
 
 
 def test_the_doctor_stops_where_nothing_listens(fumehood: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fumehood.client.BACKOFF_SECONDS", 0.0)
+    monkeypatch.setattr("fumehood.client.surface.BACKOFF_SECONDS", 0.0)
     fumehood.point_at(f"http://127.0.0.1:{free_port()}", fumehood.stand.key)
 
     done = fumehood("doctor")

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from cli import config
 from cli.app import app
-from cli.errors import BadInput
+from fumehood.client.errors import NotConfigured
 from fumehood.tenant import new_key
 
 URL = "http://desk:8765"
@@ -121,7 +121,7 @@ def test_the_files_key_never_goes_to_another_address(path: Path, key: str, monke
     config.write(URL, key)
     monkeypatch.setenv("FUMEHOOD_URL", "http://somewhere.else")
 
-    with pytest.raises(BadInput, match=f"belongs to {URL}"):
+    with pytest.raises(NotConfigured, match=f"belongs to {URL}"):
         config.read()
 
     monkeypatch.setenv("FUMEHOOD_URL", f"{URL}/")

@@ -19,7 +19,7 @@ from cli.errors import BadInput
 from cli.preview import show_table
 from cli.report import failure, state
 from cli.terminal import LogWriter, columns, duration, harmless, one_line, size
-from fumehood.client import Upload
+from fumehood.client.body import Upload
 
 DATASET, JOB = "ds_" + "0" * 32, "job_" + "a" * 32
 

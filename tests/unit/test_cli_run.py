@@ -10,10 +10,10 @@ import pyarrow.ipc
 import pytest
 
 from cli import running
-from fumehood.client import Client
+from fumehood.client.events import ServerEvent
+from fumehood.client.surface import Surface
 from fumehood.job import State
 from fumehood.outcome import Reason
-from fumehood.server_events import ServerEvent
 from fumehood.tenant import new_key
 from fumehood.testing import free_port
 from tests.services import until
@@ -228,7 +228,7 @@ def test_an_unknown_key_ends_with_2_and_is_not_shown(fumehood: Listening, script
 
 
 def test_a_service_that_does_not_listen_ends_with_3(fumehood: Listening, script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fumehood.client.BACKOFF_SECONDS", 0.0)
+    monkeypatch.setattr("fumehood.client.surface.BACKOFF_SECONDS", 0.0)
     fumehood.point_at(f"http://127.0.0.1:{free_port()}", fumehood.stand.key)
 
     done = fumehood("run", script)
@@ -257,7 +257,7 @@ def test_ctrl_c_cancels_the_job_before_the_command_ends_with_130(
 def test_ctrl_c_after_the_end_says_that_it_was_too_late(fumehood: Listening, script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fumehood.works()
 
-    def interrupted(client: Client, record: dict[str, str], _: object) -> None:
+    def interrupted(client: Surface, record: dict[str, str], _: object) -> None:
         client.wait(record["id"])
         raise KeyboardInterrupt
 
@@ -327,7 +327,7 @@ def test_a_new_attempt_begins_the_log_anew(fumehood: Listening, script: Path, mo
         ServerEvent("log", "1-0", {"attempt": 1, "offset": 0, "text": "lost"}),
         ServerEvent("log", "2-0", {"attempt": 2, "offset": 0, "text": "again\n"}),
     ]
-    monkeypatch.setattr(Client, "follow", lambda *_: iter(told))
+    monkeypatch.setattr(Surface, "follow", lambda *_: iter(told))
 
     done = fumehood("run", script)
 

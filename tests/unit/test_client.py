@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from fumehood.client import ATTEMPTS_MAX, Client, Upload
-from fumehood.client_errors import (
+from fumehood.client.body import Upload
+from fumehood.client.errors import (
     Broken,
     ClientError,
     InTheWay,
@@ -22,7 +22,9 @@ from fumehood.client_errors import (
     Unreachable,
     Unusable,
 )  # fmt: skip
-from fumehood.server_events import LINE_BYTES_MAX, ServerEvent, read_events
+from fumehood.client.events import LINE_BYTES_MAX, ServerEvent, read_events
+from fumehood.client.surface import ATTEMPTS_MAX, Surface
+from fumehood.client.wire import each_now
 
 Handler = Callable[[httpx.Request], httpx.Response]
 JOB = {"id": "job_1", "state": "succeeded"}
@@ -34,11 +36,11 @@ def pauses() -> list[float]:
 
 
 @pytest.fixture
-def client(pauses: list[float]) -> Iterator[Callable[[Handler], Client]]:
-    opened: list[Client] = []
+def client(pauses: list[float]) -> Iterator[Callable[[Handler], Surface]]:
+    opened: list[Surface] = []
 
-    def make(handler: Handler) -> Client:
-        opened.append(Client("http://desk", "fh_key", transport=httpx.MockTransport(handler), sleep=pauses.append))
+    def make(handler: Handler) -> Surface:
+        opened.append(Surface("http://desk", "fh_key", transport=httpx.MockTransport(handler), sleep=pauses.append))
         return opened[-1]
 
     yield make
@@ -78,7 +80,7 @@ class Line:
 
 
 def test_a_submission_is_repeated_after_a_broken_connection_with_the_same_key_and_files(
-    client: Callable[[Handler], Client], script: Upload, tmp_path: Path
+    client: Callable[[Handler], Surface], script: Upload, tmp_path: Path
 ) -> None:
     (tmp_path / "a.csv").write_bytes(b"x\n1\n")
     line = Line(httpx.ReadError("reset"), httpx.ConnectError("refused"), httpx.Response(202, json=JOB))
@@ -96,7 +98,7 @@ def test_a_submission_is_repeated_after_a_broken_connection_with_the_same_key_an
         assert int(request.headers["content-length"]) == len(body)
 
 
-def test_two_submissions_have_different_keys(client: Callable[[Handler], Client], script: Upload) -> None:
+def test_two_submissions_have_different_keys(client: Callable[[Handler], Surface], script: Upload) -> None:
     line = Line(httpx.Response(202, json=JOB), httpx.Response(202, json=JOB))
     one = client(line)
     one.submit(script, {}, {})
@@ -105,7 +107,7 @@ def test_two_submissions_have_different_keys(client: Callable[[Handler], Client]
     assert line.requests[0].headers["idempotency-key"] != line.requests[1].headers["idempotency-key"]
 
 
-def test_repeating_ends_and_says_what_the_last_try_met(client: Callable[[Handler], Client], script: Upload, pauses: list[float]) -> None:
+def test_repeating_ends_and_says_what_the_last_try_met(client: Callable[[Handler], Surface], script: Upload, pauses: list[float]) -> None:
     line = Line(*[httpx.ConnectError("refused")] * 10)
 
     with pytest.raises(Unreachable, match="http://desk cannot be reached: refused"):
@@ -116,14 +118,14 @@ def test_repeating_ends_and_says_what_the_last_try_met(client: Callable[[Handler
     assert len(pauses) == ATTEMPTS_MAX - 1
 
 
-def test_a_submission_that_is_still_being_handled_is_asked_for_again(client: Callable[[Handler], Client], script: Upload) -> None:
+def test_a_submission_that_is_still_being_handled_is_asked_for_again(client: Callable[[Handler], Surface], script: Upload) -> None:
     line = Line(httpx.ReadTimeout("slow"), problem(409, "idempotency-busy"), httpx.Response(202, json=JOB))
 
     assert client(line).submit(script, {}, {}) == JOB
 
 
 @pytest.mark.parametrize("status", [401, 409, 422, 429, 500, 503])
-def test_an_answer_is_never_asked_for_twice(client: Callable[[Handler], Client], script: Upload, status: int) -> None:
+def test_an_answer_is_never_asked_for_twice(client: Callable[[Handler], Surface], script: Upload, status: int) -> None:
     line = Line(problem(status))
 
     with pytest.raises(ServiceProblem):
@@ -132,7 +134,7 @@ def test_an_answer_is_never_asked_for_twice(client: Callable[[Handler], Client],
     assert len(line.requests) == 1
 
 
-def test_what_is_read_is_counted_for_a_progress_bar(client: Callable[[Handler], Client], tmp_path: Path) -> None:
+def test_what_is_read_is_counted_for_a_progress_bar(client: Callable[[Handler], Surface], tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(b"x" * 200_000)
     counted: list[int] = []
@@ -157,7 +159,7 @@ def test_what_is_read_is_counted_for_a_progress_bar(client: Callable[[Handler], 
     ],
 )  # fmt: skip
 def test_a_problem_becomes_a_typed_error_with_all_it_says(
-    client: Callable[[Handler], Client], status: int, kind: type[ServiceProblem]
+    client: Callable[[Handler], Surface], status: int, kind: type[ServiceProblem]
 ) -> None:
     answer = problem(status, "some-slug", errors=[{"pointer": "/limits/cpus", "detail": "too many"}])
 
@@ -180,19 +182,19 @@ def test_a_problem_becomes_a_typed_error_with_all_it_says(
     ],
     ids=["page", "list", "redirect", "gateway"],
 )
-def test_what_is_no_fumehood_is_said_to_be_none(client: Callable[[Handler], Client], answer: httpx.Response) -> None:
+def test_what_is_no_fumehood_is_said_to_be_none(client: Callable[[Handler], Surface], answer: httpx.Response) -> None:
     with pytest.raises(Broken, match="is this the address of a Fumehood"):
         client(Line(answer)).job("job_1")
 
 
-def test_an_answer_without_an_end_is_given_up(client: Callable[[Handler], Client], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fumehood.client.DOCUMENT_BYTES_MAX", 1000)
+def test_an_answer_without_an_end_is_given_up(client: Callable[[Handler], Surface], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fumehood.client.surface.DOCUMENT_BYTES_MAX", 1000)
 
     with pytest.raises(Broken, match="longer than 1,000 bytes"):
         client(Line(httpx.Response(200, json={"long": "x" * 2000}))).job("job_1")
 
 
-def test_a_download_that_breaks_off_is_an_error(client: Callable[[Handler], Client]) -> None:
+def test_a_download_that_breaks_off_is_an_error(client: Callable[[Handler], Surface]) -> None:
     def half() -> Iterator[bytes]:
         yield b"first half"
         raise httpx.RemoteProtocolError("peer closed connection")
@@ -206,17 +208,17 @@ def test_a_download_that_breaks_off_is_an_error(client: Callable[[Handler], Clie
 @pytest.mark.parametrize("url", ["desk", "ftp://desk", "http://", "http://desk:port", ""])
 def test_an_address_that_cannot_be_one_is_refused_at_once(url: str) -> None:
     with pytest.raises(ClientError, match="the address"):
-        Client(url, None)
+        Surface(url, None)
 
 
-def test_a_job_id_cannot_lead_to_another_address(client: Callable[[Handler], Client]) -> None:
+def test_a_job_id_cannot_lead_to_another_address(client: Callable[[Handler], Surface]) -> None:
     line = Line(httpx.Response(200, json=JOB))
     client(line).job("../datasets?x#y")
 
     assert line.requests[0].url.raw_path == b"/v1/jobs/..%2Fdatasets%3Fx%23y"
 
 
-def test_the_key_travels_in_its_header_and_only_there(client: Callable[[Handler], Client], script: Upload) -> None:
+def test_the_key_travels_in_its_header_and_only_there(client: Callable[[Handler], Surface], script: Upload) -> None:
     line = Line(httpx.Response(202, json=JOB))
     client(line).submit(script, {}, {})
 
@@ -225,7 +227,7 @@ def test_the_key_travels_in_its_header_and_only_there(client: Callable[[Handler]
     assert "fh_key" not in str(line.requests[0].url)
 
 
-def test_pages_are_followed_to_the_last(client: Callable[[Handler], Client]) -> None:
+def test_pages_are_followed_to_the_last(client: Callable[[Handler], Surface]) -> None:
     line = Line(
         httpx.Response(200, json={"items": [{"id": "a"}], "next": "c/2"}), httpx.Response(200, json={"items": [{"id": "b"}], "next": None})
     )
@@ -234,7 +236,7 @@ def test_pages_are_followed_to_the_last(client: Callable[[Handler], Client]) -> 
     assert [dict(request.url.params) for request in line.requests] == [{"state": "failed"}, {"state": "failed", "cursor": "c/2"}]
 
 
-def test_a_service_that_is_not_ready_still_says_how_its_parts_are(client: Callable[[Handler], Client]) -> None:
+def test_a_service_that_is_not_ready_still_says_how_its_parts_are(client: Callable[[Handler], Surface]) -> None:
     parts = {"ready": False, "parts": {"redis": {"ok": False, "detail": "does not answer"}}}
 
     assert client(Line(httpx.Response(503, json=parts))).ready() == parts
@@ -246,11 +248,19 @@ STREAM = (
 ).encode()
 
 
+def told(chunks: list[bytes]) -> list[ServerEvent]:
+    async def come() -> AsyncIterator[bytes]:
+        for chunk in chunks:
+            yield chunk
+
+    return list(each_now(read_events(come())))
+
+
 @pytest.mark.parametrize("width", [1, 2, 7, 1000])
 def test_events_are_read_however_they_are_cut(width: int) -> None:
     chunks = [STREAM[n : n + width] for n in range(0, len(STREAM), width)]
 
-    assert list(read_events(chunks)) == [
+    assert told(chunks) == [
         ServerEvent("state", "1-0", {"state": "running"}),
         ServerEvent("tick"),
         ServerEvent("log", "2-0", {"text": "a\u2028b\x85c"}),
@@ -258,13 +268,13 @@ def test_events_are_read_however_they_are_cut(width: int) -> None:
 
 
 def test_an_event_that_the_end_cut_short_is_dropped() -> None:
-    assert list(read_events([b'id: 1\nevent: log\ndata: {"text": "x"}\n'])) == []
+    assert told([b'id: 1\nevent: log\ndata: {"text": "x"}\n']) == []
 
 
 @pytest.mark.parametrize("stream", [b"data: [1]\n\n", b"data: {\n\n", b"x" * (LINE_BYTES_MAX + 1)])
 def test_a_stream_that_is_not_ours_is_an_error(stream: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
-        list(read_events([stream]))
+        told([stream])
 
 
 def events(*frames: bytes, then: Exception | None = None) -> httpx.Response:
@@ -276,7 +286,7 @@ def events(*frames: bytes, then: Exception | None = None) -> httpx.Response:
     return httpx.Response(200, content=stream(), headers={"Content-Type": "text/event-stream"})
 
 
-def test_a_broken_stream_is_taken_up_behind_the_last_event(client: Callable[[Handler], Client]) -> None:
+def test_a_broken_stream_is_taken_up_behind_the_last_event(client: Callable[[Handler], Surface]) -> None:
     line = Line(
         events(b'id: 5-0\nevent: log\ndata: {"text": "a"}\n\n', then=httpx.ReadError("reset")),
         httpx.Response(200, json={"id": "job_1", "state": "running"}),
@@ -288,18 +298,18 @@ def test_a_broken_stream_is_taken_up_behind_the_last_event(client: Callable[[Han
     assert line.requests[2].headers["last-event-id"] == "5-0"
 
 
-def test_following_ends_with_the_job_where_no_event_says_so(client: Callable[[Handler], Client]) -> None:
+def test_following_ends_with_the_job_where_no_event_says_so(client: Callable[[Handler], Surface]) -> None:
     assert list(client(Line(events(), httpx.Response(200, json=JOB))).follow("job_1")) == []
 
 
-def test_following_ends_with_an_error_where_the_service_stays_away(client: Callable[[Handler], Client]) -> None:
+def test_following_ends_with_an_error_where_the_service_stays_away(client: Callable[[Handler], Surface]) -> None:
     line = Line(events(then=httpx.ReadError("reset")), *[httpx.ConnectError("refused")] * ATTEMPTS_MAX)
 
     with pytest.raises(Unreachable, match="refused"):
         list(client(line).follow("job_1"))
 
 
-def test_waiting_asks_until_the_job_is_final(client: Callable[[Handler], Client], pauses: list[float]) -> None:
+def test_waiting_asks_until_the_job_is_final(client: Callable[[Handler], Surface], pauses: list[float]) -> None:
     line = Line(
         httpx.Response(200, json={"state": "queued"}), httpx.Response(200, json={"state": "running"}), httpx.Response(200, json=JOB)
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,28 +21,29 @@ class ServerEvent:
     data: dict[str, Any] = field(default_factory=dict)
 
 
-def read_events(chunks: Iterable[bytes]) -> Iterator[ServerEvent]:
+async def read_events(chunks: AsyncIterable[bytes]) -> AsyncGenerator[ServerEvent, None]:
     """The events of a stream, as they come. An event that the stream's end cut short is dropped, as the standard says.
 
     Raises:
         ValueError: the stream is not one of ours (a line without an end, or data that is not a JSON object).
     """
     kind, event_id, data = "message", None, ""
-    for line in _lines(chunks):
-        if line.startswith(":"):
-            yield ServerEvent("tick")
-        elif line:
-            name, _, value = line.partition(":")
-            value = value.removeprefix(" ")
-            if name == "event":
-                kind = value
-            elif name == "id":
-                event_id = value
-            elif name == "data":
-                data += value
-        elif data:
-            yield ServerEvent(kind, event_id, _json_object(data))
-            kind, event_id, data = "message", None, ""
+    async with aclosing(_lines(chunks)) as lines:
+        async for line in lines:
+            if line.startswith(":"):
+                yield ServerEvent("tick")
+            elif line:
+                name, _, value = line.partition(":")
+                value = value.removeprefix(" ")
+                if name == "event":
+                    kind = value
+                elif name == "id":
+                    event_id = value
+                elif name == "data":
+                    data += value
+            elif data:
+                yield ServerEvent(kind, event_id, _json_object(data))
+                kind, event_id, data = "message", None, ""
 
 
 def _json_object(text: str) -> dict[str, Any]:
@@ -51,10 +53,10 @@ def _json_object(text: str) -> dict[str, Any]:
     return document
 
 
-def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
+async def _lines(chunks: AsyncIterable[bytes]) -> AsyncGenerator[str, None]:
     """Lines that end in LF or CRLF. Not `str.splitlines`: it also breaks at U+2028 and others, which JSON may hold as they are."""
     rest = b""
-    for chunk in chunks:
+    async for chunk in chunks:
         *whole, rest = (rest + chunk).split(b"\n")
         for line in whole:
             yield line.removesuffix(b"\r").decode(errors="replace")

@@ -1,0 +1,209 @@
+"""What a call of the client can raise.
+
+ClientError
+├── NotConfigured       no address or key that can be used; says where they were looked for
+├── NotSendable         what was given cannot be sent, and nothing was: names the argument or variable and what to do
+├── WaitedTooLong       `timeout_seconds` went by; `run` has cancelled the job, `wait` has not
+├── Unreachable         no connection, or it broke and trying again did not help
+├── ServiceProblem      the service answered with a problem; `status`, `slug`, `errors`, `problem`
+│   ├── KeyRefused      the key is not known, or may not do this             401, 403
+│   ├── NotThere        not there, or not yours                              404, 410
+│   ├── InTheWay        the thing is in the wrong state for this             409
+│   ├── Unusable        the request cannot be used                           400, 406, 413, 415, 422
+│   ├── TooBusy         later, please; `retry_after_seconds`                 429, 503
+│   └── Broken          the service's own fault, or not a Fumehood at all    anything else
+└── JobFailed           the job has ended, and not well; `reason`, `error`, `record`, `result`
+    ├── ScriptError         the script raised; `str()` holds its traceback   script_error
+    ├── BadEntryPoint       no `azureml_main`, or it does not fit            bad_entry_point
+    ├── BadParameters       a parameter is missing, unknown or wrong         bad_parameters
+    ├── BadReturn           what it returned is no table                     bad_return
+    ├── BadInput            a table or the bundle cannot be read             bad_input
+    ├── TimedOut            longer than `wall_seconds`                       timed_out
+    ├── OutOfMemory         more than `memory_bytes`                         out_of_memory
+    ├── DiskFull            more than `disk_bytes`                           disk_full
+    ├── OutputTooLarge      a result larger than `output_bytes`              output_too_large
+    ├── TooManyProcesses    more than `processes`                            too_many_processes
+    ├── Crashed             it ended itself, or a signal did                 crashed
+    ├── Cancelled           somebody cancelled the job                       cancelled
+    └── ServiceFault        not the script's fault                           expired, sandbox_error, lost
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from fumehood.errors import BadField, FumehoodError
+from fumehood.text import harmless
+
+
+class ClientError(FumehoodError):
+    pass
+
+
+class NotConfigured(ClientError):
+    pass
+
+
+class NotSendable(ClientError):
+    pass
+
+
+class WaitedTooLong(ClientError):
+    pass
+
+
+class Unreachable(ClientError):
+    pass
+
+
+class ServiceProblem(ClientError):
+    def __init__(self, status: int, problem: dict[str, Any], *, retry_after_seconds: int | None = None) -> None:
+        fields = [error for error in problem.get("errors") or () if isinstance(error, dict)]
+        detail = str(problem.get("detail") or problem.get("title") or f"the service answered {status}")
+        super().__init__(detail, errors=tuple(BadField(str(e.get("pointer", "")), str(e.get("detail", ""))) for e in fields))
+        self.status = status
+        self.slug = str(problem.get("type", "")).rpartition("/")[2].rpartition(":")[2]
+        self.problem = problem
+        self.retry_after_seconds = retry_after_seconds
+
+
+class KeyRefused(ServiceProblem):
+    pass
+
+
+class NotThere(ServiceProblem):
+    pass
+
+
+class InTheWay(ServiceProblem):
+    pass
+
+
+class Unusable(ServiceProblem):
+    pass
+
+
+class TooBusy(ServiceProblem):
+    pass
+
+
+class Broken(ServiceProblem):
+    pass
+
+
+BY_STATUS: dict[int, type[ServiceProblem]] = {
+    **dict.fromkeys((401, 403), KeyRefused),
+    **dict.fromkeys((404, 410), NotThere),
+    409: InTheWay,
+    **dict.fromkeys((400, 406, 413, 415, 422), Unusable),
+    **dict.fromkeys((429, 503), TooBusy),
+}
+
+
+_FRAME = re.compile(r'^(?P<indent> *)File "script\.py", line (?P<line>\d+)', re.MULTILINE)
+
+
+class JobFailed(ClientError):
+    """A job that ended as failed or cancelled.
+
+    `reason` is one word of the closed vocabulary; `error` the script's exception as a document (`type`, `message`, `traceback`,
+    `file`, `line`, `source`, `frames`), empty where there was none; `record` the job's; `result` holds what the job left all the
+    same: log, figures, artifacts. `traceback` is the remote one, in the lines of the file or cell that the function came from.
+    """
+
+    def __init__(self, record: dict[str, Any], result: Any, origins: tuple[tuple[str, int] | None, ...] = ()) -> None:
+        self.record = record
+        self.result = result
+        self.reason = str(record.get("reason") or record.get("state"))
+        self.error: dict[str, Any] = record.get("error") or {}
+        self.traceback = harmless(_in_own_lines(str(self.error.get("traceback") or ""), origins)).rstrip()
+        super().__init__(harmless(str(record.get("message") or f"the job ended as {self.reason}")))
+
+    def __str__(self) -> str:
+        lines = [f"{self.detail}", f"({self.reason}, {self.record.get('id')}; its log is in .result.log)"]
+        return "\n".join([*lines, *(["", self.traceback] if self.traceback else [])])
+
+    def _render_traceback_(self, *_: object) -> list[str]:
+        """What a notebook shows: the remote traceback, without the frames of this client above it."""
+        return [f"{type(self).__name__}: {self}"]
+
+
+def _in_own_lines(traceback: str, origins: tuple[tuple[str, int] | None, ...]) -> str:
+    """Say the places of the file or cell that a line of the script was taken from, where it was taken from one."""
+
+    def place(match: re.Match[str]) -> str:
+        number = int(match["line"])
+        origin = origins[number - 1] if 0 < number <= len(origins) else None
+        return f'{match["indent"]}File "{origin[0]}", line {origin[1]}' if origin else match.group()
+
+    return _FRAME.sub(place, traceback)
+
+
+class ScriptError(JobFailed):
+    pass
+
+
+class BadEntryPoint(JobFailed):
+    pass
+
+
+class BadParameters(JobFailed):
+    pass
+
+
+class BadReturn(JobFailed):
+    pass
+
+
+class BadInput(JobFailed):
+    pass
+
+
+class TimedOut(JobFailed):
+    pass
+
+
+class OutOfMemory(JobFailed):
+    pass
+
+
+class DiskFull(JobFailed):
+    pass
+
+
+class OutputTooLarge(JobFailed):
+    pass
+
+
+class TooManyProcesses(JobFailed):
+    pass
+
+
+class Crashed(JobFailed):
+    pass
+
+
+class Cancelled(JobFailed):
+    pass
+
+
+class ServiceFault(JobFailed):
+    pass
+
+
+BY_REASON: dict[str, type[JobFailed]] = {
+    "script_error": ScriptError,
+    "bad_entry_point": BadEntryPoint,
+    "bad_parameters": BadParameters,
+    "bad_return": BadReturn,
+    "bad_input": BadInput,
+    "timed_out": TimedOut,
+    "out_of_memory": OutOfMemory,
+    "disk_full": DiskFull,
+    "output_too_large": OutputTooLarge,
+    "too_many_processes": TooManyProcesses,
+    "crashed": Crashed,
+    "cancelled": Cancelled,
+    **dict.fromkeys(("expired", "sandbox_error", "lost"), ServiceFault),
+}

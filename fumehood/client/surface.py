@@ -1,0 +1,302 @@
+"""Surface: the HTTP surface as plain calls, documents in and documents out, for the `fumehood` command and the clients above.
+
+`Surface` answers at once, `AsyncSurface` is awaited. Every call may raise what the tree in `fumehood.client.errors` says. Calls are
+tried again after a broken connection: each is either harmless to repeat or carries an idempotency key.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager, contextmanager
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import httpx
+
+from fumehood import __version__
+from fumehood.client import wire
+from fumehood.client.body import Body, OnBytes, Upload, form
+from fumehood.client.errors import BY_STATUS, Broken, ClientError, InTheWay, ServiceProblem, TooBusy, Unreachable
+from fumehood.client.events import ServerEvent, read_events
+
+ATTEMPTS_MAX = 4
+BACKOFF_SECONDS = 0.25
+WAIT_SECONDS = 20
+DOCUMENT_BYTES_MAX = 32 * 2**20
+
+Document = dict[str, Any]
+T = TypeVar("T")
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+class AsyncSurface:
+    def __init__(
+        self,
+        url: str,
+        key: str | None,
+        *,
+        transport: Any = None,
+        sleep: Any = None,
+        make_wire: Callable[..., wire.Wire] = wire.OnLoop,
+    ) -> None:
+        self.url = url.rstrip("/")
+        headers = {"User-Agent": f"fumehood/{__version__}"} | ({"Authorization": f"Bearer {key}"} if key else {})
+        try:
+            address = httpx.URL(self.url)
+        except httpx.InvalidURL as error:
+            raise ClientError(f"the address {url!r} cannot be used: {error}") from None
+        if address.scheme not in ("http", "https") or not address.host:
+            raise ClientError(f"the address is {url!r}; expected one such as http://127.0.0.1:8765")
+        self.wire = make_wire(
+            transport=transport,
+            sleep=sleep,
+            base_url=address,
+            headers=headers,
+            # The key must not reach a proxy on its way to this very machine.
+            trust_env=address.host not in _LOOPBACK,
+            # Without TLS there is nothing to verify, and loading the certificates would take a third of a short command's time.
+            verify=address.scheme == "https",
+        )
+
+    async def close(self) -> None:
+        await self.wire.close()
+
+    # jobs ------------------------------------------------------------------------------------------------------------
+    async def submit(
+        self,
+        script: Upload,
+        inputs: Mapping[str, Upload | str | Document],
+        request: Document,
+        *,
+        on_bytes: OnBytes = lambda _: None,
+        idempotency_key: str | None = None,
+    ) -> Document:
+        """Queue a job. `inputs` by port: a file, a dataset's id, or `{"job": id, "output": "result"}`; `request` holds
+        `parameters`, `limits`, `labels`. Returns the job's record."""
+        stored = {port: value for port, value in inputs.items() if not isinstance(value, Upload)}
+        files = {"script": script} | {port: value for port, value in inputs.items() if isinstance(value, Upload)}
+        body, media_type = form({**request, **stored}, files, on_bytes)
+        headers = {"Idempotency-Key": idempotency_key or secrets.token_hex(16), "Content-Type": media_type}
+        call = wire.Request(method="POST", path="/v1/jobs", headers=headers, body=body)
+        return await self._again(lambda: self._document(call), busy_slug="idempotency-busy")
+
+    async def job(self, job_id: str, *, wait_seconds: float = 0) -> Document:
+        return await self.document(f"/v1/jobs/{quote(job_id, safe='')}", wait=f"{wait_seconds:g}" if wait_seconds else None)
+
+    async def wait(self, job_id: str) -> Document:
+        """The job's record once it is final, however long that takes; each single request has a deadline."""
+        while not is_final(record := await self.job(job_id, wait_seconds=WAIT_SECONDS)):
+            await self.wire.sleep(BACKOFF_SECONDS)
+        return record
+
+    def jobs(self, **query: str | None) -> AsyncIterator[Document]:
+        return self.listing("/v1/jobs", **query)
+
+    async def cancel(self, job_id: str) -> Document:
+        return await self._again(lambda: self._document(wire.Request(method="POST", path=f"/v1/jobs/{quote(job_id, safe='')}/cancel")))
+
+    async def delete_job(self, job_id: str) -> None:
+        await self._again(lambda: self._document(wire.Request(method="DELETE", path=f"/v1/jobs/{quote(job_id, safe='')}")))
+
+    async def follow(
+        self, job_id: str, *, patience_seconds: Callable[[], float] = lambda: wire.READ_SECONDS
+    ) -> AsyncGenerator[ServerEvent, None]:
+        """The job's events until its end, taken up again after a broken connection; without Redis there may be none.
+
+        `patience_seconds` is asked before every request how long its answer may be silent; what it raises ends the following."""
+        last: str | None = None
+        while True:
+            try:
+                async with aclosing(self._events(job_id, last, patience_seconds())) as events:
+                    async for event in events:
+                        last = event.id or last
+                        yield event
+                        if event.kind == "end":
+                            return
+            except Unreachable:
+                pass  # the next question below is tried again, and says so where the service stays away
+            if is_final(await self.job(job_id, wait_seconds=min(2, patience_seconds()))):
+                return
+            await self.wire.sleep(BACKOFF_SECONDS)
+
+    async def _events(self, job_id: str, last: str | None, read_seconds: float) -> AsyncGenerator[ServerEvent, None]:
+        headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
+        request = wire.Request(method="GET", path=f"/v1/jobs/{quote(job_id, safe='')}/log", headers=headers, read_seconds=read_seconds)
+        async with self._open(request) as answer:
+            try:
+                async with aclosing(read_events(answer.chunks)) as events:
+                    async for event in events:
+                        yield event
+            except ValueError as error:
+                raise Unreachable(f"{self.url} sends events that cannot be read: {error}") from error
+
+    # bytes -----------------------------------------------------------------------------------------------------------
+    @asynccontextmanager
+    async def content(self, path: str, *, accept: str = "*/*") -> AsyncIterator[wire.Answer]:
+        """The answer to a GET, its bytes to be read as they come; nothing of them is held in memory.
+
+        What reading raises inside the block (a connection that breaks) comes out as `Unreachable`."""
+        async with self._open(wire.Request(method="GET", path=path, headers={"Accept": accept})) as answer:
+            yield answer
+
+    async def read(self, path: str, *, accept: str = "*/*", bytes_max: int) -> bytearray:
+        """The bytes of a GET, all of them, read again from the beginning where the connection breaks."""
+
+        async def attempt() -> bytearray:
+            async with self.content(path, accept=accept) as answer:
+                return await _read(answer, bytes_max)
+
+        return await self._again(attempt)
+
+    async def document(self, path: str, **query: str | None) -> Document:
+        """The JSON object of a GET."""
+        given = {name: value for name, value in query.items() if value is not None}
+        return await self._again(lambda: self._document(wire.Request(method="GET", path=path, query=given)))
+
+    async def listing(self, path: str, **query: str | None) -> AsyncIterator[Document]:
+        """The items of any list of the service: a page after the other."""
+        while True:
+            page = await self.document(path, **query)
+            for item in page.get("items", ()):
+                yield item
+            if not page.get("next"):
+                return
+            query = {**query, "cursor": page["next"]}
+
+    # datasets ---------------------------------------------------------------------------------------------------------
+    async def upload_dataset(self, upload: Upload, *, on_bytes: OnBytes = lambda _: None) -> Document:
+        request = wire.Request(
+            method="POST",
+            path="/v1/datasets",
+            query={"name": upload.name or upload.path.name},
+            headers={"Content-Type": upload.media_type},
+            body=Body([upload.path], on_bytes),
+        )
+        return await self._again(lambda: self._document(request))  # the same bytes get the same id, so a repetition is harmless
+
+    async def delete_dataset(self, dataset_id: str) -> None:
+        await self._again(lambda: self._document(wire.Request(method="DELETE", path=f"/v1/datasets/{quote(dataset_id, safe='')}")))
+
+    # the service itself ------------------------------------------------------------------------------------------------
+    async def health(self) -> Document:
+        return await self.document("/healthz")
+
+    async def ready(self) -> Document:
+        """The parts of the service and how each is; a service that is not ready answers 503, and that is an answer here."""
+        try:
+            return await self.document("/readyz")
+        except TooBusy as busy:
+            return busy.problem
+
+    # -----------------------------------------------------------------------------------------------------------------
+    async def _again(self, attempt: Callable[[], Awaitable[T]], *, busy_slug: str = "") -> T:
+        """Try until an answer comes. An answer is never asked for twice, but for the 409 that says that the first try of
+        this very request is still being handled."""
+        for pause in [BACKOFF_SECONDS * 2**n for n in range(ATTEMPTS_MAX - 1)]:
+            try:
+                return await attempt()
+            except Unreachable:
+                await self.wire.sleep(pause)
+            except InTheWay as problem:
+                if problem.slug != busy_slug:
+                    raise
+                await self.wire.sleep(pause)
+        return await attempt()
+
+    async def _document(self, request: wire.Request) -> Document:
+        async with self._open(request) as answer:
+            document = _json_of(await _read(answer, DOCUMENT_BYTES_MAX))
+            status = answer.response.status_code
+        if document is None and status != 204:
+            raise Broken(status, {"detail": f"{self.url} answered no JSON object; is this the address of a Fumehood?"})
+        return document or {}
+
+    @asynccontextmanager
+    async def _open(self, request: wire.Request) -> AsyncIterator[wire.Answer]:
+        try:
+            async with self.wire.open(request) as answer:
+                if not answer.response.is_success:
+                    raise await self._problem(answer)
+                yield answer
+        except httpx.TransportError as error:
+            raise Unreachable(f"{self.url} cannot be reached: {str(error) or type(error).__name__}") from error
+
+    async def _problem(self, answer: wire.Answer) -> ServiceProblem:
+        response = answer.response
+        is_document = response.headers.get("content-type", "").startswith("application/")
+        document = _json_of(await _read(answer, DOCUMENT_BYTES_MAX)) if is_document else None
+        retry_after = response.headers.get("retry-after", "")
+        kind = BY_STATUS.get(response.status_code, Broken)
+        fallback = {"detail": f"{self.url} answered {response.status_code} without saying why; is this the address of a Fumehood?"}
+        return kind(response.status_code, document or fallback, retry_after_seconds=int(retry_after) if retry_after.isdecimal() else None)
+
+
+class Surface:
+    """The same calls at once; may be shared by threads."""
+
+    def __init__(self, url: str, key: str | None, *, transport: Any = None, sleep: Callable[[float], None] | None = None) -> None:
+        self.later = AsyncSurface(url, key, transport=transport, sleep=sleep, make_wire=wire.AtOnce)
+        self.url = self.later.url
+
+    def __enter__(self) -> Surface:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    close = wire.at_once(AsyncSurface.close, wire.same)
+    submit = wire.at_once(AsyncSurface.submit, wire.same)
+    job = wire.at_once(AsyncSurface.job, wire.same)
+    wait = wire.at_once(AsyncSurface.wait, wire.same)
+    cancel = wire.at_once(AsyncSurface.cancel, wire.same)
+    delete_job = wire.at_once(AsyncSurface.delete_job, wire.same)
+    read = wire.at_once(AsyncSurface.read, wire.same)
+    upload_dataset = wire.at_once(AsyncSurface.upload_dataset, wire.same)
+    delete_dataset = wire.at_once(AsyncSurface.delete_dataset, wire.same)
+    health = wire.at_once(AsyncSurface.health, wire.same)
+    ready = wire.at_once(AsyncSurface.ready, wire.same)
+
+    def document(self, path: str, **query: str | None) -> Document:
+        return wire.now(self.later.document(path, **query))
+
+    def jobs(self, **query: str | None) -> Iterator[Document]:
+        return wire.each_now(self.later.jobs(**query))
+
+    def listing(self, path: str, **query: str | None) -> Iterator[Document]:
+        return wire.each_now(self.later.listing(path, **query))
+
+    def follow(self, job_id: str) -> Iterator[ServerEvent]:
+        return wire.each_now(self.later.follow(job_id))
+
+    def content(self, path: str, *, accept: str = "*/*") -> AbstractContextManager[httpx.Response]:
+        """The answer to a GET, to be read with `iter_bytes()`."""
+        return self._content(path, accept)
+
+    @contextmanager
+    def _content(self, path: str, accept: str) -> Iterator[httpx.Response]:
+        with wire.within(self.later.content(path, accept=accept)) as answer:
+            yield answer.response
+
+
+def is_final(record: Document) -> bool:
+    return record.get("state") in ("succeeded", "failed", "cancelled")
+
+
+async def _read(answer: wire.Answer, bytes_max: int) -> bytearray:
+    body = bytearray()
+    async for chunk in answer.chunks:
+        body += chunk
+        if len(body) > bytes_max:
+            raise Broken(answer.response.status_code, {"detail": f"the answer is longer than {bytes_max:,} bytes"})
+    return body
+
+
+def _json_of(body: bytes | bytearray) -> Document | None:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
