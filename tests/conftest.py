@@ -21,7 +21,7 @@ from tests.services import missing
 hypothesis_settings.register_profile("fumehood", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis_settings.load_profile("fumehood")
 
-pytest_plugins = ("tests.rungs", "tests.leftovers")
+pytest_plugins = ("tests.rungs", "tests.leftovers", "tests.e2e.stand")
 
 
 @pytest.fixture(autouse=True)

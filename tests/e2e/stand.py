@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.services import until
+from tests.services import free_port, missing, until
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
@@ -72,6 +73,21 @@ class Stand:
         """Process ids on the host of what runs in the container, without its init."""
         init = int(self.inspect(service)["State"]["Pid"])
         return descendants(init) if init else []
+
+
+@pytest.fixture(scope="session")
+def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+    if not shutil.which("docker"):
+        missing("docker is not installed; the end-to-end tests need it")
+    made = Stand(home=tmp_path_factory.mktemp("stand") / "home", port=free_port())
+    try:
+        made.setup("start")
+        yield made
+    finally:
+        if made.home.exists():
+            made.setup("erase")
+    assert not made.home.exists()
+    assert docker("ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={made.project}") == ""
 
 
 def docker(*arguments: str) -> str:
