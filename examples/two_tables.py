@@ -5,7 +5,6 @@ that pass a threshold, with the name of the column that did, and a count for eac
 """
 
 
-
 def azureml_main(dataframe1, dataframe2):
     long = dataframe1.rename_axis("row").reset_index().melt("row", var_name="column", value_name="value")
     long = long[long["column"].isin(dataframe2["column"])].astype({"value": "float64"})

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import io
+import json
+import os
+import pickle
 import re
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +18,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+from fumehood.local import load
+from tests.examples_page import EXAMPLES, Example, examples
+
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -111,18 +118,32 @@ def test_two_tables_counts_zero_where_nothing_lies_above(entry_point: Any) -> No
     assert counts["rows_above"].tolist() == [0]
 
 
-def test_figures_saves_four_with_spaces_in_their_names_and_leaves_a_fifth_open(entry_point: Any) -> None:
+def test_figures_saves_twenty_with_spaces_in_their_names_and_leaves_none_open(entry_point: Any) -> None:
     import matplotlib.pyplot as plt
 
     table = entry_point("figures")()
-    try:
-        assert isinstance(table, pd.DataFrame)
-        saved = sorted(path.name for path in Path.cwd().iterdir())
-        assert saved == [f"rose with {petals} petals.png" for petals in (2, 3, 5, 7)]
-        assert all(Path(name).read_bytes().startswith(PNG) for name in saved)
-        assert plt.get_figlabels() == ["damped wave"]
-    finally:
-        plt.close("all")
+
+    assert isinstance(table, pd.DataFrame)
+    saved = sorted(path.name for path in Path.cwd().iterdir())
+    assert saved == sorted(table["figure"])
+    assert len(saved) == 20
+    assert all(" " in name and Path(name).read_bytes().startswith(PNG) for name in saved)
+    assert plt.get_fignums() == []
+
+
+def test_expressions_without_a_value_say_why(entry_point: Any) -> None:
+    (table,) = entry_point("expressions")(pd.DataFrame({"text": ["6 * 7", "1 / 0", "open('/etc/passwd')"]}))
+
+    assert table["value"].tolist()[0] == 42
+    assert table["value"].isna().tolist() == [False, True, True]
+    assert table["problem"].isna().tolist() == [True, False, False]
+
+
+def test_a_returned_pickle_is_a_model_that_can_be_used(entry_point: Any) -> None:
+    table = entry_point("returned_pickle")(load(EXAMPLES / "weather.parquet"))
+
+    model = pickle.loads(table["model"][0])
+    assert model(7) - model(0) == pytest.approx(table["warming_a_week"][0])
 
 
 def test_parameters_keep_the_rows_above_or_at_the_threshold(entry_point: Any, diabetes: pd.DataFrame) -> None:
@@ -134,6 +155,57 @@ def test_parameters_keep_the_rows_above_or_at_the_threshold(entry_point: Any, di
     assert list(above.index) == list(range(len(above)))
 
 
+PLAIN_RUN = """
+import importlib.util, json, sys
+script, tables, parameters = sys.argv[1], sys.argv[2:-1], json.loads(sys.argv[-1])
+sys.path.insert(0, "Script Bundle")
+from fumehood.local import load
+spec = importlib.util.spec_from_file_location("script", script)
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+returned = module.azureml_main(*map(load, tables), **parameters)
+frames = returned if isinstance(returned, tuple) else (returned,)
+print(json.dumps([list(map(str, frame.columns)) for frame in frames]))
+"""
+
+
+@pytest.mark.parametrize("example", examples(), ids=lambda example: example.name)
+def test_each_example_is_a_plain_script(example: Example, tmp_path: Path) -> None:
+    (tmp_path / "Script Bundle").mkdir()
+    if example.bundle:
+        zipfile.ZipFile(io.BytesIO(example.zip_bytes())).extractall(tmp_path / "Script Bundle")
+    arguments = [example.script, *example.inputs.values(), json.dumps(example.parameters)]
+    environment = os.environ | {"MPLBACKEND": "Agg", "PYTHONPATH": str(EXAMPLES.parent)}
+    done = subprocess.run([sys.executable, "-B", "-c", PLAIN_RUN, *arguments], cwd=tmp_path, env=environment, capture_output=True, timeout=120, text=True)
+
+    assert done.returncode == 0, done.stderr
+    # The page shows each table that comes back, and the names of its columns stand in the first line.
+    columns = json.loads(done.stdout.splitlines()[-1])
+    assert len(columns) == len(example.tables)
+    for names, table in zip(columns, example.tables, strict=True):
+        assert table.splitlines()[0].split() == " ".join(names).split()
+
+
+def test_bundles_are_made_as_the_page_says(tmp_path: Path) -> None:
+    page = (EXAMPLES / "README.md").read_text()
+    for archive, parts in re.findall(r"python3 -m zipfile -c out/(\S+) (.+)", page):
+        # By a shell, as the reader does: it is who spells out the star.
+        command = f"{sys.executable} -m zipfile -c {tmp_path / archive} {parts}"
+        subprocess.run(["sh", "-c", command], cwd=EXAMPLES.parent, check=True, timeout=60)
+
+    bundled = [example for example in examples() if example.bundle]
+    made = [entries(path.read_bytes()) for path in tmp_path.iterdir()]
+    assert len(bundled) == 4
+    for example in bundled:
+        assert entries(example.zip_bytes()) in made, example.name
+
+
+def entries(archive: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+        found = {info.filename: opened.read(info) for info in opened.infolist() if not info.is_dir()}
+    return {name: data for name, data in found.items() if "__pycache__" not in name}
+
+
 def test_examples_do_no_work_when_they_are_imported(tmp_path: Path) -> None:
     scripts = sorted(map(str, EXAMPLES.glob("*.py")))
     program = "import runpy, sys\nfor script in sys.argv[1:]: assert 'azureml_main' in runpy.run_path(script), script"
@@ -143,10 +215,10 @@ def test_examples_do_no_work_when_they_are_imported(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_page_of_examples_names_each_of_them_with_a_command_that_exists() -> None:
-    page = (EXAMPLES / "README.md").read_text()
+def test_the_page_of_examples_names_each_of_them_with_files_that_exist() -> None:
+    named = {example.script for example in examples()}
+    scripts = {*EXAMPLES.glob("*.py"), *EXAMPLES.glob("*/script.py"), *EXAMPLES.glob("*/train.py")}
 
-    named = set(re.findall(r"fumehood run examples/(\w+\.py)", page))
-    assert named == {path.name for path in EXAMPLES.glob("*.py")}
-    for path in re.findall(r"examples/[\w.-]+", page):
-        assert (EXAMPLES.parent / path).is_file(), path
+    assert named == scripts
+    for path in re.findall(r"examples/[\w./-]+", (EXAMPLES / "README.md").read_text()):
+        assert (EXAMPLES.parent / path).exists(), path

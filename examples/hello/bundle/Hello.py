@@ -1,0 +1,2 @@
+def print_hello(name):
+    print(f"Hello {name}!")
