@@ -67,8 +67,5 @@ def environment_yml(environment: Environment) -> str:
     )
 
 
-# By the name that --format takes: what writes it, and what the file is usually called.
-FORMATS: dict[str, tuple[Callable[[Environment], str], str]] = {
-    "requirements": (requirements_txt, "requirements.txt"),
-    "conda": (environment_yml, "environment.yml"),
-}
+# By the name that --format takes.
+FORMATS: dict[str, Callable[[Environment], str]] = {"requirements": requirements_txt, "conda": environment_yml}
