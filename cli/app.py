@@ -13,6 +13,7 @@ from typer.exceptions import TyperException
 
 from cli import job_commands, terminal
 from cli.errors import ExitCode
+from cli.image_commands import images_app
 from cli.service_commands import config_app, datasets_app, doctor
 from fumehood.errors import FumehoodError
 
@@ -76,6 +77,7 @@ app = typer.Typer(
 for command in COMMANDS:
     app.command()(command)
 app.add_typer(datasets_app, name="datasets")
+app.add_typer(images_app, name="images")
 app.add_typer(config_app, name="config")
 app.command()(doctor)
 
