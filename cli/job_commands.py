@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,20 +12,12 @@ import typer
 
 from cli import terminal
 from cli.errors import BadInput, ExitCode
+from cli.request_options import Request, with_request
 
 if TYPE_CHECKING:
-    from cli.running import Request
     from fumehood.client.surface import Surface
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of a job, job_….")]
-Script = Annotated[Path, typer.Argument(metavar="SCRIPT", help="Python source that defines azureml_main.")]
-_TABLE_HELP = "A file (.csv, .arrow, …), a dataset's id (ds_…) or a job's output (job_…:result)."
-Dataset1 = Annotated[str | None, typer.Option(metavar="TABLE", help=_TABLE_HELP)]
-Dataset2 = Annotated[str | None, typer.Option(metavar="TABLE", help="The same for the second table.")]
-Bundle = Annotated[str | None, typer.Option(metavar="ZIP", help="A zip of modules and files, or its dataset id.")]
-Param = Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Keyword parameter; a value that is JSON is taken as JSON.")]
-Limit = Annotated[list[str] | None, typer.Option(metavar="NAME=NUMBER", help="Such as wall_seconds=60 or memory_bytes=1GiB.")]
-Label = Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Label of the job; `ps --label` finds it.")]
 Out = Annotated[Path | None, typer.Option(metavar="FILE", help="Save the result table; the ending (.arrow, .csv) says the format.")]
 Out2 = Annotated[Path | None, typer.Option(metavar="FILE", help="The same for the second table.")]
 Figures = Annotated[Path | None, typer.Option(metavar="DIR", help="Save the figures there.")]
@@ -35,14 +26,9 @@ Local = Annotated[bool, typer.Option("--local", help="On this machine: needs Doc
 AsJson = Annotated[bool, typer.Option("--json", help="Print the record as one JSON document on stdout.")]
 
 
+@with_request()
 def run(
-    script: Script,
-    dataset1: Dataset1 = None,
-    dataset2: Dataset2 = None,
-    bundle: Bundle = None,
-    param: Param = None,
-    limit: Limit = None,
-    label: Label = None,
+    request: Request,
     out: Out = None,
     out2: Out2 = None,
     figures: Figures = None,
@@ -59,7 +45,6 @@ def run(
     """
     from cli import arguments, running
 
-    request = _request(script, dataset1, dataset2, bundle, param, limit, label)
     tables = {port: path for port, path in (("result", out), ("result2", out2)) if path is not None}
     options = {"result": "--out", "result2": "--out2"}
     accepts = {port: arguments.table_target(options[port], path) or "" for port, path in tables.items()}
@@ -72,20 +57,11 @@ def run(
         raise typer.Exit(running.run(client, request, wishes))
 
 
-def submit(
-    script: Script,
-    dataset1: Dataset1 = None,
-    dataset2: Dataset2 = None,
-    bundle: Bundle = None,
-    param: Param = None,
-    limit: Limit = None,
-    label: Label = None,
-    as_json: AsJson = False,
-) -> None:
+@with_request()
+def submit(request: Request, as_json: AsJson = False) -> None:
     """Queue a script and print the job's id."""
     from cli import running
 
-    request = _request(script, dataset1, dataset2, bundle, param, limit, label)
     with connect() as client:
         record = running.submit(client, request, quiet=False)
     print_json(record) if as_json else print(terminal.one_line(record["id"]))
@@ -181,32 +157,6 @@ def ps(
     terminal.columns(("JOB", "STATE", "CREATED", "LABELS"), rows)
 
 
-def _request(
-    script: Path,
-    dataset1: str | None,
-    dataset2: str | None,
-    bundle: str | None,
-    param: Sequence[str] | None,
-    limit: Sequence[str] | None,
-    label: Sequence[str] | None,
-) -> Request:
-    from cli import arguments
-    from cli.running import Request
-
-    ports = {
-        "dataset1": arguments.table("--dataset1", dataset1),
-        "dataset2": arguments.table("--dataset2", dataset2),
-        "bundle": arguments.bundle(bundle),
-    }
-    document = {
-        "parameters": arguments.parameters(param or ()),
-        "limits": arguments.limits(limit or ()),
-        "labels": arguments.labels(label or ()),
-    }
-    inputs = {port: value for port, value in ports.items() if value is not None}
-    return Request(script=arguments.script(script), inputs=inputs, document={name: value for name, value in document.items() if value})
-
-
 def _save_files(job: str, what: str, directory: Path) -> None:
     from cli import arguments, downloads
 
@@ -214,6 +164,33 @@ def _save_files(job: str, what: str, directory: Path) -> None:
     with connect() as client:
         for line in downloads.save_all(client, _plain_id(job), what, directory):
             print(line)
+
+
+@with_request(
+    script=Annotated[Path | None, typer.Option("--local", metavar="SCRIPT", help="Debug this script with these files, no job.")],
+    leave_out=["label"],
+)
+def debug(
+    request: Request | None,
+    job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="Id of a job, job_….")] = None,
+    step: Annotated[bool, typer.Option("--step", help="Stop at the first line of azureml_main.")] = False,
+    breaks: Annotated[list[int] | None, typer.Option("--break", metavar="LINE", help="Stop at this line of the script.")] = None,
+) -> None:
+    """Run a job once more, here, under pdb: in the image it ran in, with its inputs, stopping where it fails.
+
+    Or a script with files: fumehood debug --local SCRIPT --dataset1 TABLE. Needs Docker. The sandbox is that of any run, but for
+    a wall limit of an hour; the result is not kept.
+    """
+    from cli import debugging
+
+    if (job is None) == (request is None):
+        raise BadInput("debug takes a job's id, or --local and a script")
+    if request is not None:
+        code = debugging.debug(None, debugging.case_of_files(request), step=step, breaks=breaks or [])
+    else:
+        with connect() as client:
+            code = debugging.debug(client, debugging.case_of_job(client, str(job)), step=step, breaks=breaks or [])
+    raise typer.Exit(code)
 
 
 def local_service(request: Request) -> AbstractContextManager[Surface]:

@@ -10,14 +10,12 @@ from __future__ import annotations
 import asyncio
 import io
 import os
-import signal
 import socket
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import FrameType
 
 import httpx
 import uvicorn
@@ -26,7 +24,7 @@ from fastapi import FastAPI
 from api.app import create_app
 from cli.errors import NoLocalRun
 from cli.local_engine import find_image, open_engine
-from cli.local_home import local_home
+from cli.local_home import ignore_signals, local_home, signals_lead_out
 from cli.terminal import harmless, say
 from fumehood import log
 from fumehood.blob_store import BlobStore
@@ -54,7 +52,6 @@ START_SECONDS = 30.0
 UID_FIRST, UIDS = 1_879_048_192 + 4096, 64
 ERRAND_SECONDS = 600.0
 """Nobody else waits for a slot here, so a large table may take its time."""
-SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 LOG_KEPT_CHARACTERS = 4000
 
 
@@ -68,25 +65,19 @@ def local_service(limits: dict[str, float], *, inputs_bytes: int) -> Iterator[Su
     told = io.StringIO()
     log.configure("warning", stream=told)
     with ExitStack() as leaving:
-        leaving.enter_context(_signals_kept())
+        leaving.enter_context(signals_lead_out())
         address, engine = open_engine()
         leaving.callback(engine.close)
         key = new_key()
         settings = _settings(Path("/"), find_image(engine), address, key)
         needed_bytes = _reserved_bytes(limits, settings) + 2 * inputs_bytes + 2 * DISK_FLOOR_BYTES
-        try:
-            home, registration = leaving.enter_context(local_home(engine, needed_bytes=needed_bytes))
-            for each in SIGNALS:
-                signal.signal(each, _leave)
-            service = _Service(settings.model_copy(update={"home": home}), registration)
-            leaving.callback(service.stop)
-            client = leaving.enter_context(service.start(key))
-            leaving.callback(_explain, service, told)
-            yield client
-        finally:
-            # What comes now is short and bounded, and must be done however often somebody presses Ctrl-C.
-            for each in (signal.SIGINT, *SIGNALS):
-                signal.signal(each, signal.SIG_IGN)
+        home, registration = leaving.enter_context(local_home(engine, needed_bytes=needed_bytes))
+        service = _Service(settings.model_copy(update={"home": home}), registration)
+        leaving.callback(service.stop)
+        client = leaving.enter_context(service.start(key))
+        leaving.callback(_explain, service, told)
+        leaving.callback(ignore_signals)
+        yield client
 
 
 def _reserved_bytes(limits: dict[str, float], settings: Settings) -> int:
@@ -94,21 +85,6 @@ def _reserved_bytes(limits: dict[str, float], settings: Settings) -> int:
         return requested(limits, default=settings.limits, ceiling=settings.ceiling).reserved_bytes
     except BadRequest:  # The desk says it better, with every other fault.
         return 0
-
-
-def _leave(number: int, frame: FrameType | None) -> None:
-    """SIGTERM and a closed terminal leave the block as an exception does, so that everything is erased."""
-    raise SystemExit(128 + number)
-
-
-@contextmanager
-def _signals_kept() -> Iterator[None]:
-    before = {each: signal.getsignal(each) for each in (signal.SIGINT, *SIGNALS)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _settings(home: Path, image: str, engine_address: str, key: str) -> Settings:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Protocol
 
 import platformdirs
@@ -23,6 +25,8 @@ from cli.terminal import one_line, say, size
 from fumehood.errors import FumehoodError
 from worker.isolation import LABEL_HOME
 from worker.registration import Registration
+
+SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 class Engine(Protocol):
@@ -49,6 +53,7 @@ def local_home(engine: Engine, *, needed_bytes: int) -> Iterator[tuple[Path, Reg
         (home / "uids").symlink_to(parent / "uids")
         yield home, registration
     finally:
+        ignore_signals()
         if _erase(engine, home):
             registration.leave()
 
@@ -105,3 +110,26 @@ def _private(directory: Path) -> Path:
         raise FileExistsError(0, f"{directory.name} is not yours")
     directory.chmod(0o700)
     return directory
+
+
+@contextmanager
+def signals_lead_out() -> Iterator[None]:
+    """SIGTERM and a closed terminal leave the block as an exception does, so that everything is erased."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, *SIGNALS)}
+    try:
+        for each in SIGNALS:
+            signal.signal(each, leave)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def ignore_signals() -> None:
+    """For what is short and bounded and must be done, however often somebody presses Ctrl-C."""
+    for each in (signal.SIGINT, *SIGNALS):
+        signal.signal(each, signal.SIG_IGN)

@@ -16,6 +16,7 @@ from typing import TextIO
 
 from cli import downloads, report
 from cli.errors import ExitCode
+from cli.request_options import Request
 from cli.terminal import LogWriter, complain, console, one_line, say, size
 from fumehood.client.body import OnBytes, Upload
 from fumehood.client.errors import ClientError, InTheWay, NotThere
@@ -26,15 +27,6 @@ PROGRESS_BYTES = 4 * 2**20
 PREVIEW_BYTES_MAX = 64 * 2**20
 LOG_TAIL_BYTES = 8 * 1024
 ARROW = "application/vnd.apache.arrow.file"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Request:
-    """What is sent."""
-
-    script: Upload
-    inputs: Mapping[str, Upload | str | Document]
-    document: Document
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -34,8 +35,13 @@ class Lines:
         self._left = 0
         self._kind = 0
         self._line = b""
+        self._raw: Callable[[bytes], None] | None = None
         self.bytes = 0
         self.stderr = b""
+
+    def hand_over(self, take: Callable[[bytes], None]) -> None:
+        """From now on stdout is no events, but bytes for `take`."""
+        self._raw = take
 
     def feed(self, chunk: bytes) -> None:
         """Raises ValueError where the stream is not one of a supervisor of ours."""
@@ -49,7 +55,9 @@ class Lines:
                 continue
             part, chunk = chunk[: self._left], chunk[self._left :]
             self._left -= len(part)
-            if self._kind == STDOUT:
+            if self._kind == STDOUT and self._raw is not None:
+                self._raw(part)
+            elif self._kind == STDOUT:
                 self._take(part)
             else:
                 self.stderr = (self.stderr + part)[-STDERR_KEPT_BYTES:]
@@ -105,6 +113,12 @@ class AttachStream:
     def allow(self, seconds: float) -> None:
         """Let the supervisor speak for so much longer."""
         self._budget_bytes += int(seconds * STREAM_BYTES_PER_SECOND)
+
+    def hand_over(self, take: Callable[[bytes], None]) -> None:
+        """Give everything that comes to `take`, unread and without a budget, in the reading thread: a debugger's terminal. To be
+        called before the go line, while the supervisor is silent."""
+        self._budget_bytes = sys.maxsize
+        self._lines.hand_over(take)
 
     def send(self, line: bytes) -> None:
         """Raises OSError, TimeoutError included."""

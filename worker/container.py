@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import structlog
 
@@ -88,7 +88,7 @@ class DockerSandbox:
         self._started_at: float | None = None
         self._destroyed = False
 
-    def __enter__(self) -> DockerSandbox:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
@@ -167,7 +167,7 @@ class DockerSandbox:
             log.error("sandbox deviates from the isolation policy", sandbox=self.name, deviations=found)
             raise SandboxError(f"the engine did not apply {len(found)} parts of the isolation policy; the log names them")
 
-    def _go(self, limits: Limits) -> None:
+    def _go(self, limits: Limits, **more: Any) -> None:
         assert self._started_at is not None
         waited_seconds = time.monotonic() - self._started_at
         line = {
@@ -176,6 +176,7 @@ class DockerSandbox:
             "file_bytes": limits.file_bytes,
             "log_bytes": limits.log_bytes,
             "expires_seconds": round(waited_seconds + limits.wall_seconds + EXPIRES_SLACK_SECONDS, 3),
+            **more,
         }
         self._stream.allow(limits.wall_seconds + SLACK_SECONDS)
         # A stream that broke shows as the end of the stream, which says more than this error would.

@@ -11,8 +11,8 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import docker
 import structlog
@@ -31,6 +31,7 @@ from worker.uids import SandboxUid, take_uid
 
 log = structlog.get_logger(__name__)
 
+S = TypeVar("S", bound=DockerSandbox)
 PREFIX = "fumehood-"
 # How long a container waits for its go line before it ends by itself; longer than any may take to be ready.
 WAIT_SECONDS = READY_SECONDS_MAX + 30.0
@@ -82,6 +83,12 @@ class DockerHost:
 
     def prepare(self, scratch: Scratch, limits: Limits, *, wait_seconds: float = WAIT_SECONDS) -> DockerSandbox:
         """Take a user id, create and attach the container (not started). Raises SandboxError; nothing is left then."""
+        return self.prepare_as(DockerSandbox, scratch, limits, wait_seconds=wait_seconds)
+
+    def prepare_as(
+        self, kind: type[S], scratch: Scratch, limits: Limits, *, wait_seconds: float = WAIT_SECONDS, command: Sequence[str] = ()
+    ) -> S:
+        """The same for another `kind` of sandbox, whose runner is started with `command`."""
         if not self.image.startswith("sha256:"):
             raise SandboxError(f"the sandbox's image is {self.image or 'not set'}; expected its id, sha256:…")
         began, settings, name = time.monotonic(), self._settings, self.name_of(scratch)
@@ -101,12 +108,13 @@ class DockerHost:
                 host=host,
                 labels={LABEL_HOME: str(settings.home), LABEL_WORKER: self.worker_id, LABEL_SANDBOX: scratch.name},
                 wait_seconds=wait_seconds,
+                command=command,
             )
             self.engine.create(name, config, host_config)
             # Attach before start: what is written in between would be lost, and a stdin that closes once could close unseen.
             stream = self.engine.attach(name)
             undo.pop_all()
-        sandbox = DockerSandbox(
+        sandbox = kind(
             self.engine,
             scratch,
             name=name,

@@ -6,7 +6,7 @@ compares both with what the engine says it runs: an old engine drops a field tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,7 +141,15 @@ def tmpfs_sizes(limits: Limits) -> tuple[int, int]:
 
 
 def container(
-    *, image: str, scratch: Scratch, limits: Limits, uid: int, host: Host, labels: Mapping[str, str], wait_seconds: float
+    *,
+    image: str,
+    scratch: Scratch,
+    limits: Limits,
+    uid: int,
+    host: Host,
+    labels: Mapping[str, str],
+    wait_seconds: float,
+    command: Sequence[str] = (),
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The container's configuration and host configuration, in the engine's own terms."""
     job_bytes, shm_bytes = tmpfs_sizes(limits)
@@ -188,6 +196,8 @@ def container(
         "Env": [f"FUMEHOOD_WAIT_SECONDS={wait_seconds:g}"],
         "Labels": dict(labels),
     }
+    if command:
+        config["Cmd"] = list(command)
     return config, host_config
 
 

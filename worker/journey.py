@@ -143,7 +143,7 @@ def stage(job: Job, deps: Deps, bench: Bench) -> Staged:
     bytes_in = 0
     for port, given in job.inputs.items():
         bytes_in += deps.blobs.link_into(job.tenant, given.blob, scratch.inside, FILE_OF_PORT[port])
-    _write_request(scratch.inside / "request.json", job)
+    write_request(scratch.inside / "request.json", job)
     return Staged(job=job, scratch=scratch, sandbox=sandbox, bytes_in=bytes_in)
 
 
@@ -260,7 +260,7 @@ def finish(job: Job, outcome: Outcome, erasure: Erasure, deps: Deps, *, count_at
 # helpers ---------------------------------------------------------------------------------------------------------------
 
 
-def _write_request(path: Path, job: Job) -> None:
+def write_request(path: Path, job: Job) -> None:
     request: dict[str, Any] = {
         "version": 1,
         "kind": str(job.kind),

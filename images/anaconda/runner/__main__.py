@@ -1,4 +1,4 @@
-"""Start of the runner: `python -P -s /opt/fumehood/runner`, the first process of a sandbox.
+"""Start of the runner: `python -P -s /opt/fumehood/runner`, the first process of a sandbox; with `debug`, of a debugger's.
 
 The package is loaded under a name of its own and its directory leaves `sys.path`, so that no module of a script or
 bundle can shadow one of the runner's, or the other way. PYTHONHASHSEED must be 0 before the interpreter begins: the
@@ -51,12 +51,15 @@ def main() -> None:
 
     if sys.flags.hash_randomization:
         kept = {"FUMEHOOD_WAIT_SECONDS": repr(seconds_to_wait())}
-        os.execve(sys.executable, [sys.executable, "-s", "-P", HERE], environment.for_supervisor(os.environ) | kept)
+        os.execve(sys.executable, [sys.executable, "-s", "-P", HERE, *sys.argv[1:]], environment.for_supervisor(os.environ) | kept)
     wait_seconds = seconds_to_wait()
     environment.replace(environment.for_supervisor(os.environ))
-    from _fumehood_runner import supervisor
+    if sys.argv[1:] == ["debug"]:
+        from _fumehood_runner import debug as role
+    else:
+        from _fumehood_runner import supervisor as role
 
-    supervisor.main(started_at=started_at, wait_seconds=wait_seconds, modules_at_start=MODULES_AT_START)
+    role.main(started_at=started_at, wait_seconds=wait_seconds, modules_at_start=MODULES_AT_START)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,72 @@
+"""The keyboard: this terminal as the other end of one inside a sandbox."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import signal
+import sys
+import termios
+import tty
+from types import FrameType, TracebackType
+
+from cli import config
+from worker.debugging import DebugSandbox
+
+PORTION_BYTES = 16 * 1024
+END_OF_TRANSMISSION = b"\x04"
+
+
+class Terminal:
+    """A context manager. Keys are passed on as they are pressed (Ctrl-C too) and the way it was is restored at the end. Where
+    stdin is no terminal its lines are passed on, and its end as Ctrl-D."""
+
+    def __init__(self, sandbox: DebugSandbox) -> None:
+        self._sandbox = sandbox
+        self._keys = sys.stdin.fileno()
+        self._before: list[object] | None = None
+        self._over, self._wake = os.pipe()
+
+    def __enter__(self) -> Terminal:
+        self._resized_before = signal.signal(signal.SIGWINCH, self._resized)
+        if os.isatty(self._keys):
+            self._before = termios.tcgetattr(self._keys)
+            tty.setraw(self._keys)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
+        if self._before is not None:
+            termios.tcsetattr(self._keys, termios.TCSADRAIN, self._before)  # type: ignore[arg-type]
+        signal.signal(signal.SIGWINCH, self._resized_before)
+
+    def size(self) -> tuple[int, int]:
+        """Rows and columns."""
+        columns, rows = shutil.get_terminal_size()
+        return rows, columns
+
+    def kind(self) -> str:
+        return config.terminal_kind() if self._before is not None else "dumb"
+
+    def show(self, data: bytes) -> None:
+        """What the sandbox's terminal shows, as it is: colours, and keys that move the cursor, need that."""
+        sys.stdout.flush()
+        view = memoryview(data)
+        while view:
+            view = view[os.write(sys.stdout.fileno(), view) :]
+
+    def until_the_end(self) -> None:
+        """Pass keys on until the session is over."""
+        self._sandbox.on_end(lambda: os.close(self._wake))
+        watched = [self._keys, self._over]
+        while True:
+            readable, _, _ = select.select(watched, [], [])
+            if self._over in readable:
+                return
+            keys = os.read(self._keys, PORTION_BYTES)
+            if not keys:
+                watched.remove(self._keys)
+            self._sandbox.type(keys or END_OF_TRANSMISSION)
+
+    def _resized(self, number: int, frame: FrameType | None) -> None:
+        self._sandbox.resize(*self.size())
