@@ -99,15 +99,23 @@ TWICE = pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], names=["a", "
 
 
 @pytest.mark.parametrize(
-    "column",
+    ("column", "expected"),
     [
-        TWICE,
-        pa.array([[0]], pa.list_(pa.timestamp("us", "Mars/X"))),
-        pa.array([[FAR_AWAY]], pa.list_(pa.int32())).cast(pa.list_(pa.date32())),
-        pa.array([[2**62]], pa.list_(pa.int64())).cast(pa.list_(pa.timestamp("s"))),
-        pa.array([[2**62]], pa.list_(pa.int64())).cast(pa.list_(pa.duration("s"))),
-        pa.DictionaryArray.from_arrays(pa.array([0], pa.int8()), TWICE),
+        (pa.array([[0]], pa.list_(pa.timestamp("us", "Mars/X"))), ["1970-01-01T00:00:00.000000Z"]),
+        (pa.array([[FAR_AWAY]], pa.list_(pa.int32())).cast(pa.list_(pa.date32())), [f"<value out of range: {FAR_AWAY}>"]),
+        (pa.array([[2**62]], pa.list_(pa.int64())).cast(pa.list_(pa.duration("s"))), [2**62]),
+        (pa.array([{"b": b"\xff", "f": float("nan")}]), {"b": "ff", "f": None}),
     ],
+    ids=lambda column: str(getattr(column, "type", "")),
+)
+def test_values_inside_values_are_written_as_in_json(convert, column, expected):
+    lines, _ = convert(column)
+    assert unquoted(lines[0]) == expected
+
+
+@pytest.mark.parametrize(
+    "column",
+    [TWICE, pa.DictionaryArray.from_arrays(pa.array([0], pa.int8()), TWICE)],
     ids=lambda column: str(column.type),
 )
 def test_what_has_no_text_is_refused_by_column_and_type(convert, column):

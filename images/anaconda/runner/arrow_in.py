@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from . import names
 from .arrow_guard import Room, check_schema
+from .plain import plain
 from .refused import Refused
 
 FILE_MARK = b"ARROW1"
@@ -28,7 +29,7 @@ def read(port: str, path: str, limits: dict, progress) -> pa.Table:
         check_schema(reader.schema, port)
         batches = list(checked_batches(reader, size, port, limits))
         table = pa.Table.from_batches(batches, reader.schema.remove_metadata())
-        return plain(table, port, progress)
+        return plain_table(table, port, progress)
     except (pa.ArrowException, OSError, OverflowError, ValueError, UnicodeDecodeError) as error:
         if isinstance(error, MemoryError):
             raise
@@ -61,33 +62,14 @@ def checked_batches(reader, size: int, port: str, limits: dict):
         yield batch
 
 
-def plain(table: pa.Table, port: str, progress) -> pa.Table:
-    """The table without metadata, views and extension types, every name once."""
+def plain_table(table: pa.Table, port: str, progress) -> pa.Table:
+    """The table without metadata, views and extension types, every name once, every column with one dictionary."""
     unique = names.make_unique_noting(table.column_names, port, progress)
-    columns = [plain_column(column) for column in table.columns]
+    columns = [one_dictionary(plain(column)) for column in table.columns]
     if not columns:
         return table
     return pa.table(columns, names=unique)
 
 
-def plain_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """One column with extension types taken off, views laid out, and one dictionary for all of its chunks."""
-    if isinstance(column.type, pa.BaseExtensionType):
-        column = pa.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)
-    target = plain_type(column.type)
-    if target != column.type:
-        column = column.cast(target)
-    if pa.types.is_dictionary(target) and column.num_chunks > 1:
-        column = column.unify_dictionaries()
-    return column
-
-
-def plain_type(kind: pa.DataType) -> pa.DataType:
-    """The type a column has for us: views are laid out."""
-    if pa.types.is_string_view(kind):
-        return pa.large_string()
-    if pa.types.is_binary_view(kind):
-        return pa.large_binary()
-    if pa.types.is_dictionary(kind) and plain_type(kind.value_type) != kind.value_type:
-        return pa.dictionary(kind.index_type, plain_type(kind.value_type), kind.ordered)
-    return kind
+def one_dictionary(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return column.unify_dictionaries() if pa.types.is_dictionary(column.type) and column.num_chunks > 1 else column

@@ -19,6 +19,8 @@ DEPTH = 32
 DIRECTORY_BYTES_PER_ENTRY = 46 + PATH_BYTES + 200
 COPY_BYTES = 256 * 1024
 METHODS = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"}
+PURE_WHEEL = "-none-any.whl"
+COMPILED = (".so", ".pyd", ".dll", ".dylib")
 UNIX = 3
 ENCRYPTED = 0x1 | 0x40
 KINDS = {stat.S_IFLNK: "a link", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
@@ -31,7 +33,8 @@ END_SEARCH_BYTES = 65_535 + END_RECORD.size
 def unpack(path: str | None, directory: str, limits: dict) -> list[str]:
     """Unpack the zip at `path` (None: no bundle) into `directory`; the paths of the wheels at its root.
 
-    Each file can also be opened by its Windows name: a link in the working directory, called `.\\Script Bundle\\a\\b`.
+    Each file and directory can also be opened by its Windows name: a link in the working directory, called
+    `.\\Script Bundle\\a\\b`.
     """
     os.mkdir(directory)
     working_directory = os.path.dirname(directory)
@@ -49,9 +52,12 @@ def unpack(path: str | None, directory: str, limits: dict) -> list[str]:
                 continue
             os.makedirs(os.path.dirname(target), exist_ok=True)
             inflate(archive, entry.info, target, left)
-            link_windows_name(working_directory, os.path.basename(directory), entry.parts)
-    roots = sorted(entry.parts[0] for entry in entries if len(entry.parts) == 1 and not entry.is_directory)
-    return [os.path.join(directory, name) for name in roots if name.lower().endswith(".whl")]
+    for parts in paths_of(entries):
+        link_windows_name(working_directory, os.path.basename(directory), parts)
+    wheels = sorted(entry.parts[0] for entry in entries if entry.is_wheel())
+    for name in wheels:
+        check_wheel(os.path.join(directory, name), name, limits)
+    return [os.path.join(directory, name) for name in wheels]
 
 
 def check(path: str, limits: dict, port: str) -> int:
@@ -71,6 +77,10 @@ class Entry(NamedTuple):
     info: zipfile.ZipInfo
     parts: list[str]
     is_directory: bool
+
+    def is_wheel(self) -> bool:
+        """True for a wheel that is to be importable: only those at the root are."""
+        return len(self.parts) == 1 and not self.is_directory and self.parts[0].lower().endswith(".whl")
 
 
 class Budget:
@@ -134,7 +144,23 @@ def checked_entries(archive: zipfile.ZipFile, limits: dict, port: str) -> list[E
         (directories if is_directory else files).add(key)
         directories |= parents
         entries.append(Entry(info, parts, is_directory))
+        if entries[-1].is_wheel() and not parts[0].lower().endswith(PURE_WHEEL):
+            raise bad(port, f"has a wheel that is not pure Python: {parts[0]!r}; only those whose names end in {PURE_WHEEL!r} can be imported")
     return entries
+
+
+def check_wheel(path: str, name: str, limits: dict) -> None:
+    """Python reads modules straight from a wheel, but no compiled ones."""
+    port = f"The wheel {name!r} of the script bundle"
+    with open_zip(path, limits, port) as archive:
+        compiled = next((each for each in archive.namelist() if each.lower().endswith(COMPILED)), None)
+    if compiled is not None:
+        raise bad(port, f"has compiled code: {compiled[:200]!r}; only pure Python can be imported from a bundle")
+
+
+def paths_of(entries: list[Entry]) -> list[tuple[str, ...]]:
+    """The paths of all files and directories, also of directories that have no entry of their own."""
+    return sorted({tuple(entry.parts[:count]) for entry in entries for count in range(1, len(entry.parts) + 1)})
 
 
 def safe_parts(name: str, port: str) -> list[str]:
@@ -192,8 +218,8 @@ def inflate(archive: zipfile.ZipFile, info: zipfile.ZipInfo, target: str, left: 
         raise bad(left.port, f"has a damaged entry {info.filename!r} ({error})") from None
 
 
-def link_windows_name(working_directory: str, bundle_name: str, parts: list[str]) -> None:
-    """Let `open(".\\Script Bundle\\a\\b")` find the file; a name too long for a link goes without."""
+def link_windows_name(working_directory: str, bundle_name: str, parts: tuple[str, ...]) -> None:
+    """Let `open(".\\Script Bundle\\a\\b")` find what is there; a name too long for a link goes without."""
     name = "\\".join([places.BUNDLE_WINDOWS_NAME, *parts])
     if len(name.encode("utf-8", "surrogateescape")) <= NAME_BYTES:
         os.symlink("/".join([bundle_name, *parts]), os.path.join(working_directory, name))

@@ -84,7 +84,7 @@ def work(request: dict, progress: Progress, log_pipe: int, modules_at_start: fro
     except Refused as refused:
         ending = {"reason": refused.reason, "message": refused.message}
     except BaseException as exception:
-        ending = failure.judge(exception, script_has_started=progress.script_has_started)
+        ending = failure.judge(exception, request["limits"], script_has_started=progress.script_has_started)
     else:
         ending = {"reason": "ok"}
     if not progress.is_this_process():

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from .arrow_guard import children, is_list
 from .failure import safe_repr, type_name
+from .plain import plain
 from .refused import Refused
 
 PLAIN_SCALARS = (str, bytes, bool, numbers.Number, np.generic, decimal.Decimal, datetime.date, datetime.time, datetime.timedelta)
@@ -102,34 +103,6 @@ def one_piece(array: pa.Array | pa.ChunkedArray) -> pa.Array:
         if isinstance(array, pa.ChunkedArray):
             return array.chunk(0) if array.num_chunks else pa.array([], array.type)
     return array
-
-
-def plain(array: pa.Array) -> pa.Array:
-    """Without extension types, views and run-end encoding, which not every reader knows."""
-    if isinstance(array.type, pa.BaseExtensionType):
-        array = array.storage
-    if pa.types.is_run_end_encoded(array.type):
-        import pyarrow.compute as pc
-
-        array = pc.run_end_decode(array)
-    target = plain_type(array.type)
-    return array if target == array.type else array.cast(target)
-
-
-def plain_type(kind: pa.DataType) -> pa.DataType:
-    if pa.types.is_string_view(kind):
-        return pa.large_string()
-    if pa.types.is_binary_view(kind):
-        return pa.large_binary()
-    if pa.types.is_dictionary(kind):
-        return pa.dictionary(kind.index_type, plain_type(kind.value_type), kind.ordered)
-    if pa.types.is_large_list(kind) or pa.types.is_large_list_view(kind):
-        return pa.large_list(kind.value_field.with_type(plain_type(kind.value_type)))
-    if pa.types.is_list(kind) or pa.types.is_list_view(kind):
-        return pa.list_(kind.value_field.with_type(plain_type(kind.value_type)))
-    if pa.types.is_struct(kind):
-        return pa.struct([kind.field(index).with_type(plain_type(kind.field(index).type)) for index in range(kind.num_fields)])
-    return kind
 
 
 def as_it_came(series: pd.Series, array: pa.Array, came_as: pa.DataType) -> pa.Array:

@@ -9,12 +9,12 @@ from pyarrow import csv
 from . import names
 from .arrow_guard import check_schema
 from .refused import Refused
+from .text_in import check_encoding
 
 CHECK_BYTES = 4 * 1024 * 1024
 BLOCK_BYTES = 8 * 1024 * 1024
 # A row must fit into a block.
 BLOCK_BYTES_MOST = 1024 * 1024 * 1024
-OTHER_ENCODINGS = ((codecs.BOM_UTF32_LE, "UTF-32"), (codecs.BOM_UTF32_BE, "UTF-32"), (codecs.BOM_UTF16_LE, "UTF-16"), (codecs.BOM_UTF16_BE, "UTF-16"))
 # Words for «missing» in columns that are otherwise numbers or dates; in a column of text they are text.
 MISSING_WORDS = csv.ConvertOptions().null_values
 
@@ -36,9 +36,7 @@ def check_text(port: str, path: str) -> None:
     line = 1
     with open(path, "rb") as file:
         data = file.read(CHECK_BYTES)
-        for mark, name in OTHER_ENCODINGS:
-            if data.startswith(mark):
-                raise Refused("bad_input", f"{port} is in {name}; save it as UTF-8.")
+        check_encoding(data, port)
         if not data.removeprefix(codecs.BOM_UTF8).strip():
             raise Refused("bad_input", f"{port} is empty: a CSV file needs at least a header row.")
         while data:

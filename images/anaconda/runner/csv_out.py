@@ -5,11 +5,9 @@ import json
 import pyarrow as pa
 from pyarrow import csv
 
-from .failure import cut, safe_text
-from .refused import Refused
-
-NAME_CHARACTERS = 100
-WHY_CHARACTERS = 200
+from . import cells
+from .cells import is_known_zone
+from .refusing import column_refused, whole_refused
 
 
 def write(table: pa.Table, path: str, progress) -> None:
@@ -21,24 +19,27 @@ def write(table: pa.Table, path: str, progress) -> None:
     columns = []
     for field, column in zip(table.schema, table.columns, strict=True):
         try:
-            cells = as_cells(column)
+            cells_of_column = as_cells(column)
         except Exception as error:
-            raise refused(field, error) from None
-        if in_universal_time(column.type, cells.type):
-            text = f"Column {field.name!r} ({field.type}) is written in UTC: its zone is not known."
-            progress.note("dtype_change", text, column=field.name)
-        elif cells.type != column.type and not pa.types.is_dictionary(column.type):
-            progress.note("dtype_change", f"Column {field.name!r} ({field.type}) is written as text.", column=field.name)
-        columns.append(cells)
+            raise column_refused(field, error, "CSV") from None
+        note_change(field, cells_of_column.type, progress)
+        columns.append(cells_of_column)
+    ready = pa.table(columns, names=table.column_names)
     try:
-        csv.write_csv(pa.table(columns, names=table.column_names), path)
-    except (pa.ArrowException, ValueError, TypeError) as error:
-        for field, cells in zip(table.schema, columns, strict=True):
-            try:
-                csv.write_csv(pa.table([cells], names=[field.name]), pa.MockOutputStream())
-            except Exception as why:
-                raise refused(field, why) from None
-        raise error
+        csv.write_csv(ready, path)
+    except Exception as error:
+        raise whole_refused(ready, error, "CSV", lambda one: csv.write_csv(one, pa.MockOutputStream()), table.schema) from None
+
+
+def note_change(field: pa.Field, written: pa.DataType, progress) -> None:
+    """Say where a cell is not what the value was."""
+    name, kind = f"Column {field.name[:100]!r}", field.type
+    if in_universal_time(kind, written):
+        progress.note("dtype_change", f"{name} ({kind}) is written in UTC: its zone is not known.", column=field.name)
+    elif pa.types.is_duration(kind):
+        progress.note("dtype_change", f"{name} ({kind}) is written as a number of {kind.unit}.", column=field.name)
+    elif written != kind and not pa.types.is_dictionary(kind) and not pa.types.is_float16(kind):
+        progress.note("dtype_change", f"{name} ({str(kind)[:100]}) is written as text.", column=field.name)
 
 
 def as_cells(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -48,9 +49,10 @@ def as_cells(column: pa.ChunkedArray) -> pa.ChunkedArray:
         # Not by a cast: it knows no nested values.
         return as_cells(pa.chunked_array([chunk.dictionary.take(chunk.indices) for chunk in column.chunks], kind.value_type))
     if pa.types.is_nested(kind) or pa.types.is_interval(kind):
-        return texts(column, as_json)
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
-        return texts(column, bytes.hex)
+        values = cells.chunked(column, bytes.hex).to_pylist()
+        return pa.chunked_array([[None if value is None else as_json(value) for value in values]], pa.large_string())
+    if cells.is_bytes(kind):
+        return cells.chunked(column, bytes.hex)
     if pa.types.is_duration(kind):
         return column.cast(pa.int64())
     if pa.types.is_float16(kind):
@@ -60,32 +62,10 @@ def as_cells(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column
 
 
-def texts(column: pa.ChunkedArray, text_of) -> pa.ChunkedArray:
-    """Every value as a text of its own; missing stays missing."""
-    return pa.chunked_array([[None if value is None else text_of(value) for value in column.to_pylist()]], pa.large_string())
-
-
 def as_json(value: object) -> str:
-    return json.dumps(value, default=str)
-
-
-def is_known_zone(kind: pa.TimestampType) -> bool:
-    """False for a zone that Arrow cannot find: a file may name any."""
-    try:
-        pa.nulls(1, kind).cast(pa.string())
-    except pa.ArrowInvalid:
-        return False
-    return True
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 def in_universal_time(before: pa.DataType, after: pa.DataType) -> bool:
     value = before.value_type if pa.types.is_dictionary(before) else before
     return pa.types.is_timestamp(value) and value != after
-
-
-def refused(field: pa.Field, error: Exception) -> Exception:
-    """What to raise for a column that cannot be written: the limits of memory and disk keep their own names."""
-    if isinstance(error, (MemoryError, OSError)):
-        return error
-    name, kind = cut(field.name, NAME_CHARACTERS), cut(str(field.type), NAME_CHARACTERS)
-    return Refused("bad_input", f"Column {name!r} ({kind}) cannot be written as CSV: {cut(safe_text(error), WHY_CHARACTERS)}.")

@@ -2,9 +2,12 @@
 
 import difflib
 import inspect
+import json
+import linecache
 from types import ModuleType
 
-from .failure import type_name
+from . import places
+from .failure import cut, type_name
 from .refused import Refused
 
 NAME = "azureml_main"
@@ -22,16 +25,28 @@ def find(script: ModuleType):
     if NAME not in names:
         functions = [name for name, value in list(names.items()) if isinstance(name, str) and callable(value)]
         near = difflib.get_close_matches(NAME, functions, n=1, cutoff=0.6)
-        hint = f" Did you mean to call {near[0]!r} so?" if near else f" Write `def {NAME}(dataframe1=None, dataframe2=None):`."
-        raise Refused("bad_entry_point", f"The script defines no function called {NAME}.{hint}")
+        raise Refused("bad_entry_point", f"The script defines no function called {NAME}{what_instead(script, near)}")
     function = names[NAME]
     if inspect.isclass(function):
         raise Refused("bad_entry_point", f"{NAME} is a class; write a function with `def {NAME}(...)`.")
-    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+    if is_async(function) or is_async(getattr(type(function), "__call__", None)):
         raise Refused("bad_entry_point", f"{NAME} is an async function; write `def`, and use asyncio.run() inside.")
     if not callable(function):
         raise Refused("bad_entry_point", f"{NAME} is {type_name(function)}, not a function.")
     return function
+
+
+def what_instead(script: ModuleType, near: list[str]) -> str:
+    """The end of the sentence that says that there is no entry point."""
+    if near:
+        return f", but one called {near[0]!r}: rename it."
+    if any("__main__" in line for line in linecache.getlines(places.JOB_SCRIPT)):
+        return "; `__name__` is 'script' here, so what stands below `if __name__ == \"__main__\":` does not run."
+    return f"; write `def {NAME}(dataframe1=None, dataframe2=None):`."
+
+
+def is_async(function: object) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
 
 
 def bind(function, frames: list, values: dict) -> tuple[list, dict]:
@@ -77,17 +92,20 @@ def bind_values(parameters: list[inspect.Parameter], values: dict) -> dict:
     for name in values:
         known = by_name.get(name)
         if known is not None and known.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
-            raise Refused("bad_parameters", f"{name!r} is for a dataset; to take it as a job parameter, put `*,` before it.")
+            what = f"The parameter {name!r} stands where {NAME} gets its datasets"
+            raise Refused("bad_parameters", f"{what}; to take it from the job, put it behind a star: `*, {name}`.")
         if name not in keywords and not takes_any:
             near = difflib.get_close_matches(name, list(keywords), n=1)
-            known_names = f"it takes {', '.join(sorted(keywords))}" if keywords else "it takes none"
-            hint = f"Did you mean {near[0]!r}?" if near else f"Of job parameters {known_names}."
-            raise Refused("bad_parameters", f"{NAME} takes no parameter called {name!r}. {hint}")
+            known_names = f"it takes {', '.join(keywords)}" if keywords else f"to take it, put it behind a star: `*, {name}`"
+            hint = f"did you mean {near[0]!r}?" if near else f"{known_names}."
+            raise Refused("bad_parameters", f"{NAME} takes no parameter called {name!r}; {hint}")
+    lacking = [name for name, parameter in keywords.items() if name not in values and parameter.default is inspect.Parameter.empty]
+    if lacking:
+        names = f"parameter{'s' if len(lacking) > 1 else ''} {', '.join(map(repr, lacking))}"
+        raise Refused("bad_parameters", f"{NAME} needs the {names}, which the job does not give.")
     for name, parameter in keywords.items():
         if name in values:
             check_value(parameter, values[name])
-        elif parameter.default is inspect.Parameter.empty:
-            raise Refused("bad_parameters", f"{NAME} needs the parameter {name!r}; the job does not give it.")
     return dict(values)
 
 
@@ -96,5 +114,5 @@ def check_value(parameter: inspect.Parameter, value: object) -> None:
     # With `from __future__ import annotations` an annotation is its text.
     wanted = next((kind for kind in SIMPLE if parameter.annotation in (kind, kind.__name__)), None)
     if wanted is not None and type(value) not in SIMPLE[wanted]:
-        got = JSON_NAMES.get(type(value), type_name(value))
+        got = "null" if value is None else f"{cut(json.dumps(value), 60)}, {JSON_NAMES.get(type(value), type_name(value))}"
         raise Refused("bad_parameters", f"The parameter {parameter.name!r} must be {JSON_NAMES[wanted]}; the job gives {got}.")

@@ -5,82 +5,116 @@ be a million frames deep. What does not end is ended by the wall limit.
 """
 
 import errno
-import json
 import linecache
 import os
-import socket
+import re
 import traceback
 
-from . import places
+from . import hints, places
 
 RUNNER = os.path.dirname(os.path.abspath(__file__))
 
 DEEPEST_TRACEBACK = 1_000
 CAUSES = 50
-NO_NETWORK = "Sandboxes have no network: put what the script needs into its datasets or its bundle."
-NETWORK_ERRNOS = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
+ONE_LINE_CHARACTERS = 500
+RULERS = re.compile(r"[*=_~-]{10,}")
+SHARED_MEMORY = "/dev/shm"
+UNITS = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
-REASON_OF_ERRNO = {
-    errno.ENOSPC: ("disk_full", "The sandbox's disk space is used up"),
-    errno.EDQUOT: ("disk_full", "The sandbox's disk space is used up"),
-    errno.EFBIG: ("output_too_large", "A file grew past the largest size that the job's limits allow"),
-}
 # Where Python starts processes; EAGAIN from anywhere else is an ordinary error of the script.
 FORKING_FUNCTIONS = frozenset({"_execute_child", "_launch", "_fork_exec", "fork", "forkpty", "spawnv_passfds", "_posix_spawn"})
 
 
-def judge(exception: BaseException, *, script_has_started: bool) -> dict:
+def judge(exception: BaseException, limits: dict, *, script_has_started: bool) -> dict:
     """The ending of a job that raised: reason, message, error and, for `sys.exit`, the exit code."""
-    is_limit = isinstance(exception, MemoryError) or getattr(exception, "errno", None) in REASON_OF_ERRNO
-    if not script_has_started and not is_limit:
+    limit = of_limit(exception, limits, who="The script" if script_has_started else "Reading the inputs")
+    if not script_has_started and limit is None:
         text = f"{type(exception).__name__} in the runner: {safe_text(exception)}"
         return {"reason": "sandbox_error", "message": text[: places.MESSAGE_CHARACTERS], "error": describe(exception, ours=True)}
-    if isinstance(exception, SystemExit):
-        return judge_exit(exception)
     error = describe(exception)
-    reason, message = "script_error", None
+    where = f" ({place(error)})" if error["line"] else ""
+    if isinstance(exception, SystemExit):
+        return judge_exit(exception, where) | {"error": error}
+    if limit is not None:
+        reason, sentence = limit
+        return {"reason": reason, "message": f"{sentence}{where}.", "error": error}
+    text = one_line(error["message"])
+    message = f"{error['type']}: {text}{where}" if text else f"{error['type']}{where}"
+    if hint := hints.of(exception):
+        message = f"{message.rstrip('.')}. {hint}"
+        error["message"] = f"{error['message']} ({hint})"
+        if hint not in error["traceback"]:
+            error["traceback"] = f"{error['traceback'].rstrip()}\n{hint}\n"
+    return {"reason": "script_error", "message": cut(message, places.MESSAGE_CHARACTERS), "error": error}
+
+
+def of_limit(exception: BaseException, limits: dict, who: str) -> tuple[str, str] | None:
+    """Reason and sentence for an exception that says that a limit was reached."""
     if isinstance(exception, MemoryError):
-        reason, message = "out_of_memory", "The script asked for more memory than there is"
-    elif refused_process(exception):
-        reason, message = "too_many_processes", "The script started more processes or threads than its limit"
-    elif isinstance(exception, OSError) and exception.errno in REASON_OF_ERRNO:
-        reason, message = REASON_OF_ERRNO[exception.errno]
-    elif isinstance(exception, ModuleNotFoundError):
-        message = missing_module(exception)
-    elif is_network_error(exception):
-        error["message"] = f"{error['message']} ({NO_NETWORK})"
-        error["traceback"] = f"{error['traceback'].rstrip()}\n{NO_NETWORK}\n"
-    where = f" (line {error['line']} of {error['file']})" if error["line"] else ""
-    message = f"{message}{where}." if message else f"{error['type']}: {error['message']}{where}"
-    return {"reason": reason, "message": message[: places.MESSAGE_CHARACTERS], "error": error}
+        asked = one_line(safe_text(exception, 200))
+        return "out_of_memory", f"{who} took more memory than the limit of {size(limits, 'memory_bytes')}{asked and ': '}{asked.rstrip('.')}"
+    if refused_process(exception):
+        return "too_many_processes", f"{who} started more processes or threads than the limit of {limits['processes']} (processes)"
+    if not isinstance(exception, OSError):
+        return None
+    if exception.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "disk_full", full_disk(limits)
+    if exception.errno == errno.EFBIG:
+        largest = max("output_bytes", "disk_bytes", key=lambda name: limits[name])
+        return "output_too_large", f"A file grew past the largest size that the job's limits allow, {size(limits, largest)}"
+    return None
 
 
-def judge_exit(exception: SystemExit) -> dict:
+def full_disk(limits: dict) -> str:
+    """What of the sandbox's disk is used up, as far as it can still be seen."""
+    try:
+        job, shared = os.statvfs(places.JOB), os.statvfs(SHARED_MEMORY)
+    except OSError:
+        job = shared = None
+    if job and not job.f_favail:
+        return f"The sandbox has no room for more files: it holds at most {job.f_files:,} files and directories"
+    if job and shared and job.f_bavail and not shared.f_bavail:
+        return f"{SHARED_MEMORY} is full: it holds {bytes_text(shared.f_blocks * shared.f_frsize)}, a part of the job's disk_bytes"
+    return f"The sandbox's disk space of {size(limits, 'disk_bytes')} is used up"
+
+
+def size(limits: dict, name: str) -> str:
+    """A limit as its author would write it, and its name: what to ask for more of."""
+    return f"{bytes_text(limits[name])} ({name})"
+
+
+def bytes_text(count: int) -> str:
+    """A size as people write it: in the largest unit that leaves nothing over."""
+    unit, name = next(((unit, name) for unit, name in UNITS if count and not count % unit), (1, "bytes"))
+    return f"{count // unit:,} {name}"
+
+
+def judge_exit(exception: SystemExit, where: str) -> dict:
     """`sys.exit(n)`: the script ended before it returned, with whatever code."""
-    code = exception.code
+    code, text = exception.code, ""
     if code is None:
         code = 0
     elif not isinstance(code, int):
         # As the interpreter does: a text goes to stderr and the code is 1.
+        code, text = 1, safe_text(exception)
         try:
-            os.write(2, (safe_text(exception) + "\n").encode("utf-8", "replace"))
+            os.write(2, (text + "\n").encode("utf-8", "replace"))
         except OSError:
             pass
-        code = 1
-    message = f"The script ended itself with exit code {code & 0xFF} before azureml_main returned."
-    return {"reason": "crashed", "message": message, "error": describe(exception), "exit_code": code & 0xFF}
+    message = f"The script ended itself with exit code {code & 0xFF}{where} before azureml_main returned{text and ': '}{one_line(text)}."
+    return {"reason": "crashed", "message": message, "exit_code": code & 0xFF}
 
 
 def describe(exception: BaseException, *, ours: bool = False) -> dict:
     """What the report says about an exception; every text is bounded. Frames of the runner are left out unless `ours`."""
     frames = frames_of(exception, ours)
-    if isinstance(exception, SyntaxError) and shown(exception.filename or "") == "script.py":
-        frames.append({"file": "script.py", "line": exception.lineno or 0, "function": "<module>", "source": source_of(exception)})
+    if isinstance(exception, SyntaxError):
+        frames += syntax_frame(exception)
     in_script = [frame for frame in frames if frame["file"] == "script.py"] or frames
     last = in_script[-1] if in_script else {"file": "script.py", "line": None, "source": ""}
     return {
         "type": type_name(exception),
-        "message": safe_text(exception),
+        "message": safe_text(exception.msg if isinstance(exception, SyntaxError) else exception),
         "traceback": full_traceback(exception, ours),
         "file": last["file"],
         "line": last["line"],
@@ -125,8 +159,32 @@ def shown(path: str) -> str:
     return path.removeprefix(places.JOB + "/")
 
 
-def source_of(exception: SyntaxError) -> str:
-    return cut((exception.text or "").rstrip("\n"), places.SOURCE_CHARACTERS)
+def is_own(file: str) -> bool:
+    """True for the script and for what is in the bundle."""
+    return file.startswith(("script.py", "Script Bundle/"))
+
+
+def place(error: dict) -> str:
+    """Where it happened: the line of the script, and the one behind it where that is in a module of the bundle."""
+    line = f"line {error['line']} of {error['file']}"
+    last = next((frame for frame in reversed(error["frames"]) if is_own(frame["file"])), None)
+    if last is None or last["file"] == error["file"]:
+        return line
+    return f"line {last['line']} of {last['file']}, reached from {line}"
+
+
+def syntax_frame(exception: SyntaxError) -> list[dict]:
+    """Where the text is that cannot be read: the script, a module of the bundle, or what was given to `exec`."""
+    file = shown(str(exception.filename or ""))
+    if not file or file.startswith("/"):
+        return []
+    source = cut(str(exception.text or "").rstrip("\n"), places.SOURCE_CHARACTERS)
+    return [{"file": cut(file, places.NAME_CHARACTERS), "line": exception.lineno, "function": "<module>", "source": source}]
+
+
+def one_line(text: str) -> str:
+    """A text as part of a sentence; the whole of it stands in the error."""
+    return cut(" ".join(RULERS.sub(" ", text).split()), ONE_LINE_CHARACTERS)
 
 
 def frames_of(exception: BaseException, ours: bool) -> list[dict]:
@@ -202,51 +260,3 @@ def refused_process(exception: BaseException) -> bool:
         return False
     code = last.tb_frame.f_code
     return code.co_name in FORKING_FUNCTIONS or "fork" in linecache.getline(code.co_filename, last.tb_lineno)
-
-
-def is_network_error(exception: BaseException) -> bool:
-    """True if the exception, or one it carries or came from, says that something outside could not be reached."""
-    waiting, seen = [exception], set()
-    while waiting and len(seen) < CAUSES:
-        one = waiting.pop()
-        if id(one) in seen:
-            continue
-        seen.add(id(one))
-        if isinstance(one, socket.gaierror) or (isinstance(one, OSError) and one.errno in NETWORK_ERRNOS):
-            return True
-        # urllib and requests keep the first error as `reason` or as an argument.
-        carried = (one.__cause__, one.__context__, getattr(one, "reason", None), *getattr(one, "args", ())[:5])
-        waiting += [other for other in carried if isinstance(other, BaseException)]
-    return False
-
-
-def missing_module(exception: ModuleNotFoundError) -> str | None:
-    """The sentence about a package the image does not have, with the nearest name it does have."""
-    import difflib
-
-    wanted = str(exception.name or "")[: places.NAME_CHARACTERS]
-    top = wanted.split(".")[0]
-    if not top:
-        return None
-    near = difflib.get_close_matches(top.lower(), installed_names(), n=1, cutoff=0.6)
-    hint = f"; the nearest name it has is {near[0]!r}" if near else ""
-    return f"There is no module named {wanted!r} in the image or the bundle{hint}"
-
-
-def installed_names() -> list[str]:
-    """Names of the image's packages and of its importable modules; empty where the list is missing."""
-    import sys
-
-    names = set(sys.stdlib_module_names)
-    try:
-        with open(places.PACKAGES, encoding="utf-8") as file:
-            listed = json.load(file)
-    except (OSError, ValueError):
-        return sorted(names)
-    packages = listed.get("packages", listed) if isinstance(listed, dict) else listed
-    for package in packages:
-        name = package.get("name", "") if isinstance(package, dict) else package
-        names.add(str(name).lower())
-    return sorted(names - {""})
-
-

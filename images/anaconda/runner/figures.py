@@ -68,8 +68,9 @@ def remember_saved(module) -> None:
     # Pyplot looks at the name of the method that it wraps.
     @functools.wraps(savefig)
     def marking_savefig(self, *arguments, **keywords):
+        returned = savefig(self, *arguments, **keywords)
         setattr(self, SAVED, True)
-        return savefig(self, *arguments, **keywords)
+        return returned
 
     module.Figure.savefig = marking_savefig
 

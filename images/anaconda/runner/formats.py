@@ -2,7 +2,7 @@
 
 import os
 
-from . import arrow_in, csv_in, csv_out, tables_out
+from . import arrow_in, csv_in, csv_out, json_in, json_out, parquet_in, parquet_out, tables_out
 from .refused import Refused
 
 # Format → function(port, path, limits, progress) giving a checked `pyarrow.Table`.
@@ -10,12 +10,18 @@ READERS = {
     "arrow": arrow_in.read,
     "arrow-stream": arrow_in.read,
     "csv": csv_in.read,
+    "json": json_in.read,
+    "ndjson": json_in.read_lines,
+    "parquet": parquet_in.read,
 }
 # Format → function(table, path, progress).
 WRITERS = {
     "arrow": tables_out.write_arrow_file,
     "arrow-stream": tables_out.write_arrow_stream,
     "csv": csv_out.write,
+    "json": json_out.write_records,
+    "ndjson": json_out.write_lines,
+    "parquet": parquet_out.write,
 }
 
 

@@ -1,10 +1,10 @@
-"""The three kinds of request."""
+"""The kinds of request."""
 
 from contextlib import contextmanager
 
 import pyarrow as pa
 
-from . import bundle, entry_point, failure, figures, formats, places, script_module, tables_in, tables_out
+from . import bundle, entry_point, failure, figures, formats, places, profile, refusing, script_module, tables_in, tables_out
 from .refused import Refused
 
 
@@ -65,16 +65,26 @@ def convert(request: dict, progress, _modules_at_start: frozenset[str]) -> None:
     progress.results["result"] = tables_out.describe(table)
 
 
+def describe_columns(request: dict, progress, _modules_at_start: frozenset[str]) -> None:
+    """Write what each column of dataset1 holds, and the first rows, as JSON (profile.py) to the result file."""
+    limits, form = request["limits"], request["inputs"]["dataset1"]["format"]
+    with progress.part("read"):
+        table = formats.read("dataset1", f"{places.IN}/dataset1", form, limits, progress)
+    with progress.part("write"), tables_out.output_limit(limits["output_bytes"], "result"):
+        profile.write(table, places.RESULT, progress)
+    progress.results["result"] = tables_out.describe(table)
+
+
 @contextmanager
 def refused_as(target: str):
     """A checked table that cannot be written is the table's doing: to be told, not to be tried again."""
     try:
         yield
-    except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
-        if isinstance(error, MemoryError):
+    except (pa.ArrowException, ValueError, TypeError, OverflowError, OSError) as error:
+        if refusing.is_limit(error):
             raise
         raise Refused("bad_input", f"dataset1 cannot be written as {target}: {failure.safe_text(error, 200)}.") from None
 
 
-KINDS = {"script": run_script, "describe": describe, "convert": convert}
+KINDS = {"script": run_script, "describe": describe, "convert": convert, "profile": describe_columns}
 

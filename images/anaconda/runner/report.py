@@ -6,7 +6,7 @@ import os
 import signal
 
 from . import disk, places
-from .failure import cut, safe_text
+from .failure import cut, safe_text, size
 from .log import Log
 
 CHILD_REASONS = frozenset({
@@ -36,7 +36,7 @@ def assemble(
     """
     words, script_started = read_words(said)
     code = os.waitstatus_to_exitcode(status) if status is not None else None
-    ending = timed_out_ending(request) if timed_out else clean_ending(words, script_started, code, oom_kills)
+    ending = timed_out_ending(request) if timed_out else clean_ending(words, script_started, code, oom_kills, request["limits"])
     if ending["error"] and not timed_out:
         log.feed_paragraph(ending["error"]["traceback"])
     log_facts = log.finish()
@@ -118,14 +118,14 @@ def read_words(said: bytes) -> tuple[dict, bool]:
 
 def timed_out_ending(request: dict) -> dict:
     seconds = request["limits"]["wall_seconds"]
-    return {"reason": "timed_out", "message": f"The script did not end within its wall limit of {seconds:g} s.", "error": None}
+    return {"reason": "timed_out", "message": f"The script did not end within its wall limit of {seconds:g} s (wall_seconds).", "error": None}
 
 
-def clean_ending(words: dict, script_started: bool, code: int | None, oom_kills: int | None) -> dict:
+def clean_ending(words: dict, script_started: bool, code: int | None, oom_kills: int | None, limits: dict) -> dict:
     """Reason, message and error; for a child that ended without a word, from the way it ended."""
     reason = text(words.get("reason"), places.NAME_CHARACTERS)
     if reason not in CHILD_REASONS:
-        return unreported_ending(code, oom_kills, script_started)
+        return unreported_ending(code, oom_kills, script_started, limits)
     if reason == "sandbox_error" and script_started and disk.is_full():
         # It may be the script that says so; that the disk is full is true all the same. The words are ours.
         return {"reason": reason, "message": disk.MESSAGE, "error": None}
@@ -135,17 +135,17 @@ def clean_ending(words: dict, script_started: bool, code: int | None, oom_kills:
     return {"reason": reason, "message": text(words.get("message"), places.MESSAGE_CHARACTERS), "error": clean_error(words.get("error"))}
 
 
-def unreported_ending(code: int | None, oom_kills: int | None, script_started: bool) -> dict:
+def unreported_ending(code: int | None, oom_kills: int | None, script_started: bool, limits: dict) -> dict:
+    who = "The script" if script_started else "Reading the inputs"
     if code == -signal.SIGKILL and oom_kills:
-        return {"reason": "out_of_memory", "message": "The script used more memory than its limit and was ended.", "error": None}
+        message = f"{who} took more memory than the limit of {size(limits, 'memory_bytes')} and was ended."
+        return {"reason": "out_of_memory", "message": message, "error": None}
     if code is not None and code < 0:
         name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-        what = f"The script was ended by {name}"
+        what = f"{who} was ended by {name}"
     else:
-        what = f"The script ended its process with exit code {code} before azureml_main returned"
-    if not script_started and code != -signal.SIGKILL:
-        # Hostile input bytes can crash a reader, so this is blamed on the job, not on the service.
-        what = what.replace("The script", "Reading the inputs")
+        what = f"{who} ended its process with exit code {code} before azureml_main returned"
+    # Hostile input bytes can crash a reader, so that too is blamed on the job, not on the service.
     return {"reason": "crashed", "message": what + ".", "error": None}
 
 

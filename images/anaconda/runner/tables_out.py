@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from . import columns_out, disk, names, places
-from .arrow_guard import children
+from .arrow_guard import check_type, children
 from .failure import cut, safe_text, type_name
 from .refused import Refused
 
@@ -83,10 +83,20 @@ def to_table(value: object, port: str, inputs: list, progress) -> pa.Table:
         except (pa.ArrowException, TypeError, ValueError) as error:
             raise Refused("bad_return", f"The {port} ({type_name(value)}) cannot be read as a table: {str(error)[:200]}.") from None
         new_names = names.make_unique_noting(table.column_names, port, progress)
-        columns = [columns_out.plain(columns_out.one_piece(column)) for column in table.columns]
-        table = pa.table(columns, names=new_names)
+        table = pa.table([plain_column(column, name, port) for name, column in zip(new_names, table.columns, strict=True)], names=new_names)
+    for field in table.schema:
+        check_type(field.type, f"Column {cut(field.name, 100)!r} of the {port}", "bad_return")
     note_changes(table, port, inputs, progress)
     return table
+
+
+def plain_column(column: pa.ChunkedArray, name: str, port: str) -> pa.Array:
+    """A column that came as Arrow, in one piece."""
+    try:
+        return columns_out.plain(columns_out.one_piece(column))
+    except pa.ArrowException as error:
+        kind = cut(str(column.type), 100)
+        raise Refused("bad_return", f"Column {cut(name, 100)!r} of the {port} ({kind}) cannot be written: {safe_text(error, 200)}.") from None
 
 
 def from_frame(frame: pd.DataFrame, port: str, inputs: list, progress) -> pa.Table:
