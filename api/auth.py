@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, get_origin
 
 import structlog
 from fastapi import Depends, Request
@@ -25,18 +25,21 @@ async def tenant_of(desk: DeskDep, credentials: Annotated[HTTPAuthorizationCrede
 
 
 async def known_parameters(request: Request) -> None:
-    """Refuse query parameters that the route does not have, and repeated ones: a typing error must not be a silent default.
+    """Refuse query parameters that the route does not have, and repeated ones that are no list: a typing error must not be a
+    silent default.
 
     Raises:
         BadRequest: names each of them.
     """
-    known = {parameter.alias for parameter in request.scope["route"].dependant.query_params}
+    parameters = request.scope["route"].dependant.query_params
+    known = {parameter.alias for parameter in parameters}
+    lists = {parameter.alias for parameter in parameters if get_origin(parameter.field_info.annotation) is list}
     given = [name for name, _ in request.query_params.multi_items()]
     expected = f"the parameters are {', '.join(sorted(known))}" if known else "there are none here"
     fields = [
         BadField(f"/query/{name}", f"there is no parameter {name[:80]!r}; {expected}") for name in dict.fromkeys(given) if name not in known
     ]
-    fields += [BadField(f"/query/{name}", "stands more than once") for name in known if given.count(name) > 1]
+    fields += [BadField(f"/query/{name}", "stands more than once") for name in known - lists if given.count(name) > 1]
     if fields:
         raise BadRequest("a parameter of the request cannot be used", errors=tuple(fields))
 

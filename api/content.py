@@ -27,7 +27,11 @@ SEND_SECONDS = 60.0  # a reader that takes nothing for so long is dropped
 MADE_BYTES_PER_SECOND = 256 * 1024
 ACCEPT_RANGES_MAX = 50
 
+# A page made by a script must not run as one of ours.
+SANDBOXED = {"Content-Security-Policy": "sandbox; default-src 'none'", "X-Content-Type-Options": "nosniff"}
+
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+_UNPLAIN = re.compile(r"[^A-Za-z0-9 ._+-]")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,6 +44,15 @@ class Representation:
     @property
     def media_type(self) -> str:
         return FORMATS[self.format][0][0]
+
+
+def is_head(request: Request) -> bool:
+    """Whether only the headers are asked for (`api.middleware` hands a HEAD on as a GET)."""
+    return request.scope.get("head") is True
+
+
+def accept_of(request: Request) -> str | None:
+    return ",".join(request.headers.getlist("accept")) or None
 
 
 def choose(accept: str | None, available: list[Representation]) -> Representation:
@@ -82,8 +95,8 @@ def _accepted(accept: str | None) -> list[tuple[str, float]]:
     wanted = []
     for entry in (accept or "*/*").split(",")[:ACCEPT_RANGES_MAX]:
         name, _, rest = entry.partition(";")
-        weight = re.search(r"(?:^|;)\s*q\s*=\s*([01](?:\.\d{0,3})?)\s*(?:;|$)", rest)
-        wanted.append((name.strip().lower(), float(weight.group(1)) if weight else 1.0))
+        weight = re.search(r"(?:^|;)\s*q\s*=\s*([01](?:\.\d{0,3})?)\s*(?:;|$)", rest, re.IGNORECASE)
+        wanted.append((name.strip().lower(), min(1.0, float(weight.group(1))) if weight else 1.0))
     return wanted
 
 
@@ -104,7 +117,7 @@ class Streamed(Response):
         allowance = SEND_SECONDS
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            async for piece in self.pieces:
+            async for piece in nothing() if scope.get("head") else self.pieces:
                 if gone.done():
                     return
                 began = time.monotonic()
@@ -147,23 +160,33 @@ async def send_blob(
         if identity is not None:
             etag = f'"{hashlib.sha256(identity.encode()).hexdigest()[:40]}"'
             fields |= {"ETag": etag, "Accept-Ranges": "bytes", "Cache-Control": "private, no-cache"}
-            if _matches(request.headers.get("if-none-match"), etag):
+            if _matches(",".join(request.headers.getlist("if-none-match")), etag):
                 blob.close()
                 return Response(None, 304, {name: fields[name] for name in fields if name not in ("Content-Length", "Content-Type")})
-            if request.headers.get("if-range", etag) == etag:
+            # RFC 9110 knows ranges of GET alone.
+            if request.headers.get("if-range", etag) == etag and not is_head(request):
                 begin, end, status = _window(request.headers.get("range"), total)
         if status == 206:
             fields |= {"Content-Range": f"bytes {begin}-{end - 1}/{total}", "Content-Length": str(end - begin)}
     except BaseException:
         blob.close()
         raise
+    if is_head(request):
+        blob.close()
+        return Streamed(nothing(), headers=fields)
     rate = MADE_BYTES_PER_SECOND if identity is None else None
     return Streamed(_read(desk, blob, offset + begin, end - begin), status_code=status, headers=fields, bytes_per_second=rate)
 
 
 def attachment(name: str, *, inline: bool = False) -> str:
-    """A Content-Disposition whose file name cannot break out of the header."""
-    return f"{'inline' if inline else 'attachment'}; filename*=UTF-8''{quote(name, safe='', errors='replace')}"
+    """A Content-Disposition whose file name cannot break out of the header: in plain letters for old clients, then as it is."""
+    kind = "inline" if inline else "attachment"
+    return f"{kind}; filename=\"{_UNPLAIN.sub('_', name)}\"; filename*=UTF-8''{quote(name, safe='', errors='replace')}"
+
+
+async def nothing() -> AsyncIterator[bytes]:
+    return
+    yield b""
 
 
 async def _read(desk: Desk, blob: BinaryIO, offset: int, length: int) -> AsyncIterator[bytes]:
@@ -193,8 +216,8 @@ def _window(header: str | None, total: int) -> tuple[int, int, int]:
     return begin, end, 206
 
 
-def _matches(header: str | None, etag: str) -> bool:
-    given = [entry.strip().removeprefix("W/") for entry in (header or "").split(",")]
+def _matches(header: str, etag: str) -> bool:
+    given = [entry.strip().removeprefix("W/") for entry in header.split(",")]
     return etag in given or "*" in given
 
 

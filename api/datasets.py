@@ -10,15 +10,29 @@ import anyio
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from api import bodies
-from api.answers import PAGE_DEFAULT, Cursor, Limit, link_next, missing, problems, require_id
+from api.answers import (
+    PAGE_DEFAULT,
+    RANGES,
+    Cursor,
+    DatasetId,
+    Limit,
+    binary,
+    headers,
+    link_next,
+    missing,
+    problems,
+    require_id,
+    stored_bytes,
+)
 from api.auth import TenantDep, known_parameters
-from api.content import Representation, attachment, choose, send_blob
+from api.content import Representation
 from api.desk import Desk, DeskDep
-from api.errands import errand, errand_limits, require_space
+from api.errands import describe_limits, errand, require_space
 from api.names import showable
 from api.problems import UnknownMediaType
 from api.records import columns_of, dataset_record, whole
-from api.schemas import DatasetPage, DatasetRecord
+from api.schemas import DatasetPage, DatasetRecord, Preview
+from api.tables import table_content, table_preview
 from fumehood.blob_store import Incoming
 from fumehood.dataset import FORMATS, Dataset, format_of
 from fumehood.errors import BadField, BadRequest, NotFound
@@ -26,21 +40,28 @@ from fumehood.job import Input, Job, Kind, new_id
 from fumehood.tenant import Tenant
 
 NAME_CHARACTERS = 255
-CONVERTIBLE = ("csv",)  # made from the canonical Arrow form by an errand, where it is not stored
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], dependencies=[Depends(known_parameters)])
 
 _MEDIA_TYPES = [media for media_types, _ in FORMATS.values() for media in media_types]
+_UNTOLD = "application/octet-stream"
+_EXAMPLES: dict[str, Any] = {
+    "text/csv": "a,b\n1,2\n3,4\n",
+    "application/json": [{"a": 1, "b": 2}, {"a": 3, "b": None}],
+    "application/x-ndjson": '{"a": 1, "b": 2}\n{"a": 3, "b": null}\n',
+}
 _UPLOAD_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "description": "The bytes as they are; the media type says the format.",
+        "description": "The bytes as they are. The media type says the format; any other one leaves that to the ending of `name`.",
         "content": {
-            media: {"schema": {"type": "string", "format": "binary"}, **({"example": "a,b\n1,2\n3,4\n"} if media == "text/csv" else {})}
-            for media in _MEDIA_TYPES
+            media: described | ({"example": _EXAMPLES[media]} if media in _EXAMPLES else {})
+            for media, described in binary(*_MEDIA_TYPES, _UNTOLD).items()
         },
     }
 }
+Name = Annotated[str, Query(description="For people; need not be unique. Its ending says the format where the media type does not.")]
+Named = Annotated[str | None, Query(description="Only datasets of exactly this name.")]
 
 
 @router.post(
@@ -49,28 +70,23 @@ _UPLOAD_BODY: dict[str, Any] = {
     summary="Upload a dataset",
     response_model=DatasetRecord,
     responses={
-        200: {"description": "The same bytes were there already: their record.", "model": DatasetRecord},
-        **problems(400, 408, 413, 415, 503),
+        201: {"description": "Its record.", "headers": headers("Location")},
+        200: {"description": "The same bytes were there already: their record.", "model": DatasetRecord, "headers": headers("Location")},
+        **problems(400, 408, 413, 415),
     },
     openapi_extra=_UPLOAD_BODY,
 )
-async def upload(
-    request: Request,
-    response: Response,
-    desk: DeskDep,
-    tenant: TenantDep,
-    name: Annotated[str, Query(description="For people; need not be unique.")] = "",
-) -> DatasetRecord:
+async def upload_dataset(request: Request, response: Response, desk: DeskDep, tenant: TenantDep, name: Name = "") -> DatasetRecord:
     """Streams the body to disk and has a sandbox read it whole: malformed bytes are refused here, and named.
     The same bytes again give the same record."""
-    if len(name) > NAME_CHARACTERS or not showable(name):
-        expected = f"expected at most {NAME_CHARACTERS} characters of UTF-8 and no control characters"
-        raise BadRequest("the name cannot be used", errors=(BadField("/query/name", expected),))
+    _check_name(name)
     media_type = request.headers.get("content-type", "")
-    format = format_of(media_type, None)
+    format = format_of(media_type, name)
     if format is None:
         raise UnknownMediaType(
-            f"the Content-Type is {media_type[:80]!r}; expected one of {', '.join(_MEDIA_TYPES)}", available=_MEDIA_TYPES
+            f"the Content-Type is {media_type[:80]!r} and the name {name[-20:]!r}; expected one of {', '.join(_MEDIA_TYPES)}, "
+            f"or a name that ends in {', '.join(ending for _, endings in FORMATS.values() for ending in endings)}",
+            available=_MEDIA_TYPES,
         )
     await require_space(desk, int(length) if (length := request.headers.get("content-length", "0")[:18]).isdecimal() else 0)
     with ExitStack() as stack:
@@ -85,30 +101,35 @@ async def upload(
     return dataset_record(dataset)
 
 
-@router.get("", summary="List datasets", response_model=DatasetPage, responses=problems(503))
+@router.get(
+    "",
+    summary="List datasets",
+    response_model=DatasetPage,
+    responses={200: {"description": "A page.", "headers": headers("Link")}, **problems()},
+)
 async def list_datasets(
-    response: Response, desk: DeskDep, tenant: TenantDep, limit: Limit = PAGE_DEFAULT, cursor: Cursor = None
+    response: Response, desk: DeskDep, tenant: TenantDep, name: Named = None, limit: Limit = PAGE_DEFAULT, cursor: Cursor = None
 ) -> DatasetPage:
     """Newest first."""
-    datasets, following = await desk.ask(desk.store.list_datasets, tenant.id, before=cursor, limit=limit)
-    link_next(response, "/v1/datasets", following, {"limit": limit})
+    if name is not None:
+        _check_name(name)
+    datasets, following = await desk.ask(desk.store.list_datasets, tenant.id, name=name, before=cursor, limit=limit)
+    link_next(response, "/v1/datasets", following, {"limit": limit, "name": name})
     return DatasetPage(items=[dataset_record(dataset) for dataset in datasets], next=following)
 
 
-@router.get("/{dataset_id}", summary="A dataset's record", response_model=DatasetRecord, responses=problems(404, 503))
-async def read_dataset(dataset_id: str, desk: DeskDep, tenant: TenantDep) -> DatasetRecord:
+@router.get("/{dataset_id}", summary="A dataset's record", response_model=DatasetRecord, responses=problems(404))
+async def read_dataset(dataset_id: DatasetId, desk: DeskDep, tenant: TenantDep) -> DatasetRecord:
+    """Its format and size, and the rows and columns that a sandbox found."""
     return dataset_record(await _find(desk, tenant, dataset_id))
 
 
-@router.delete("/{dataset_id}", status_code=204, summary="Forget a dataset", responses=problems(404, 409, 503))
-async def delete_dataset(dataset_id: str, desk: DeskDep, tenant: TenantDep) -> None:
+@router.delete("/{dataset_id}", status_code=204, summary="Forget a dataset", responses=problems(404, 409))
+async def delete_dataset(dataset_id: DatasetId, desk: DeskDep, tenant: TenantDep) -> None:
     """Refused while a job that has not ended needs it."""
     await _find(desk, tenant, dataset_id)
     await desk.ask(desk.store.delete_dataset, tenant.id, dataset_id)
     await desk.file(desk.blobs.delete, tenant.id, f"datasets/{dataset_id}")
-
-
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 
 @router.get(
@@ -116,54 +137,54 @@ _BINARY = {"schema": {"type": "string", "format": "binary"}}
     summary="A dataset's bytes",
     response_class=Response,
     responses={
-        200: {"description": "The content.", "content": {FORMATS[name][0][0]: _BINARY for name in FORMATS}},
-        **problems(404, 406, 416, 503),
+        **stored_bytes("The content.", binary(*(media_types[0] for media_types, _ in FORMATS.values())), negotiated=True),
+        **problems(404, 406),
     },
+    openapi_extra=RANGES,
 )
-async def read_content(dataset_id: str, request: Request, desk: DeskDep, tenant: TenantDep) -> Response:
-    """`Accept` chooses: the stored format (also for `*/*`), an Arrow file, or CSV made in a sandbox.
-    Stored bytes have an ETag and honour `Range`."""
+async def read_dataset_content(dataset_id: DatasetId, request: Request, desk: DeskDep, tenant: TenantDep) -> Response:
+    """`Accept` chooses: the stored format (also for `*/*`), the canonical Arrow file, or any other format of a table, made in
+    a sandbox for this answer. Stored bytes have an ETag and honour `Range`."""
     dataset = await _find(desk, tenant, dataset_id)
-    table = (
-        Input(blob=dataset.table_blob, format="arrow", bytes=dataset.table_bytes or 0, dataset=dataset.id) if dataset.table_blob else None
-    )
     return await table_content(
         request,
         desk,
         tenant,
-        stored=[Representation(format=dataset.format, key=dataset.blob)],
-        table=table,
+        stored=Representation(format=dataset.format, key=dataset.blob),
+        table=_table(dataset),
         file_name=dataset.name or dataset.id,
     )
 
 
-async def table_content(
-    request: Request, desk: Desk, tenant: Tenant, *, stored: list[Representation], table: Input | None, file_name: str
-) -> Response:
-    """The bytes of a dataset or a result in the representation that the client wants.
+@router.get(
+    "/{dataset_id}/preview",
+    summary="A preview of a dataset",
+    response_class=Response,
+    responses={**stored_bytes("The preview.", model=Preview), **problems(404)},
+    openapi_extra=RANGES,
+)
+async def read_dataset_preview(dataset_id: DatasetId, request: Request, desk: DeskDep, tenant: TenantDep) -> Response:
+    """What each column holds, and the first rows. Made in a sandbox when it is first asked for, and kept with the dataset."""
+    dataset = await _find(desk, tenant, dataset_id)
+    table = _table(dataset)
+    if table is None:
+        raise NotFound("a zip has no preview; tables have one")
+    return await table_preview(
+        request, desk, tenant, table=table, key=f"datasets/{dataset.id}/preview.json", owner=lambda: _find(desk, tenant, dataset.id)
+    )
 
-    Raises:
-        NotAcceptable: lists what there is.
-        Unavailable: no sandbox was free for a conversion.
-    """
-    available = list(stored)
-    if table is not None and all(entry.format != "arrow" for entry in available):
-        available.append(Representation(format="arrow", key=table.blob))
-    if table is not None:
-        available += [Representation(format=name) for name in CONVERTIBLE if all(entry.format != name for entry in available)]
-    chosen = choose(request.headers.get("accept"), available)
-    headers = {"Vary": "Accept", "Content-Disposition": attachment(_named(file_name, chosen.format))}
-    if chosen.key is not None:
-        blob = await desk.file(desk.blobs.open, tenant.id, chosen.key)
-        return await send_blob(request, desk, blob, media_type=chosen.media_type, identity=f"{tenant.id}/{chosen.key}", headers=headers)
-    assert table is not None
-    limits = errand_limits(desk.settings, format="arrow", size_bytes=table.bytes)
-    async with errand(
-        desk, tenant, kind=Kind.CONVERT, source=table, limits=limits, target_format=chosen.format, gone=request.is_disconnected
-    ) as made:
-        # The open file outlives its name: what was made for this answer is gone from the store before it is sent.
-        blob = await desk.file(desk.blobs.open, tenant.id, made.output_blob("result"))
-    return await send_blob(request, desk, blob, media_type=chosen.media_type, identity=None, headers=headers)
+
+def _check_name(name: str) -> None:
+    if len(name) > NAME_CHARACTERS or not showable(name):
+        expected = f"expected at most {NAME_CHARACTERS} characters of UTF-8 and no control characters"
+        raise BadRequest("the name cannot be used", errors=(BadField("/query/name", expected),))
+
+
+def _table(dataset: Dataset) -> Input | None:
+    """The canonical Arrow form, as the input of an errand; None for a zip."""
+    if dataset.table_blob is None:
+        return None
+    return Input(blob=dataset.table_blob, format="arrow", bytes=dataset.table_bytes or 0, dataset=dataset.id)
 
 
 async def _receive(desk: Desk, request: Request, incoming: Incoming, limit_bytes: int) -> None:
@@ -179,7 +200,7 @@ async def _take_in(desk: Desk, request: Request, tenant: Tenant, incoming: Incom
     original, adopting = f"datasets/{dataset_id}/original", False
     try:
         await desk.file(desk.blobs.keep, incoming, tenant.id, original)
-        source, limits = Input(blob=original, format=format, bytes=size), errand_limits(desk.settings, format=format, size_bytes=size)
+        source, limits = Input(blob=original, format=format, bytes=size), describe_limits(desk.settings, format=format, size_bytes=size)
         async with errand(desk, tenant, kind=Kind.DESCRIBE, source=source, limits=limits, gone=request.is_disconnected) as described:
             found = _description(described)
             dataset = Dataset(id=dataset_id, tenant=tenant.id, name=name, format=format, bytes=size, sha256=sha256, blob=original, **found)
@@ -224,8 +245,3 @@ async def _find(desk: Desk, tenant: Tenant, dataset_id: str) -> Dataset:
         return await desk.ask(desk.store.get_dataset, tenant.id, require_id(dataset_id, "dataset"))
     except NotFound:
         raise missing("dataset") from None
-
-
-def _named(name: str, format: str) -> str:
-    ending = FORMATS[format][1][0]
-    return name if name.lower().endswith(FORMATS[format][1]) else f"{name.rsplit('.', 1)[0]}{ending}"

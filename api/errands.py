@@ -19,14 +19,19 @@ from fumehood.tenant import Tenant
 
 FORGET_SECONDS = 120.0
 
-# How many bytes one byte of input may become, and how much it may always: CSV holds an eight-byte number in two
-# characters; Arrow input may be compressed, and one bit of it becomes five letters of CSV.
+# How many bytes one byte of input may become, and how much it may always: CSV holds an eight-byte number in two characters, and
+# so does JSON; Arrow input may be compressed, and one bit of it becomes five letters of CSV, or of JSON with its name before it;
+# Parquet writes a column of equal values in a few bytes.
 GROWTH: dict[str, tuple[int, int]] = {
     "csv": (16, 16 * MIB),
+    "json": (16, 16 * MIB),
+    "ndjson": (16, 16 * MIB),
     "arrow": (32, 256 * MIB),
     "arrow-stream": (32, 256 * MIB),
+    "parquet": (64, 256 * MIB),
     "zip": (0, 1 * MIB),
 }
+PROFILE_BYTES = 2 * MIB  # as docs/wall.md bounds it
 SMALL_DISK_BYTES = 16 * MIB  # errands write no temporary files
 
 # What remains of the wait for taking the ticket, starting the container and publishing. Without it a table that takes too long
@@ -44,12 +49,26 @@ SENTENCES: dict[Reason, str] = {
 }
 
 
-def errand_limits(settings: Settings, *, format: str, size_bytes: int) -> Limits:
-    """Just enough: an errand reserves disk by its `output_bytes`, and a small upload must not wait for gigabytes."""
+def describe_limits(settings: Settings, *, format: str, size_bytes: int) -> Limits:
+    """For an upload: what may become of it as an Arrow file."""
     factor, always = GROWTH[format]
+    return _limits(settings, factor * size_bytes + always)
+
+
+def convert_limits(settings: Settings, *, size_bytes: int) -> Limits:
+    """For a stored Arrow file of `size_bytes` in any other form."""
+    return describe_limits(settings, format="arrow", size_bytes=size_bytes)
+
+
+def profile_limits(settings: Settings) -> Limits:
+    return _limits(settings, PROFILE_BYTES)
+
+
+def _limits(settings: Settings, output_bytes: int) -> Limits:
+    """Just enough: an errand reserves disk by its `output_bytes`, and a small upload must not wait for gigabytes."""
     wait = settings.errand_wait_seconds
     wall = min(max(wait - AROUND_THE_RUN_SECONDS, wait / 2, FLOOR["wall_seconds"]), settings.ceiling.wall_seconds)
-    output = max(int(FLOOR["output_bytes"]), min(factor * size_bytes + always, settings.ceiling.output_bytes))
+    output = max(int(FLOOR["output_bytes"]), min(output_bytes, settings.ceiling.output_bytes))
     return replace(
         settings.limits,
         wall_seconds=wall,

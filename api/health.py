@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import APIRouter, Response
 
 from api.desk import Desk, DeskDep
@@ -19,6 +21,7 @@ REASONS_CHARACTERS = 500
 
 @router.get("/healthz", summary="Is the process alive", response_model=Health)
 async def healthz() -> Health:
+    """Answers as long as the process does, whatever the rest of the service is doing."""
     return Health(status="ok", version=__version__)
 
 
@@ -29,8 +32,8 @@ async def healthz() -> Health:
     responses={503: {"description": "Not ready; the parts say why.", "model": Readiness}},
 )
 async def readyz(response: Response, desk: DeskDep) -> Readiness:
-    """Store, Redis and at least one ready worker. Jobs are accepted without Redis and without a worker; they wait."""
-    parts = {"store": await _store(desk), "redis": await _redis(desk), "workers": await _workers(desk)}
+    """Store, Redis, at least one ready worker, and its image. Jobs are accepted without Redis and without a worker; they wait."""
+    parts = {"store": await _store(desk), "redis": await _redis(desk), **await _workshop(desk)}
     ready = all(part.ok for part in parts.values())
     response.status_code = 200 if ready else 503
     return Readiness(ready=ready, parts=parts)
@@ -49,13 +52,23 @@ async def _redis(desk: Desk) -> ReadyPart:
     return ReadyPart(ok=depth is not None, detail="does not answer" if depth is None else "answers")
 
 
-async def _workers(desk: Desk) -> ReadyPart:
+async def workers_seen(desk: Desk) -> list[dict[str, Any]]:
+    """The facts of every worker that was seen lately. Raises StoreUnavailable."""
+    return await desk.ask(desk.store.workers, seen_within_seconds=max(SEEN_SECONDS_MIN, desk.settings.lease_seconds))
+
+
+async def _workshop(desk: Desk) -> dict[str, ReadyPart]:
+    """The workers, and the image that the ready ones run."""
     try:
-        seen = await desk.ask(desk.store.workers, seen_within_seconds=max(SEEN_SECONDS_MIN, desk.settings.lease_seconds))
+        seen = await workers_seen(desk)
     except FumehoodError:
-        return ReadyPart(ok=False, detail="cannot be known without the store")
-    ready = sum(facts.get("ready") is True for facts in seen)
-    if not seen:
-        return ReadyPart(ok=False, detail="none was seen")
+        unknown = ReadyPart(ok=False, detail="cannot be known without the store")
+        return {"workers": unknown, "image": unknown}
+    ready = [facts for facts in seen if facts.get("ready") is True]
+    images = sorted({str(facts["image"]) for facts in ready if facts.get("image")})
     reasons = "; ".join(sorted({str(facts["reason"]) for facts in seen if facts.get("reason")}))
-    return ReadyPart(ok=ready > 0, detail=f"{ready} of {len(seen)} ready" + (f": {reasons[:REASONS_CHARACTERS]}" if reasons else ""))
+    counted = f"{len(ready)} of {len(seen)} ready" + (f": {reasons[:REASONS_CHARACTERS]}" if reasons else "") if seen else "none was seen"
+    return {
+        "workers": ReadyPart(ok=bool(ready), detail=counted),
+        "image": ReadyPart(ok=bool(images), detail=", ".join(images) or "no ready worker has one"),
+    }

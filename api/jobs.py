@@ -8,14 +8,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from api import bodies, documents
-from api.answers import PAGE_DEFAULT, Cursor, Limit, link_next, missing, problems, require_id
+from api.answers import PAGE_DEFAULT, Cursor, JobId, Limit, headers, link_next, missing, problems, require_id
 from api.auth import TenantDep, known_parameters
 from api.desk import Desk, DeskDep
 from api.multipart import Form, FormReader, body_limit, boundary_of
 from api.problems import UnknownMediaType
 from api.records import job_record, job_summary
 from api.schemas import JobPage, JobRecord
-from api.submission import submit
+from api.submission import LABELS_MAX, label_fault, submit
 from api.waiting import WAIT_SECONDS_MAX, preferred_wait, wait_final
 from fumehood.errors import BadField, BadRequest, NotFound
 from fumehood.job import Job, Kind, State
@@ -23,6 +23,8 @@ from fumehood.tenant import Tenant
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(known_parameters)])
 
+# How long is a setting, filled in by `api.openapi`.
+KEY_DESCRIPTION = "1 to 255 printable ASCII characters: the same request again gives the same job, for {idempotency_hours:g} hours."
 _JSON, _MULTIPART = "application/json", "multipart/form-data"
 _FILE = {"type": "string", "format": "binary"}
 _EXAMPLES = {
@@ -61,7 +63,11 @@ _SUBMIT_BODY: dict[str, Any] = {
         },
     }
 }
-_RECORD_EARLY: dict[int | str, dict[str, Any]] = {200: {"description": "It ended in time.", "model": JobRecord}}
+_ABOUT_SUBMIT = headers("Location", "Idempotency-Replayed", "Preference-Applied")
+_SUBMITTED: dict[int | str, dict[str, Any]] = {
+    202: {"description": "Its record; the job is on disk.", "headers": {**_ABOUT_SUBMIT, **headers("Retry-After")}},
+    200: {"description": "Its final record: it ended in the time of `Prefer`.", "model": JobRecord, "headers": _ABOUT_SUBMIT},
+}
 
 
 @router.post(
@@ -69,7 +75,7 @@ _RECORD_EARLY: dict[int | str, dict[str, Any]] = {200: {"description": "It ended
     status_code=202,
     summary="Submit a job",
     response_model=JobRecord,
-    responses={**_RECORD_EARLY, **problems(400, 408, 409, 413, 415, 503)},
+    responses={**_SUBMITTED, **problems(400, 408, 409, 413, 415)},
     openapi_extra=_SUBMIT_BODY,
 )
 async def submit_job(
@@ -77,7 +83,7 @@ async def submit_job(
     response: Response,
     desk: DeskDep,
     tenant: TenantDep,
-    idempotency_key: Annotated[str | None, Header(description="1 to 255 printable ASCII characters; remembered for a day.")] = None,
+    idempotency_key: Annotated[str | None, Header(description=KEY_DESCRIPTION)] = None,
     prefer: Annotated[
         str | None, Header(description="`wait=n`: 200 with the final record if it ends within n seconds, 60 at most.")
     ] = None,
@@ -102,33 +108,30 @@ async def submit_job(
     return job_record(job)
 
 
-@router.get("", summary="List jobs", response_model=JobPage, responses=problems(503))
+@router.get(
+    "", summary="List jobs", response_model=JobPage, responses={200: {"description": "A page.", "headers": headers("Link")}, **problems()}
+)
 async def list_jobs(
     response: Response,
     desk: DeskDep,
     tenant: TenantDep,
     state: Annotated[State | None, Query(description="Only jobs in this state.")] = None,
-    label: Annotated[str | None, Query(max_length=200, description="Only jobs with this label: `key:value`.")] = None,
+    label: Annotated[list[str], Query(description="Only jobs with this label, `key:value`; repeated: with all of them.")] = [],  # noqa: B006
     limit: Limit = PAGE_DEFAULT,
     cursor: Cursor = None,
 ) -> JobPage:
     """Newest first."""
-    pair = None
-    if label is not None:
-        key, colon, value = label.partition(":")
-        if not colon or not key:
-            raise BadRequest("the label cannot be used", errors=(BadField("/query/label", "expected key:value"),))
-        pair = (key, value)
+    pairs = _label_filter(label)
     jobs, following = await desk.ask(
-        desk.store.list_jobs, tenant.id, state=state.value if state else None, labels=[pair] if pair else [], before=cursor, limit=limit
+        desk.store.list_jobs, tenant.id, state=state.value if state else None, labels=pairs, before=cursor, limit=limit
     )
     link_next(response, "/v1/jobs", following, {"limit": limit, "state": state.value if state else None, "label": label})
     return JobPage(items=[job_summary(job) for job in jobs], next=following)
 
 
-@router.get("/{job_id}", summary="A job's record", response_model=JobRecord, responses=problems(404, 503))
+@router.get("/{job_id}", summary="A job's record", response_model=JobRecord, responses=problems(404))
 async def read_job(
-    job_id: str,
+    job_id: JobId,
     request: Request,
     desk: DeskDep,
     tenant: TenantDep,
@@ -141,8 +144,8 @@ async def read_job(
     return job_record(await wait_final(desk, job, min(wait, WAIT_SECONDS_MAX), request.is_disconnected))
 
 
-@router.post("/{job_id}/cancel", status_code=202, summary="Cancel a job", response_model=JobRecord, responses=problems(404, 409, 503))
-async def cancel_job(job_id: str, desk: DeskDep, tenant: TenantDep) -> JobRecord:
+@router.post("/{job_id}/cancel", status_code=202, summary="Cancel a job", response_model=JobRecord, responses=problems(404, 409))
+async def cancel_job(job_id: JobId, desk: DeskDep, tenant: TenantDep) -> JobRecord:
     """A queued job ends at once, a running one within seconds; asking again is fine. A final job is not changed (409)."""
     await find_job(desk, tenant, job_id)
     job = await desk.ask(desk.store.request_cancel, tenant.id, job_id)
@@ -152,13 +155,29 @@ async def cancel_job(job_id: str, desk: DeskDep, tenant: TenantDep) -> JobRecord
     return job_record(job)
 
 
-@router.delete("/{job_id}", status_code=204, summary="Forget a job", responses=problems(404, 409, 503))
-async def delete_job(job_id: str, desk: DeskDep, tenant: TenantDep) -> None:
+@router.delete("/{job_id}", status_code=204, summary="Forget a job", responses=problems(404, 409))
+async def delete_job(job_id: JobId, desk: DeskDep, tenant: TenantDep) -> None:
     """Record, log, live log and outputs. Refused while it has not ended, or while another job reads its output."""
     await find_job(desk, tenant, job_id)
     job = await desk.ask(desk.store.delete_job, tenant.id, job_id)
     await desk.file(desk.blobs.delete, tenant.id, job.blob_prefix)
     await desk.ask(desk.events.forget, job.id)
+
+
+def _label_filter(labels: list[str]) -> list[tuple[str, str]]:
+    """Raises BadRequest where one cannot be a label of any job."""
+    pairs, faults = [], []
+    for label in labels:
+        key, colon, value = label.partition(":")
+        fault = label_fault(key, value) if colon else f"expected key:value; got {label[:80]!r}"
+        if fault is not None:
+            faults.append(BadField("/query/label", fault))
+        pairs.append((key, value))
+    if len(labels) > LABELS_MAX:
+        faults = [BadField("/query/label", f"there are {len(labels)}; a job has {LABELS_MAX} labels at most")]
+    if faults:
+        raise BadRequest("a label cannot be used", errors=tuple(faults))
+    return pairs
 
 
 async def find_job(desk: Desk, tenant: Tenant, job_id: str) -> Job:

@@ -31,17 +31,22 @@ _EVENT_ID = re.compile(r"([0-9]{1,19})-([0-9]{1,19})")
 
 
 async def live_events(desk: Desk, job: Job, last_event_id: str | None) -> AsyncIterator[bytes]:
-    """`state`, `attempt`, `log` and `end` as they come, each with one JSON document as data, so that a line of the log cannot
+    """`state`, `attempt`, `progress`, `log` and `end` as they come, each with one JSON document as data, so that a line of the log cannot
     forge an event. Every `log` says its attempt and its offset in bytes: where Redis lost events the stored log is told
     from its beginning, and a reader drops what it has. With `last_event_id` the stream goes on behind that event.
     """
     known = _EVENT_ID.fullmatch(last_event_id or "")
     cursor, told_at = known.group(0) if known else "0", time.monotonic()
     deadline = told_at + STREAM_SECONDS_MAX
+    ahead: int | None = None
     yield b": begin\n\n"
     while not job.state.final or (known and int(known.group(1)) != STORED):
         if time.monotonic() > deadline:
             return
+        if job.queue_position is not None and job.queue_position != ahead:
+            ahead = job.queue_position
+            # Without an id: it is true now, and not to be told again.
+            yield frame(None, "progress", {"queue_position": ahead})
         began = time.monotonic()
         # A job that has ended is asked for what Redis still holds, but not waited for.
         seconds = SILENCE_SECONDS if job.state.final else FOLLOW_SECONDS
@@ -120,6 +125,7 @@ async def text_so_far(desk: Desk, job: Job) -> AsyncIterator[str]:
             left -= time.monotonic() - began
 
 
-def frame(event_id: str, kind: str, data: dict[str, Any]) -> bytes:
+def frame(event_id: str | None, kind: str, data: dict[str, Any]) -> bytes:
     """One event. The data is one line of ASCII: JSON escapes what a line reader might take for a line's end."""
-    return f"id: {event_id}\nevent: {kind}\ndata: {json.dumps(data)}\n\n".encode()
+    name = "" if event_id is None else f"id: {event_id}\n"
+    return f"{name}event: {kind}\ndata: {json.dumps(data)}\n\n".encode()

@@ -1,4 +1,4 @@
-"""Around every request: an id, safe headers, one log event, and a problem document for what nobody expected."""
+"""Around every request: an id, safe headers, one log event, a HEAD for every GET, and a problem document for what nobody expected."""
 
 from __future__ import annotations
 
@@ -37,6 +37,9 @@ class Surroundings:
         given = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"x-request-id"), "")
         request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         status: int | None = None
+        is_head = scope["method"] == "HEAD"
+        # A HEAD is the GET without its content. The routes know only GET; who would have to make the content asks `is_head`.
+        inner = {**scope, "method": "GET", "head": True} if is_head else scope
 
         async def send_safely(message: Message) -> None:
             nonlocal status
@@ -46,13 +49,15 @@ class Surroundings:
                 headers["X-Request-Id"] = request_id
                 for name, value in SAFE_HEADERS.items():
                     headers.setdefault(name, value)
+            elif is_head and message["type"] == "http.response.body":
+                message = {**message, "body": b""}
             await send(message)
 
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request=request_id)
         began = time.monotonic()
         try:
-            await self.app(scope, receive, send_safely)
+            await self.app(inner, receive, send_safely)
         except Exception:
             log.exception("request failed")
             if status is not None:

@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import Match
 
 from fumehood import errors
 from fumehood.errors import BadField, FumehoodError
@@ -114,7 +115,10 @@ def of_error(error: FumehoodError) -> Response:
             headers["Retry-After"] = str(seconds)
         case RangeNotSatisfiable(total_bytes=total):
             headers["Content-Range"] = f"bytes */{total}"
-        case NothingAcceptable(available=available) | UnknownMediaType(available=available):
+        case NothingAcceptable(available=available):
+            extensions["available"] = available
+            headers["Vary"] = "Accept"
+        case UnknownMediaType(available=available):
             extensions["available"] = available
     return problem(status, slug, title, error.detail, fields=error.errors, extensions=extensions, headers=headers)
 
@@ -125,9 +129,19 @@ def of_validation(error: RequestValidationError) -> Response:
     return problem(*PROBLEMS[errors.BadRequest], "a parameter of the request cannot be used", fields=fields)
 
 
-def of_framework(error: HTTPException) -> Response:
+def of_framework(request: Request, error: HTTPException) -> Response:
     slug, title = FRAMEWORK.get(error.status_code, ("refused", "The request was refused"))
-    return problem(error.status_code, slug, title, _FRAMEWORK_DETAIL.get(error.status_code, title), headers=dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(_methods(request))
+    return problem(error.status_code, slug, title, _FRAMEWORK_DETAIL.get(error.status_code, title), headers=headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """All that the address knows; the framework names those of one route."""
+    routes = [route for route in request.app.state.routes if route.matches(request.scope)[0] is not Match.NONE]
+    methods = {method for route in routes for method in route.methods or ()}
+    return sorted(methods | {"HEAD"} if "GET" in methods else methods)
 
 
 _FRAMEWORK_DETAIL = {404: "there is nothing at this address", 405: "the methods of this address are in the Allow header"}
@@ -148,9 +162,9 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError)
         return of_validation(error)
 
-    async def on_framework(_: Request, error: Exception) -> Response:
+    async def on_framework(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        return of_framework(error)
+        return of_framework(request, error)
 
     async def on_disconnect(_: Request, error: Exception) -> Response:
         # Nobody reads this; it only ends the exchange quietly.

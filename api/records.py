@@ -8,9 +8,20 @@ from typing import Any
 from urllib.parse import quote
 
 from api.documents import presentable
-from api.schemas import Column, DatasetRecord, ErasureRecord, JobRecord, JobSummary, OutputTable, UsageRecord, timestamp
-from fumehood.dataset import Dataset
-from fumehood.job import Job
+from api.schemas import (
+    Column,
+    DatasetRecord,
+    ErasureRecord,
+    InputRecord,
+    JobOutput,
+    JobRecord,
+    JobSummary,
+    OutputTable,
+    UsageRecord,
+    timestamp,
+)
+from fumehood.dataset import FORMATS, Dataset
+from fumehood.job import Input, Job
 from fumehood.outcome import Outcome
 
 ANY_BYTES = "application/octet-stream"
@@ -38,7 +49,7 @@ def dataset_record(dataset: Dataset) -> DatasetRecord:
         rows=dataset.rows,
         columns=columns_of(dataset.columns),
         created_at=timestamp(dataset.created_at) or "",
-        links={"self": here, "content": f"{here}/content"},
+        links={"self": here, "content": f"{here}/content"} | ({"preview": f"{here}/preview"} if dataset.table_blob else {}),
     )
 
 
@@ -67,10 +78,26 @@ def job_record(job: Job) -> JobRecord:
         artifacts=len(files_of(job, "artifact")),
         outputs=dict(outputs),
         log={"bytes": outputs.get("log", 0), "truncated": isinstance(log, dict) and log.get("truncated") is True} if outcome else {},
-        inputs={port: _input(entry.dataset, entry.source, entry.format, entry.bytes) for port, entry in job.inputs.items()},
+        inputs={port: _input(entry) for port, entry in job.inputs.items()},
         parameters=job.parameters,
         limits=job.limits.as_dict(),
         erasure=_erasure(job),
+    )
+
+
+def input_record(job: Job, port: str) -> InputRecord:
+    """`port` is one that is connected."""
+    given = job.inputs[port]
+    media_types, endings = FORMATS.get(given.format, (("text/x-python",), (".py",)))
+    return InputRecord(
+        port=port,
+        name=f"{port}{endings[0]}",
+        media_type=media_types[0],
+        format=given.format,
+        bytes=given.bytes,
+        dataset=given.dataset,
+        source=JobOutput.model_validate(given.source) if given.source else None,
+        href=f"/v1/jobs/{job.id}/inputs/{port}",
     )
 
 
@@ -112,9 +139,9 @@ def _summary(job: Job) -> dict[str, Any]:
     reason = job.outcome.reason if job.outcome else None
     return {
         "id": job.id,
-        "state": job.state.value,
-        "reason": reason.value if reason else None,
-        "blame": reason.blame.value if reason else None,
+        "state": job.state,
+        "reason": reason,
+        "blame": reason.blame if reason else None,
         "message": presentable(job.outcome.message) if job.outcome else "",
         "labels": dict(job.labels),
         "created_at": timestamp(job.created_at) or "",
@@ -126,10 +153,14 @@ def _summary(job: Job) -> dict[str, Any]:
 
 def _links(job: Job, outputs: dict[str, int]) -> dict[str, str]:
     here = f"/v1/jobs/{job.id}"
-    names = ["log", "figures", "artifacts", *(name for name in ("result", "result2") if name in outputs)]
-    if not job.state.final:
-        names = ["log", "cancel"]
-    return {"self": here, **{name: f"{here}/{name}" for name in names}}
+    names = ["inputs", "log", "cancel"]
+    if job.state.final:
+        tables = [name for name in ("result", "result2") if name in outputs]
+        names = ["inputs", "log", "figures", "artifacts", *tables, *(f"{name}/preview" for name in tables)]
+    links = {"self": here, **{name.replace("/", "_"): f"{here}/{name}" for name in names}}
+    if job.outcome is not None and job.outcome.image is not None:
+        links["image"] = f"/v1/images/{job.outcome.image}/packages"
+    return links
 
 
 def _table(value: Any, size: int | None) -> OutputTable | None:
@@ -138,9 +169,9 @@ def _table(value: Any, size: int | None) -> OutputTable | None:
     return OutputTable(bytes=size, rows=whole(value.get("rows")), columns=columns_of(value.get("columns")))
 
 
-def _input(dataset: str | None, source: dict[str, str] | None, format: str, size: int) -> dict[str, Any]:
-    origin: dict[str, Any] = {"dataset": dataset} if dataset else dict(source or {})
-    return {**origin, "format": format, "bytes": size}
+def _input(given: Input) -> dict[str, Any]:
+    origin: dict[str, Any] = {"dataset": given.dataset} if given.dataset else dict(given.source or {})
+    return {**origin, "format": given.format, "bytes": given.bytes}
 
 
 def _erasure(job: Job) -> ErasureRecord | None:
@@ -152,7 +183,11 @@ def _erasure(job: Job) -> ErasureRecord | None:
 
 def _file(entry: dict[str, Any], stored: int) -> StoredFile | None:
     offset, size, name = whole(entry.get("offset")), whole(entry.get("bytes")), entry.get("name")
-    if offset is None or size is None or offset + size > stored or not isinstance(name, str) or not name:
+    if offset is None or size is None or offset + size > stored or not isinstance(name, str):
+        return None
+    # The runner names files as they lay below one directory. A name that leads elsewhere is a forgery, and would make an
+    # address that clients shorten.
+    if {"", ".", ".."} & set(name.split("/")):
         return None
     said = str(entry.get("media_type", "")).lower()
     return StoredFile(name=presentable(name), media_type=said if _MEDIA_TYPE.fullmatch(said) else ANY_BYTES, offset=offset, bytes=size)

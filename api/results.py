@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Request, Response
 
-from api.answers import problems
+from api.answers import RANGES, JobId, binary, headers, problems, stored_bytes
 from api.auth import TenantDep, known_parameters
-from api.content import Representation, Streamed, attachment, choose_media, send_blob
-from api.datasets import table_content
+from api.content import SANDBOXED, Representation, Streamed, accept_of, attachment, choose_media, send_blob
 from api.desk import Desk, DeskDep
 from api.jobs import find_job
 from api.live_log import live_events, stored_text, text_so_far
-from api.records import StoredFile, file_href, files_of
-from api.schemas import ArtifactList, FigureList, FigureRecord, FileRecord
-from fumehood.dataset import FORMATS
+from api.records import ANY_BYTES, StoredFile, file_href, files_of
+from api.schemas import ArtifactList, FigureList, FigureRecord, FileRecord, Preview
+from api.tables import table_content, table_preview
+from fumehood.dataset import FORMATS, TABLE_FORMATS
 from fumehood.errors import NotFinished, NotFound
 from fumehood.job import Input, Job
 from fumehood.tenant import Tenant
@@ -24,24 +24,29 @@ from fumehood.tenant import Tenant
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], dependencies=[Depends(known_parameters)])
 
 TEXT, EVENTS = "text/plain", "text/event-stream"
-# A page made by a script must not run as one of ours.
-SANDBOXED = {"Content-Security-Policy": "sandbox; default-src 'none'", "X-Content-Type-Options": "nosniff"}
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
+FigureNumber = Annotated[int, Path(description="A figure's `n`, from 0 on.", examples=[0])]
+ArtifactName = Annotated[str, Path(description="An artifact's `name`.", examples=["model.pkl"])]
 _STRING = {"schema": {"type": "string"}}
 _TABLE = {
-    200: {"description": "The table.", "content": {FORMATS[name][0][0]: _BINARY for name in ("arrow", "csv")}},
-    **problems(404, 406, 409, 416, 503),
+    **stored_bytes("The table.", binary(*(FORMATS[name][0][0] for name in TABLE_FORMATS)), negotiated=True),
+    **problems(404, 406, 409),
 }
+_PREVIEW = {**stored_bytes("The preview.", model=Preview), **problems(404, 409)}
+_FIGURE = {**stored_bytes("The figure.", binary("image/png", "image/svg+xml", "text/html", ANY_BYTES)), **problems(404, 409)}
+_ARTIFACT = {**stored_bytes("The file, in the media type that its list names.", binary("*/*")), **problems(404, 409)}
 
 
 @router.get(
     "/log",
     summary="A job's log",
     response_class=Response,
-    responses={200: {"description": "The log, or its events.", "content": {TEXT: _STRING, EVENTS: _STRING}}, **problems(404, 406, 503)},
+    responses={
+        200: {"description": "The log, or its events.", "content": {TEXT: _STRING, EVENTS: _STRING}, "headers": headers("Vary")},
+        **problems(404, 406),
+    },
 )
 async def read_log(
-    job_id: str,
+    job_id: JobId,
     request: Request,
     desk: DeskDep,
     tenant: TenantDep,
@@ -49,30 +54,43 @@ async def read_log(
 ) -> Response:
     """As text: the stored log of a final job, or what a running one has said so far.
 
-    With `Accept: text/event-stream` the events `state`, `attempt`, `log` and `end` as they happen, each `data` one JSON
-    document; a final job's log is told again, then its end."""
+    With `Accept: text/event-stream` the events `state`, `attempt`, `progress`, `log` and `end` as they happen, each `data` one
+    JSON document; a final job's log is told again, then its end. `log` says its attempt and its offset in bytes, `progress`
+    how many jobs are ahead of a queued one."""
     job = await find_job(desk, tenant, job_id)
-    headers = {"Vary": "Accept", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-    if choose_media(request.headers.get("accept"), [TEXT, EVENTS]) == EVENTS:
-        return Streamed(live_events(desk, job, last_event_id), headers={**headers, "Content-Type": EVENTS, "X-Accel-Buffering": "no"})
-    headers |= {**SANDBOXED, "Content-Type": f"{TEXT}; charset=utf-8"}
-    return Streamed(_text(desk, job), headers=headers)
+    fields = {"Vary": "Accept", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+    if choose_media(accept_of(request), [TEXT, EVENTS]) == EVENTS:
+        return Streamed(live_events(desk, job, last_event_id), headers={**fields, "Content-Type": EVENTS, "X-Accel-Buffering": "no"})
+    return Streamed(_text(desk, job), headers={**fields, **SANDBOXED, "Content-Type": f"{TEXT}; charset=utf-8"})
 
 
-@router.get("/result", summary="The result table", response_class=Response, responses=_TABLE)
-async def read_result(job_id: str, request: Request, desk: DeskDep, tenant: TenantDep) -> Response:
-    """An Arrow file as it is stored, with ETag and `Range`; or CSV, made in a sandbox."""
+@router.get("/result", summary="The result table", response_class=Response, responses=_TABLE, openapi_extra=RANGES)
+async def read_result(job_id: JobId, request: Request, desk: DeskDep, tenant: TenantDep) -> Response:
+    """`Accept` chooses: the Arrow file as it is stored (also for `*/*`), with ETag and `Range`; or any other format of a
+    table, made in a sandbox for this answer."""
     return await _result(request, desk, tenant, job_id, "result")
 
 
-@router.get("/result2", summary="The second result table", response_class=Response, responses=_TABLE)
-async def read_result2(job_id: str, request: Request, desk: DeskDep, tenant: TenantDep) -> Response:
+@router.get("/result2", summary="The second result table", response_class=Response, responses=_TABLE, openapi_extra=RANGES)
+async def read_result2(job_id: JobId, request: Request, desk: DeskDep, tenant: TenantDep) -> Response:
     """As `result`; there is one where the function returned a second table."""
     return await _result(request, desk, tenant, job_id, "result2")
 
 
-@router.get("/figures", summary="List figures", response_model=FigureList, responses=problems(404, 409, 503))
-async def list_figures(job_id: str, desk: DeskDep, tenant: TenantDep) -> FigureList:
+@router.get("/result/preview", summary="A preview of the result", response_class=Response, responses=_PREVIEW, openapi_extra=RANGES)
+async def read_result_preview(job_id: JobId, request: Request, desk: DeskDep, tenant: TenantDep) -> Response:
+    """What each column holds, and the first rows. Made in a sandbox when it is first asked for, and kept with the job."""
+    return await _preview(request, desk, tenant, job_id, "result")
+
+
+@router.get("/result2/preview", summary="A preview of the second result", response_class=Response, responses=_PREVIEW, openapi_extra=RANGES)
+async def read_result2_preview(job_id: JobId, request: Request, desk: DeskDep, tenant: TenantDep) -> Response:
+    """As `result/preview`."""
+    return await _preview(request, desk, tenant, job_id, "result2")
+
+
+@router.get("/figures", summary="List figures", response_model=FigureList, responses=problems(404, 409))
+async def list_figures(job_id: JobId, desk: DeskDep, tenant: TenantDep) -> FigureList:
     """In the order of their making. Failed jobs keep theirs."""
     job = await _ended(desk, tenant, job_id)
     return FigureList(
@@ -80,8 +98,8 @@ async def list_figures(job_id: str, desk: DeskDep, tenant: TenantDep) -> FigureL
     )
 
 
-@router.get("/figures/{n}", summary="A figure's bytes", response_class=Response, responses=problems(404, 409, 416, 503))
-async def read_figure(job_id: str, n: int, request: Request, desk: DeskDep, tenant: TenantDep) -> Response:
+@router.get("/figures/{n}", summary="A figure's bytes", response_class=Response, responses=_FIGURE, openapi_extra=RANGES)
+async def read_figure(job_id: JobId, n: FigureNumber, request: Request, desk: DeskDep, tenant: TenantDep) -> Response:
     """PNG is shown inline; SVG and HTML are attachments, and sandboxed."""
     job = await _ended(desk, tenant, job_id)
     figures = files_of(job, "figure")
@@ -90,15 +108,15 @@ async def read_figure(job_id: str, n: int, request: Request, desk: DeskDep, tena
     return await _send(request, desk, job, figures[n])
 
 
-@router.get("/artifacts", summary="List artifacts", response_model=ArtifactList, responses=problems(404, 409, 503))
-async def list_artifacts(job_id: str, desk: DeskDep, tenant: TenantDep) -> ArtifactList:
+@router.get("/artifacts", summary="List artifacts", response_model=ArtifactList, responses=problems(404, 409))
+async def list_artifacts(job_id: JobId, desk: DeskDep, tenant: TenantDep) -> ArtifactList:
     """The files that the script left below `./outputs/`. Failed jobs keep theirs."""
     job = await _ended(desk, tenant, job_id)
     return ArtifactList(items=[FileRecord(**_listed(file), href=file_href(job, file)) for file in files_of(job, "artifact")])
 
 
-@router.get("/artifacts/{name:path}", summary="An artifact's bytes", response_class=Response, responses=problems(404, 409, 416, 503))
-async def read_artifact(job_id: str, name: str, request: Request, desk: DeskDep, tenant: TenantDep) -> Response:
+@router.get("/artifacts/{name:path}", summary="An artifact's bytes", response_class=Response, responses=_ARTIFACT, openapi_extra=RANGES)
+async def read_artifact(job_id: JobId, name: ArtifactName, request: Request, desk: DeskDep, tenant: TenantDep) -> Response:
     """The name as it is listed; it may hold `/`."""
     job = await _ended(desk, tenant, job_id)
     file = next((file for file in files_of(job, "artifact") if file.name == name), None)
@@ -118,14 +136,24 @@ async def _text(desk: Desk, job: Job) -> AsyncIterator[bytes]:
 
 async def _result(request: Request, desk: Desk, tenant: Tenant, job_id: str, output: str) -> Response:
     job = await _ended(desk, tenant, job_id)
+    table = _output(job, output)
+    stored = Representation(format="arrow", key=table.blob)
+    return await table_content(request, desk, tenant, stored=stored, table=table, file_name=f"{job.id}-{output}")
+
+
+async def _preview(request: Request, desk: Desk, tenant: Tenant, job_id: str, output: str) -> Response:
+    job = await _ended(desk, tenant, job_id)
+    table = _output(job, output)
+    key = f"{table.blob}.preview.json"
+    return await table_preview(request, desk, tenant, table=table, key=key, owner=lambda: find_job(desk, tenant, job.id))
+
+
+def _output(job: Job, output: str) -> Input:
+    """The stored table, as the input of an errand. Raises NotFound."""
     size = job.outcome.outputs.get(output) if job.outcome else None
     if size is None:
         raise NotFound(f"the job ended as {job.state} without a {output}")
-    key = job.output_blob(output)
-    table = Input(blob=key, format="arrow", bytes=size, source={"job": job.id, "output": output})
-    return await table_content(
-        request, desk, tenant, stored=[Representation(format="arrow", key=key)], table=table, file_name=f"{job.id}-{output}"
-    )
+    return Input(blob=job.output_blob(output), format="arrow", bytes=size, source={"job": job.id, "output": output})
 
 
 async def _ended(desk: Desk, tenant: Tenant, job_id: str) -> Job:
@@ -139,10 +167,10 @@ async def _send(request: Request, desk: Desk, job: Job, file: StoredFile) -> Res
     key = job.output_blob("files")
     blob = await desk.file(desk.blobs.open, job.tenant, key)
     inline = file.media_type == "image/png"
-    headers = {**SANDBOXED, "Content-Disposition": attachment(file.name.rsplit("/", 1)[-1], inline=inline)}
+    fields = {**SANDBOXED, "Content-Disposition": attachment(file.name.rsplit("/", 1)[-1], inline=inline)}
     identity = f"{job.tenant}/{key}/{file.offset}"
     return await send_blob(
-        request, desk, blob, media_type=file.media_type, identity=identity, offset=file.offset, length=file.bytes, headers=headers
+        request, desk, blob, media_type=file.media_type, identity=identity, offset=file.offset, length=file.bytes, headers=fields
     )
 
 

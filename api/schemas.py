@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
+from fumehood.job import State
 from fumehood.limits import FLOOR, REQUESTABLE
+from fumehood.outcome import Blame, Reason
 
 
 def timestamp(seconds: float | None) -> str | None:
@@ -92,7 +94,11 @@ class DatasetRecord(BaseModel):
                     "rows": 2,
                     "columns": [{"name": "a", "type": "int64", "nullable": True}],
                     "created_at": "2025-01-01T00:00:00.000Z",
-                    "links": {"self": "/v1/datasets/ds_00000000000000000000000000000000"},
+                    "links": {
+                        "self": "/v1/datasets/ds_00000000000000000000000000000000",
+                        "content": "/v1/datasets/ds_00000000000000000000000000000000/content",
+                        "preview": "/v1/datasets/ds_00000000000000000000000000000000/preview",
+                    },
                 }
             ]
         }
@@ -108,10 +114,10 @@ class JobSummary(BaseModel):
     """What a list shows of a job."""
 
     id: str
-    state: str
-    reason: str | None
-    blame: str | None
-    message: str
+    state: State
+    reason: Reason | None = Field(description="How it ended; null as long as it has not.")
+    blame: Blame | None = Field(description="Whose doing that was.")
+    message: str = Field(description="One sentence about the end.")
     labels: dict[str, str]
     created_at: str
     started_at: str | None
@@ -171,10 +177,27 @@ class JobRecord(JobSummary):
     artifacts: int = Field(description="How many artifacts there are.")
     outputs: dict[str, int] = Field(description="Stored outputs and their sizes in bytes.")
     log: dict[str, Any] = Field(description="`bytes` and `truncated` of the log, once it is stored.")
-    inputs: dict[str, dict[str, Any]]
+    inputs: dict[str, dict[str, Any]] = Field(description="By port: `format`, `bytes`, and `dataset`, or `job` and `output`.")
     parameters: dict[str, Any]
     limits: dict[str, int | float]
     erasure: ErasureRecord | None
+
+
+class InputRecord(BaseModel):
+    """What one port was given. At most one of `dataset` and `source` is set; neither is where the bytes came with the job."""
+
+    port: str
+    name: str = Field(description="A name for a file that holds it.")
+    media_type: str
+    format: str
+    bytes: int
+    dataset: str | None
+    source: JobOutput | None
+    href: str
+
+
+class InputList(BaseModel):
+    items: list[InputRecord]
 
 
 class FileRecord(BaseModel):
@@ -194,6 +217,66 @@ class FigureList(BaseModel):
 
 class ArtifactList(BaseModel):
     items: list[FileRecord]
+
+
+Cell = str | int | float | bool | None
+
+
+class Histogram(BaseModel):
+    edges: list[float] = Field(description="One more than there are counts.")
+    counts: list[int]
+
+
+class ColumnProfile(BaseModel):
+    """What one column holds. Bounds that no JSON value can hold are text."""
+
+    name: str
+    type: str = Field(description="The Arrow type.")
+    count: int = Field(description="Cells that hold a value.")
+    nulls: int = Field(description="Cells that hold none.")
+    distinct: int | None = Field(description="Different values; null where there are more than are counted.")
+    distinct_exact: bool
+    min: Cell
+    max: Cell
+    mean: float | None = None
+    std: float | None = None
+    histogram: Histogram | None = Field(description="Of numbers and times.")
+    top: list[tuple[Cell, int]] | None = Field(description="The most frequent values, each with how often it stands there.")
+
+
+class Head(BaseModel):
+    columns: list[str]
+    rows: list[list[Cell]] = Field(description="The first rows; long cells are cut.")
+
+
+class Preview(BaseModel):
+    """A table's profile, in the words of the sandbox that made it."""
+
+    rows: int
+    columns: list[ColumnProfile]
+    head: Head
+
+
+class ImageRecord(BaseModel):
+    """A pinned environment. `python` and `packages` are null where the image does not say what is in it."""
+
+    digest: str
+    python: str | None
+    packages: int | None = Field(description="How many there are.")
+    current: bool = Field(description="Whether a worker runs it now.")
+
+
+class ImageList(BaseModel):
+    items: list[ImageRecord]
+
+
+class Package(BaseModel):
+    name: str
+    version: str
+
+
+class PackageList(BaseModel):
+    items: list[Package]
 
 
 class Health(BaseModel):

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from api import documents
+from api.answers import require_id
 from api.desk import Desk
 from api.errands import require_space
 from api.multipart import Arrived, Form
@@ -191,7 +192,7 @@ async def _connect(desk: Desk, tenant: Tenant, draft: Draft, document: JobDocume
 
 async def _connect_dataset(desk: Desk, tenant: Tenant, draft: Draft, port: str, dataset_id: str) -> None:
     try:
-        dataset = await desk.ask(desk.store.get_dataset, tenant.id, dataset_id)
+        dataset = await desk.ask(desk.store.get_dataset, tenant.id, require_id(dataset_id, "dataset"))
     except NotFound:
         draft.fault(f"/{port}", f"there is no dataset {dataset_id[:80]!r}")
         return
@@ -209,7 +210,7 @@ async def _connect_dataset(desk: Desk, tenant: Tenant, draft: Draft, port: str, 
 
 async def _connect_output(desk: Desk, tenant: Tenant, draft: Draft, port: str, reference: JobOutput) -> None:
     try:
-        job = await desk.ask(desk.store.get_job, tenant.id, reference.job)
+        job = await desk.ask(desk.store.get_job, tenant.id, require_id(reference.job, "job"))
     except NotFound:
         job = None
     if job is None or job.kind is not Kind.SCRIPT:
@@ -228,13 +229,20 @@ def _labels(draft: Draft, labels: dict[str, str]) -> None:
     if len(labels) > LABELS_MAX:
         draft.fault("/labels", f"there are {len(labels)} labels; the limit is {LABELS_MAX}")
     for name, value in labels.items():
-        if not LABEL_KEY.fullmatch(name):
-            expected = "1 to 63 letters, digits, '.', '_' or '-', a letter or digit first"
-            draft.fault("/labels", f"the name {name[:80]!r} cannot be used; expected {expected}")
-        elif len(value) > LABEL_VALUE_CHARACTERS:
-            draft.fault(f"/labels/{name}", f"has {len(value):,} characters; the limit is {LABEL_VALUE_CHARACTERS}")
-        elif not showable(value):
-            draft.fault(f"/labels/{name}", "holds a control character or one that is no character")
+        fault = label_fault(name, value)
+        if fault is not None:
+            draft.fault(f"/labels/{name}" if LABEL_KEY.fullmatch(name) else "/labels", fault)
+
+
+def label_fault(name: str, value: str) -> str | None:
+    """What is wrong with a label; None where nothing is."""
+    if not LABEL_KEY.fullmatch(name):
+        return f"the name {name[:80]!r} cannot be used; expected 1 to 63 letters, digits, '.', '_' or '-', a letter or digit first"
+    if len(value) > LABEL_VALUE_CHARACTERS:
+        return f"has {len(value):,} characters; the limit is {LABEL_VALUE_CHARACTERS}"
+    if not showable(value):
+        return "holds a control character or one that is no character"
+    return None
 
 
 def _parameters(draft: Draft, parameters: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import shutil
 import threading
 from collections.abc import Callable, Coroutine, Iterator
@@ -15,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from starlette.routing import Match
 from starlette.types import Message
 
 from api.app import create_app
@@ -31,6 +33,11 @@ from tests.services import until
 CSV, ARROW = "text/csv", "application/vnd.apache.arrow.file"
 SCRIPT = "def azureml_main(a=None, b=None):\n    return a,\n"
 DISK_BUDGET_BYTES = 2**50
+# What a client acts on.
+TOLD_HEADERS = (
+    *("accept-ranges", "content-disposition", "content-range", "etag", "idempotency-replayed", "link", "location"),
+    *("preference-applied", "retry-after", "vary", "www-authenticate"),
+)
 
 
 @dataclass
@@ -57,6 +64,13 @@ def describe(content: bytes) -> Made:
             return Made(Reason.SANDBOX_ERROR, "the engine did not answer")
     columns = [{"name": "a", "type": "int64", "nullable": True}]
     return Made(outputs={"result": b"ARROW1" + content}, report={"result": {"rows": content.count(b"\n"), "columns": columns}})
+
+
+def profile(content: bytes) -> dict[str, Any]:
+    """In the shape that docs/wall.md gives; the row tells whose table it is of."""
+    column = {"name": "a", "type": "string", "count": 1, "nulls": 0, "distinct": 1, "distinct_exact": True}
+    told = {"min": "x", "max": "x", "histogram": None, "top": [["x", 1]]}
+    return {"rows": 1, "columns": [column | told], "head": {"columns": ["a"], "rows": [[content.decode("latin-1")]]}}
 
 
 def ran() -> Made:
@@ -88,7 +102,9 @@ class Worker:
             case Kind.DESCRIBE:
                 return describe(content)
             case Kind.CONVERT:
-                return Made(outputs={"result": b"csv of " + content})
+                return Made(outputs={"result": f"{job.target_format} of ".encode() + content})
+            case Kind.PROFILE:
+                return Made(outputs={"result": json.dumps(profile(content)).encode()})
         return ran()
 
     def claim(self, lane: Lane = Lane.JOBS) -> Job | None:
@@ -166,13 +182,33 @@ class Served:
     async def _request(self, method: str, path: str, request: dict[str, Any]) -> httpx.Response:
         transport = httpx.ASGITransport(self._app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://desk", timeout=30) as client:
-            return await client.request(method, path, **request)
+            answer = await client.request(method, path, **request)
+        require_described(self._app, answer)
+        return answer
 
     def stop(self) -> None:
         self.run(self._life.__aexit__(None, None, None))
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
+
+
+def require_described(app: FastAPI, answer: httpx.Response) -> None:
+    """Whatever any test is answered stands in the OpenAPI document: the status, the media type, and the headers."""
+    method, scope = answer.request.method, {"type": "http", "method": "GET", "path": answer.request.url.path, "root_path": ""}
+    scope["method"] = "GET" if method == "HEAD" else method
+    found = [route for route in app.state.routes if route.matches(scope)[0] is Match.FULL]
+    if not found or answer.status_code == 500:
+        return
+    operation = app.openapi()["paths"][found[0].path_format][scope["method"].lower()]
+    place = (method, found[0].path_format, answer.status_code)
+    described = operation["responses"].get(str(answer.status_code))
+    assert described is not None, place
+    media = answer.headers.get("content-type", "").partition(";")[0]
+    if answer.content:
+        assert media in described["content"] or "*/*" in described["content"], (*place, media)
+    told = {name.lower() for name in described.get("headers", {})}
+    assert {name for name in TOLD_HEADERS if name in answer.headers} <= told, place
 
 
 class Counter:

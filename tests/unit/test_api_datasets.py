@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from api.errands import errand_limits
+from api.errands import convert_limits, describe_limits, profile_limits
+from fumehood.dataset import FORMATS
 from fumehood.errors import NotFound
 from fumehood.job import Job, Lane
-from fumehood.limits import CEILING
+from fumehood.limits import CEILING, MIB
 from fumehood.outcome import Blame, Reason
 from fumehood.settings import Settings
 from tests.services import until
@@ -35,6 +35,35 @@ def test_an_upload_is_described_and_stored(stand: Stand, us: Counter) -> None:
     }
     assert record["columns"] == [{"name": "a", "type": "int64", "nullable": True}]
     assert us.get(answer.headers["location"]).json() == record
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_media_type_or_else_the_ending_of_the_name_says_the_format(us: Counter, format: str) -> None:
+    media_types, endings = FORMATS[format]
+    for number, media in enumerate(media_types):
+        answer = us.upload(f"{number}".encode(), f"{media.upper()}; charset=utf-8", params={"name": "numbers.csv"})
+        assert (answer.status_code, answer.json()["format"]) == (201, format)
+    for ending in endings:
+        for media in ("application/octet-stream", "application/x-www-form-urlencoded", "nonsense", ""):
+            answer = us.upload(f"{ending} {media}".encode(), media, params={"name": f"a.b{ending.upper()}"})
+            assert (answer.status_code, answer.json()["format"]) == (201, format)
+
+
+def test_neither_media_type_nor_name_is_415_with_both_lists(us: Counter) -> None:
+    answer = us.upload(b"x", "application/octet-stream", params={"name": "numbers.xlsx"})
+    assert (answer.status_code, slug(answer)) == (415, "unsupported-format")
+    assert "numbers.xlsx" in answer.json()["detail"]
+    assert ".parquet" in answer.json()["detail"]
+    assert set(answer.json()["available"]) == {media for media_types, _ in FORMATS.values() for media in media_types}
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_an_errand_has_room_for_what_its_format_grows_to(tmp_path: Path, format: str) -> None:
+    settings = Settings(home=tmp_path)
+    assert describe_limits(settings, format=format, size_bytes=1).output_bytes >= MIB
+    large = describe_limits(settings, format=format, size_bytes=2**40)
+    assert large.output_bytes == (MIB if format == "zip" else settings.ceiling.output_bytes)
+    assert large.reserved_bytes >= large.file_bytes >= large.output_bytes
 
 
 def test_nothing_of_the_errand_stays(stand: Stand, us: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +124,7 @@ def test_a_media_type_is_read_without_its_parameters(us: Counter, media_type: st
     assert us.upload(media_type=media_type).json()["format"] == "csv"
 
 
-@pytest.mark.parametrize("media_type", ["application/json", "text/plain", "", "nonsense"])
+@pytest.mark.parametrize("media_type", ["image/png", "text/plain", "", "nonsense"])
 def test_an_unknown_media_type_is_refused_with_the_list(narrow: Stand, media_type: str) -> None:
     answer = narrow.us.upload(media_type=media_type)
     assert (answer.status_code, slug(answer)) == (415, "unsupported-format")
@@ -130,7 +159,8 @@ def test_what_the_sandbox_refuses_is_told_and_not_stored(
 @pytest.mark.parametrize(("wait", "wall"), [(30, 25), (120, 115), (6, 3), (0.1, 0.1), (100_000, CEILING.wall_seconds)])
 def test_an_errand_ends_before_the_request_that_waits_for_it(tmp_path: Path, wait: float, wall: float) -> None:
     settings = Settings(home=tmp_path, errand_wait_seconds=wait)
-    assert errand_limits(settings, format="csv", size_bytes=1).wall_seconds == wall
+    described, converted = describe_limits(settings, format="csv", size_bytes=1), convert_limits(settings, size_bytes=1)
+    assert described.wall_seconds == converted.wall_seconds == profile_limits(settings).wall_seconds == wall
 
 
 @pytest.mark.parametrize("reason", [reason for reason in Reason if reason.blame is Blame.TENANT])
@@ -246,120 +276,6 @@ def test_too_little_disk_refuses_an_upload(open_stand: Callable[..., Stand]) -> 
     stand.nothing_is_kept()
 
 
-# contents --------------------------------------------------------------------------------------------------------------
-
-
-def content(us: Counter, dataset: str, **headers: str) -> Any:
-    return us.get(f"/v1/datasets/{dataset}/content", headers={name.replace("_", "-"): value for name, value in headers.items()})
-
-
-@pytest.mark.parametrize(
-    ("accept", "media_type", "expected"),
-    [
-        ("*/*", CSV, b"a,b\n1,2\n"),
-        ("text/*", CSV, b"a,b\n1,2\n"),
-        (ARROW, ARROW, b"ARROW1a,b\n1,2\n"),
-        (f"{CSV};q=0.2, {ARROW};q=0.9", ARROW, b"ARROW1a,b\n1,2\n"),
-        (f"{ARROW};q=0, */*", CSV, b"a,b\n1,2\n"),
-    ],
-)
-def test_accept_chooses_among_what_is_stored(us: Counter, accept: str, media_type: str, expected: bytes) -> None:
-    answer = content(us, us.dataset(), Accept=accept)
-    assert (answer.status_code, answer.headers["content-type"].split(";")[0], answer.content) == (200, media_type, expected)
-    assert answer.headers["vary"] == "Accept"
-    assert answer.headers["content-length"] == str(len(expected))
-
-
-def test_csv_of_an_arrow_dataset_is_made_in_a_sandbox_and_gone_after(stand: Stand, us: Counter) -> None:
-    dataset = us.dataset(b"arrow bytes", ARROW)
-    before = stand.kept()
-    answer = content(us, dataset, Accept=CSV)
-    assert (answer.status_code, answer.content) == (200, b"csv of ARROW1arrow bytes")
-    assert stand.kept() == before
-    assert "etag" not in answer.headers
-
-
-def test_a_reader_that_crawls_keeps_a_stored_file_but_not_one_made_for_it(
-    stand: Stand, us: Counter, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dataset, app = us.dataset(b"arrow bytes that are stored", ARROW), stand.app
-
-    async def crawling(scope: Any, receive: Any, send: Any) -> None:
-        async def slowly(message: Any) -> None:
-            await asyncio.sleep(0.05)
-            await send(message)
-
-        await app(scope, receive, slowly)
-
-    monkeypatch.setattr(stand, "app", crawling)
-    monkeypatch.setattr("api.content.CHUNK_BYTES", 1)
-    monkeypatch.setattr("api.content.SEND_SECONDS", 0.5)
-    stored, made = (stand.exchange("GET", f"/v1/datasets/{dataset}/content", body(), {"Accept": media}) for media in (ARROW, CSV))
-    assert b"".join(message["body"] for message in stored[1:]) == b"arrow bytes that are stored"
-    assert not stored[-1]["more_body"]
-    sent = b"".join(message["body"] for message in made[1:])
-    assert b"csv of ARROW1arrow bytes that are stored".startswith(sent)
-    assert len(sent) <= 10
-    assert made[-1]["more_body"], "an answer that was cut off looks complete"
-
-
-def test_a_conversion_without_a_free_sandbox_is_503(open_stand: Callable[..., Stand]) -> None:
-    stand = open_stand(errand_wait_seconds=0.3)
-    dataset = stand.us.dataset(b"arrow bytes", ARROW)
-    stand.queue.awake.clear()
-    answer = content(stand.us, dataset, Accept=CSV)
-    assert (answer.status_code, slug(answer)) == (503, "unavailable")
-    assert "retry-after" in answer.headers
-
-
-@pytest.mark.parametrize(("uploaded", "available"), [(CSV, [CSV, ARROW]), (ARROW, [ARROW, CSV]), (ZIP, [ZIP])], ids=["csv", "arrow", "zip"])
-def test_what_cannot_be_had_is_406_with_the_list(us: Counter, uploaded: str, available: list[str]) -> None:
-    answer = content(us, us.dataset(b"bytes", uploaded), Accept="image/png")
-    assert (answer.status_code, slug(answer), answer.json()["available"]) == (406, "not-acceptable", available)
-
-
-@pytest.mark.parametrize(
-    ("wanted", "status", "expected", "content_range"),
-    [
-        ("bytes=0-2", 206, b"a,b", "bytes 0-2/8"),
-        ("bytes=4-", 206, b"1,2\n", "bytes 4-7/8"),
-        ("bytes=-2", 206, b"2\n", "bytes 6-7/8"),
-        ("bytes=-100", 206, b"a,b\n1,2\n", "bytes 0-7/8"),
-        ("bytes=6-100", 206, b"2\n", "bytes 6-7/8"),
-        ("bytes=0-0,2-3", 200, b"a,b\n1,2\n", None),
-        ("bytes=3-1", 200, b"a,b\n1,2\n", None),
-        ("lines=1-2", 200, b"a,b\n1,2\n", None),
-        ("bytes=-", 200, b"a,b\n1,2\n", None),
-    ],
-)
-def test_stored_bytes_honour_a_single_range(us: Counter, wanted: str, status: int, expected: bytes, content_range: str | None) -> None:
-    answer = content(us, us.dataset(), Range=wanted)
-    assert (answer.status_code, answer.content, answer.headers.get("content-range")) == (status, expected, content_range)
-
-
-@pytest.mark.parametrize("wanted", ["bytes=8-", "bytes=100-200", "bytes=-0"])
-def test_a_range_behind_the_end_is_a_problem(us: Counter, wanted: str) -> None:
-    answer = content(us, us.dataset(), Range=wanted)
-    assert (answer.status_code, slug(answer), answer.headers["content-range"]) == (416, "range-not-satisfiable", "bytes */8")
-
-
-def test_an_etag_saves_sending_again_and_guards_a_range(us: Counter) -> None:
-    dataset = us.dataset()
-    etag = content(us, dataset).headers["etag"]
-    assert content(us, dataset, If_None_Match=etag).status_code == 304
-    assert content(us, dataset, If_None_Match='"other"').status_code == 200
-    assert content(us, dataset, If_None_Match=etag, Accept=ARROW).status_code == 200
-    assert content(us, dataset, Range="bytes=0-0", If_Range=etag).status_code == 206
-    assert content(us, dataset, Range="bytes=0-0", If_Range='"other"').status_code == 200
-
-
-def test_a_large_content_comes_whole_and_in_pieces(us: Counter) -> None:
-    data = bytes(range(256)) * 4096
-    dataset = us.dataset(data)
-    assert content(us, dataset).content == data
-    assert content(us, dataset, Range="bytes=300000-900000").content == data[300_000:900_001]
-
-
 # lists and deletion ------------------------------------------------------------------------------------------------------
 
 
@@ -377,8 +293,27 @@ def test_pages_come_newest_first_and_end(us: Counter) -> None:
     assert seen == made[::-1]
 
 
+def test_a_list_may_be_of_one_name(us: Counter) -> None:
+    made = [us.upload(f"a\n{n}\n".encode(), params={"name": name}).json()["id"] for n, name in enumerate(["a&b.csv", "b.csv", "a&b.csv"])]
+    page = us.get("/v1/datasets", params={"name": "a&b.csv", "limit": "1"})
+    assert [item["id"] for item in page.json()["items"]] == [made[2]]
+    following = us.get(page.headers["link"].removesuffix('>; rel="next"').removeprefix("<")).json()
+    assert ([item["id"] for item in following["items"]], following["next"]) == ([made[0]], None)
+    assert us.get("/v1/datasets", params={"name": "a"}).json() == {"items": [], "next": None}
+
+
 @pytest.mark.parametrize(
-    "query", [{"limit": "0"}, {"limit": "201"}, {"limit": "many"}, {"cursor": "nonsense!"}, {"unknown": "1"}, {"limit": ["1", "2"]}]
+    "query",
+    [
+        {"limit": "0"},
+        {"limit": "201"},
+        {"limit": "many"},
+        {"cursor": "nonsense!"},
+        {"unknown": "1"},
+        {"limit": ["1", "2"]},
+        {"name": ["a", "b"]},
+        {"name": "a\0"},
+    ],
 )
 def test_a_bad_query_is_422(narrow: Stand, query: dict[str, Any]) -> None:
     answer = narrow.us.get("/v1/datasets", params=query)
@@ -404,7 +339,7 @@ def test_a_dataset_that_a_waiting_job_needs_is_not_deleted(stand: Stand, us: Cou
     assert us.delete(f"/v1/datasets/{dataset}").status_code == 204
 
 
-@pytest.mark.parametrize(("verb", "rest"), [("get", ""), ("get", "/content"), ("delete", "")])
+@pytest.mark.parametrize(("verb", "rest"), [("get", ""), ("get", "/content"), ("get", "/preview"), ("delete", "")])
 def test_what_is_not_yours_is_not_there(stand: Stand, us: Counter, verb: str, rest: str) -> None:
     theirs = stand.other.dataset()
     absent = f"ds_{'0' * 32}"

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -53,7 +54,13 @@ def test_a_finished_job_shows_everything(stand: Stand, us: Counter) -> None:
     assert record["notes"][0]["to"] == "a (2)"
     assert record["milliseconds"] == {"run": 12.5}
     assert record["created_at"] <= record["started_at"] <= record["finished_at"]
-    assert set(record["links"]) == {"self", "log", "figures", "artifacts", "result", "result2"}
+    rests = ("inputs", "log", "figures", "artifacts", "result", "result2", "result/preview", "result2/preview")
+    assert record["links"] == {
+        "self": f"/v1/jobs/{job}",
+        **{rest.replace("/", "_"): f"/v1/jobs/{job}/{rest}" for rest in rests},
+        "image": f"/v1/images/{record['image']}/packages",
+    }
+    assert {us.get(record["links"][name]).status_code for name in record["links"] if name != "image"} == {200}
 
 
 def test_a_failed_job_is_no_error_of_the_api(stand: Stand, us: Counter) -> None:
@@ -596,17 +603,45 @@ def test_lists_are_filtered_and_paged(stand: Stand, us: Counter) -> None:
     assert us.get(path).json()["next"] is None
 
 
+def test_several_labels_must_all_be_there(us: Counter) -> None:
+    both = [us.job(labels={"team": "blue", "run": "1", "n": str(n)}) for n in range(3)]
+    us.job(labels={"team": "blue"})
+    us.job(labels={"run": "1"})
+    page = us.get("/v1/jobs", params={"label": ["team:blue", "run:1"], "limit": "2"})
+    assert [item["id"] for item in page.json()["items"]] == both[:0:-1]
+    following = us.get(page.headers["link"].removesuffix('>; rel="next"').removeprefix("<")).json()
+    assert ([item["id"] for item in following["items"]], following["next"]) == (both[:1], None)
+    assert us.get("/v1/jobs", params={"label": ["team:blue", "team:red"]}).json()["items"] == []
+
+
 @pytest.mark.parametrize(
-    "query", [{"state": "lost"}, {"label": "team"}, {"label": ":x"}, {"limit": "0"}, {"limit": "201"}, {"cursor": "!"}, {"offset": "1"}]
+    "query",
+    [
+        {"state": "lost"},
+        {"label": "team"},
+        {"label": ":x"},
+        {"label": "two words:x"},
+        {"label": "team:line\nbreak"},
+        {"label": "team:\0"},
+        {"label": f"team:{'x' * 129}"},
+        {"label": ["team:a", "team"]},
+        {"label": [f"l{n}:" for n in range(17)]},
+        {"state": ["queued", "running"]},
+        {"limit": "0"},
+        {"limit": "201"},
+        {"cursor": "!"},
+        {"offset": "1"},
+    ],
 )
-def test_a_bad_query_is_422(narrow: Stand, query: dict[str, str]) -> None:
+def test_a_bad_query_is_422(narrow: Stand, query: dict[str, Any]) -> None:
     answer = narrow.us.get("/v1/jobs", params=query)
     assert (answer.status_code, slug(answer)) == (422, "bad-request")
 
 
 CALLS = [
     ("get", ""), ("delete", ""), ("post", "/cancel"), ("get", "/log"), ("get", "/result"), ("get", "/result2"), ("get", "/figures"),
-    ("get", "/figures/0"), ("get", "/artifacts"), ("get", "/artifacts/models/x"),
+    ("get", "/figures/0"), ("get", "/artifacts"), ("get", "/artifacts/models/x"), ("get", "/result/preview"), ("get", "/result2/preview"),
+    ("get", "/inputs"), ("get", "/inputs/script"), ("head", "/inputs/script"), ("head", "/result"),
 ]  # fmt: skip
 
 
@@ -628,7 +663,10 @@ def test_an_id_that_we_never_give_out_does_not_reach_the_store(narrow: Stand, na
         raise AssertionError
 
     monkeypatch.setattr(type(narrow.store), "get_job", asked)
+    monkeypatch.setattr(type(narrow.store), "get_dataset", asked)
     assert narrow.us.get(f"/v1/jobs/{name}").status_code == 404
+    text = unquote(name)
+    assert pointers(narrow.us.submit(dataset1=text, dataset2={"job": text, "output": "result"})) == ["/dataset1", "/dataset2/job"]
 
 
 def test_errands_are_nobodys_to_see(stand: Stand, us: Counter) -> None:

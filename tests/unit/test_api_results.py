@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from api.results import _text
+from fumehood.dataset import FORMATS, TABLE_FORMATS
 from fumehood.outcome import Reason
 from tests.services import until
 from tests.unit.front_desk import ARROW, CSV, Counter, Made, Stand, ran, slug
@@ -29,10 +30,10 @@ def job(stand: Stand, us: Counter) -> str:
 
 
 def events(text: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """(id, kind, data) of a stream, read as the standard says; comments are left out."""
+    """(id, kind, data) of a stream, read as the standard says; comments are left out, and progress, which has no id."""
     for block in text.split("\n\n"):
         fields = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
-        if fields:
+        if fields and fields["event"] != "progress":
             yield fields["id"], fields["event"], json.loads(fields["data"])
 
 
@@ -157,6 +158,48 @@ def test_a_last_event_beyond_the_log_means_its_end(us: Counter, job: str, offset
     assert list(events(answer.text)) == told[-1:]
 
 
+def test_a_follower_comes_back_after_redis_was_wiped(stand: Stand, us: Counter) -> None:
+    """Its last event is known to nobody any more: while the job runs it gets what is new, and after the end the whole log."""
+    name = us.job()
+    claimed, path = stand.worker.claim(), f"/v1/jobs/{name}/log"
+    assert claimed is not None
+    stand.events.publish(name, "log", {"attempt": 1, "offset": 0, "text": "hel"})
+    last = stand.events.published(name)[-1].id
+    stand.events.forget(name)
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(us.get, path, headers=EVENTS | {"Last-Event-ID": last})
+        stand.events.publish(name, "log", {"attempt": 1, "offset": 3, "text": "lo\n"})
+        stand.worker.finish(claimed)
+        told = list(events(following.result(20).text))
+    assert [(kind, data.get("offset")) for _, kind, data in told] == [("log", 3), ("end", None)]
+    stand.events.forget(name)
+    again = list(events(us.get(path, headers=EVENTS | {"Last-Event-ID": told[-1][0]}).text))
+    assert [(kind, data.get("offset")) for _, kind, data in again] == [("log", 0), ("end", None)]
+    rest = list(events(us.get(path, headers=EVENTS | {"Last-Event-ID": again[0][0]}).text))
+    assert rest == again[1:]
+
+
+def test_progress_tells_how_many_jobs_are_ahead(stand: Stand, us: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.live_log.FOLLOW_SECONDS", 0.05)
+    monkeypatch.setattr("api.live_log.POLL_SECONDS", 0.01)
+    first, name = us.job(), us.job()
+    asked: list[None] = []
+    follow = stand.events.follow
+    monkeypatch.setattr(stand.events, "follow", lambda *given, **named: asked.append(None) or follow(*given, **named))
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(us.get, f"/v1/jobs/{name}/log", headers=EVENTS)
+        until(lambda: len(asked) > 2, seconds=10, what="a few silent rounds")
+        us.post(f"/v1/jobs/{first}/cancel")
+        seen = len(asked)
+        until(lambda: len(asked) > seen + 1, seconds=10, what="a round after the cancel")
+        us.post(f"/v1/jobs/{name}/cancel")
+        text = following.result(20).text
+    assert [block for block in text.split("\n\n") if "progress" in block] == [
+        'event: progress\ndata: {"queue_position": 1}',
+        'event: progress\ndata: {"queue_position": 0}',
+    ]
+
+
 def test_without_redis_a_follower_gets_the_stored_log_and_the_end(stand: Stand, us: Counter) -> None:
     stand.events.away = True
     name = us.job()
@@ -198,14 +241,18 @@ def test_a_silent_stream_is_kept_alive(stand: Stand, us: Counter, monkeypatch: p
 
 
 @pytest.mark.parametrize(("output", "expected"), [("result", b"ARROW1-result"), ("result2", b"ARROW1-second")])
-def test_a_result_is_an_arrow_file_or_csv(stand: Stand, us: Counter, job: str, output: str, expected: bytes) -> None:
+def test_a_result_is_an_arrow_file_or_made_into_another_form(stand: Stand, us: Counter, job: str, output: str, expected: bytes) -> None:
     path, before = f"/v1/jobs/{job}/{output}", stand.kept()
     arrow, csv = us.get(path), us.get(path, headers={"Accept": CSV})
     assert (arrow.headers["content-type"], arrow.content) == (ARROW, expected)
     assert (csv.headers["content-type"].split(";")[0], csv.content) == (CSV, b"csv of " + expected)
     assert us.get(path, headers={"Range": "bytes=0-5"}).content == b"ARROW1"
     assert us.get(path, headers={"If-None-Match": arrow.headers["etag"]}).status_code == 304
-    assert us.get(path, headers={"Accept": "application/json"}).json()["available"] == [ARROW, CSV]
+    assert us.get(path, headers={"Accept": "image/png"}).json()["available"] == [
+        ARROW,
+        *(FORMATS[name][0][0] for name in TABLE_FORMATS[1:]),
+    ]
+    assert arrow.headers["content-disposition"].startswith(f'attachment; filename="{job}-{output}.arrow"; ')
     assert stand.kept() == before
 
 
@@ -241,7 +288,7 @@ def test_figures_are_listed_and_sent(us: Counter, job: str) -> None:
     ]
     png, svg = (us.get(item["href"]) for item in items)
     assert (png.content, svg.content) == (b"\x89PNG-one", b"<svg/>")
-    assert png.headers["content-disposition"] == "inline; filename*=UTF-8''plot%20one.png"
+    assert png.headers["content-disposition"] == "inline; filename=\"plot one.png\"; filename*=UTF-8''plot%20one.png"
     assert svg.headers["content-disposition"].startswith("attachment;")
     assert us.get(items[0]["href"], headers={"Range": "bytes=1-3"}).content == b"PNG"
 
@@ -250,7 +297,10 @@ def test_artifacts_are_found_by_their_names(us: Counter, job: str) -> None:
     item = us.get(f"/v1/jobs/{job}/artifacts").json()["items"][0]
     assert (item["name"], item["href"]) == ("models/ä b.bin", f"/v1/jobs/{job}/artifacts/models/%C3%A4%20b.bin")
     answer = us.get(item["href"])
-    assert (answer.content, answer.headers["content-disposition"]) == (b"model", "attachment; filename*=UTF-8''%C3%A4%20b.bin")
+    assert (answer.content, answer.headers["content-disposition"]) == (
+        b"model",
+        "attachment; filename=\"_ b.bin\"; filename*=UTF-8''%C3%A4%20b.bin",
+    )
 
 
 @pytest.mark.parametrize("rest", ["figures/0", "figures/1", "artifacts/models/%C3%A4%20b.bin"])
@@ -283,6 +333,11 @@ def test_failed_jobs_keep_their_files(stand: Stand, us: Counter) -> None:
         {"role": "figure", "name": "a.png", "offset": 2**70, "bytes": 1},
         {"role": "figure", "name": "a.png", "offset": True, "bytes": 1},
         {"role": "figure", "name": "", "offset": 0, "bytes": 1},
+        {"role": "artifact", "name": "..", "offset": 0, "bytes": 1},
+        {"role": "artifact", "name": "a/../../b", "offset": 0, "bytes": 1},
+        {"role": "artifact", "name": "./a", "offset": 0, "bytes": 1},
+        {"role": "artifact", "name": "/etc/passwd", "offset": 0, "bytes": 1},
+        {"role": "artifact", "name": "a//b", "offset": 0, "bytes": 1},
         {"role": "figure", "name": 5, "offset": 0, "bytes": 1},
         {"role": "other", "name": "a.png", "offset": 0, "bytes": 1},
         "nonsense",

@@ -89,7 +89,7 @@ def test_a_job_goes_through_and_its_events_end(server: Server) -> None:
             worker = server.worker()
             pool.submit(worker.work).result(10)
             worker.desk.store.close()
-            assert [line for line in lines if line.startswith("event:")] == ["event: log", "event: end"]
+            assert [line for line in lines if line.startswith("event:")] == ["event: progress", "event: log", "event: end"]
         assert client.get(f"/v1/jobs/{job}/result").content == b"ARROW1-result"
 
 

@@ -131,20 +131,22 @@ def test_ready_needs_store_redis_and_a_ready_worker(stand: Stand, monkeypatch: p
         answer = stand.served.request("GET", "/readyz")
         return answer.status_code, {name: part["ok"] for name, part in answer.json()["parts"].items()}
 
-    assert state() == (503, {"store": True, "redis": True, "workers": False})
-    stand.store.worker_beat("wrk_1", {"ready": False})
-    assert state() == (503, {"store": True, "redis": True, "workers": False})
+    assert state() == (503, {"store": True, "redis": True, "workers": False, "image": False})
+    stand.store.worker_beat("wrk_1", {"ready": False, "image": "sha256:1"})
+    assert state() == (503, {"store": True, "redis": True, "workers": False, "image": False})
     stand.store.worker_beat("wrk_1", {"ready": True})
-    assert state() == (200, {"store": True, "redis": True, "workers": True})
+    assert state() == (503, {"store": True, "redis": True, "workers": True, "image": False})
+    stand.store.worker_beat("wrk_1", {"ready": True, "image": "sha256:1"})
+    assert state() == (200, {"store": True, "redis": True, "workers": True, "image": True})
     stand.queue.away = True
-    assert state() == (503, {"store": True, "redis": False, "workers": True})
+    assert state() == (503, {"store": True, "redis": False, "workers": True, "image": True})
 
     def away(*_: Any, **__: Any) -> Any:
         raise StoreUnavailable("the database does not answer")
 
     for verb in ("ping", "workers"):
         monkeypatch.setattr(type(stand.store), verb, away)
-    assert state() == (503, {"store": False, "redis": False, "workers": False})
+    assert state() == (503, {"store": False, "redis": False, "workers": False, "image": False})
 
 
 # the OpenAPI document ----------------------------------------------------------------------------------------------------
@@ -183,5 +185,5 @@ def test_the_example_of_a_dataset_is_accepted(stand: Stand, us: Counter) -> None
 
 def test_what_is_not_built_is_absent(stand: Stand) -> None:
     document = stand.app.openapi()
-    assert not [path for path in document["paths"] if re.search("batches|images|usage|metrics|preview", path)]
+    assert not [path for path in document["paths"] if re.search("batches|usage|metrics", path)]
     assert not {"priority", "callback_url"} & set(document["components"]["schemas"]["JobDocument"]["properties"])
