@@ -51,9 +51,9 @@ def azureml_main(df, *, threshold: float = 0.5, label: str, **others):
 @pytest.mark.parametrize(
     ("signature", "parameters", "sentence"),
     [
-        ("df=None, *, threshold=1", {"treshold": 1}, "Did you mean 'threshold'?"),
+        ("df=None, *, threshold=1", {"treshold": 1}, "did you mean 'threshold'?"),
         ("df=None, *, threshold", {}, "needs the parameter 'threshold'"),
-        ("df=None, *, n: int = 1", {"n": True}, "must be an int; the job gives a bool"),
+        ("df=None, *, n: int = 1", {"n": True}, "must be an int; the job gives true, a bool."),
     ],
 )
 def test_unknown_missing_and_wrong_parameters_are_refused(sandbox, signature, parameters, sentence):
@@ -79,7 +79,7 @@ azureml_main = other
 @pytest.mark.parametrize(
     ("script", "sentence"),
     [
-        ("def azure_main(df): return df", "no function called azureml_main. Did you mean to call 'azure_main' so?"),
+        ("def azure_main(df): return df", "no function called azureml_main, but one called 'azure_main': rename it."),
         ("class azureml_main: pass", "is a class"),
         ("async def azureml_main(df): return df", "is an async function"),
         ("azureml_main = 5", "is int, not a function"),

@@ -104,6 +104,7 @@ HOSTILE = {
     "lying": (lying(), "a damaged entry 'liar'"),
     "method": (raw(("a", b"x"), compress_type=zipfile.ZIP_BZIP2), "a compression other than stored or deflated: 'a'"),
     "truncated": (raw(("a.py", b"x" * 1000))[:60], "is not a zip file"),
+    "native wheel": (raw(("n-1-cp313-cp313-linux_x86_64.whl", b"")), "a wheel that is not pure Python: 'n-1-cp313-cp313-linux_x86_64.whl'"),
     "not a zip": (b"PAR1" * 100, "is not a zip file"),
     "nothing": (b"", "is an empty file"),
 }
@@ -128,13 +129,33 @@ def test_what_comes_out_is_counted_not_believed(tmp_path):
 
 def test_files_directories_and_windows_names_are_laid_out(tmp_path):
     path, directory = tmp_path / "bundle.zip", tmp_path / "Script Bundle"
-    path.write_bytes(raw(("a.py", b"1"), ("deep\\b.txt", b"2"), ("empty/", b""), ("pure-1-py3-none-any.whl", b"3"), ("deep/x.whl", b"4")))
+    wheel = zip_bytes({"pure/__init__.py": ""})
+    files = (("a.py", b"1"), ("deep\\b.txt", b"2"), ("empty/", b""), ("pure-1-py3-none-any.whl", wheel), ("deep/x.whl", b"not one"))
+    path.write_bytes(raw(*files))
     wheels = bundle.unpack(str(path), str(directory), LIMITS)
     assert wheels == [str(directory / "pure-1-py3-none-any.whl")]
     assert (directory / "deep" / "b.txt").read_bytes() == b"2"
     assert (directory / "empty").is_dir()
     assert (tmp_path / ".\\Script Bundle\\deep\\b.txt").read_bytes() == b"2"
+    assert {path.name for path in (tmp_path / ".\\Script Bundle\\deep").iterdir()} == {"b.txt", "x.whl"}
+    assert (tmp_path / ".\\Script Bundle\\empty").is_dir()
     assert sorted(path.name for path in (tmp_path / ".\\Script Bundle").iterdir()) == ["a.py", "deep", "empty", "pure-1-py3-none-any.whl"]
+
+
+@pytest.mark.parametrize(
+    ("wheel", "sentence"),
+    [
+        (b"rubbish", "The wheel 'x-1-py3-none-any.whl' of the script bundle is not a zip file."),
+        (zip_bytes({"x/_c.cpython-313-x86_64-linux-gnu.so": b"ELF"}), "has compiled code: 'x/_c.cpython-313-x86_64-linux-gnu.so'"),
+        (zip_bytes({f"x/{number}": b"" for number in range(101)}), "has 101 entries; the limit is 100"),
+    ],
+)
+def test_a_wheel_that_cannot_be_imported_is_refused_by_name(tmp_path, wheel, sentence):
+    (tmp_path / "bundle.zip").write_bytes(raw(("x-1-py3-none-any.whl", wheel)))
+    with pytest.raises(Refused) as refused:
+        bundle.unpack(str(tmp_path / "bundle.zip"), str(tmp_path / "Script Bundle"), LIMITS)
+    assert refused.value.reason == "bad_input"
+    assert sentence in refused.value.message
 
 
 @settings(max_examples=300, deadline=None)

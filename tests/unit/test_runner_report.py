@@ -16,7 +16,8 @@ report = runner("report")
 failure = runner("failure")
 places = runner("places")
 Log = runner("log").Log
-REQUEST = {"kind": "script", "limits": {"wall_seconds": 5}}
+LIMITS = {"wall_seconds": 5, "memory_bytes": 2**30, "disk_bytes": 2**20, "output_bytes": 3 * 2**30, "processes": 20}
+REQUEST = {"kind": "script", "limits": LIMITS}
 MEBI = 1024 * 1024
 TABLE = {"rows": 1, "columns": [{"name": "a", "type": "int64", "nullable": False}]}
 WHOLE = b"ARROW1\0\0 a table ARROW1"
@@ -129,7 +130,7 @@ json_values = st.recursive(
 @settings(max_examples=200, deadline=None)
 @given(st.dictionaries(st.sampled_from(["message", "error", "notes", "result", "result2", "milliseconds", "exit_code"]), json_values))
 def test_whatever_the_child_says_gives_a_report_of_the_agreed_shape(facts):
-    cleaned = report.clean_ending(facts | {"reason": "ok"}, True, 0, 0)
+    cleaned = report.clean_ending(facts | {"reason": "ok"}, True, 0, 0, LIMITS)
     json.dumps([cleaned, report.clean_notes(facts.get("notes")), report.clean_table(facts.get("result")), report.clean_milliseconds(facts)])
     assert isinstance(cleaned["message"], str)
 
@@ -174,35 +175,43 @@ def test_hostile_exceptions_have_a_bounded_description():
 
 
 @pytest.mark.parametrize(
+    ("exception", "reason", "sentence"),
+    [
+        (MemoryError("Unable to allocate 7 TiB"), "out_of_memory", "took more memory than the limit of 1 GiB (memory_bytes): Unable to"),
+        (OSError(28, "No space left on device"), "disk_full", "disk space of 1 MiB (disk_bytes) is used up"),
+        (OSError(27, "File too large"), "output_too_large", "limits allow, 3 GiB (output_bytes)"),
+        (RuntimeError("can't start new thread"), "too_many_processes", "threads than the limit of 20 (processes)"),
+        (BlockingIOError(11, "nothing to read"), "script_error", "BlockingIOError: [Errno 11] nothing to read"),
+        (SystemExit(3), "crashed", "ended itself with exit code 3"),
+        (SystemExit(), "crashed", "ended itself with exit code 0"),
+        (KeyboardInterrupt(), "script_error", "KeyboardInterrupt (line "),
+        (ValueError("* * *\n" + "*" * 70 + "\n  two\n"), "script_error", "ValueError: * * * two (line "),
+    ],
+)
+def test_every_exception_has_its_reason_and_its_sentence(exception, reason, sentence):
+    judged = failure.judge(raised(exception), LIMITS, script_has_started=True)
+    assert judged["reason"] == reason
+    assert sentence in judged["message"]
+
+
+@pytest.mark.parametrize(
     ("exception", "reason"),
     [
         (MemoryError(), "out_of_memory"),
-        (OSError(28, "No space left on device"), "disk_full"),
-        (OSError(27, "File too large"), "output_too_large"),
-        (RuntimeError("can't start new thread"), "too_many_processes"),
-        (BlockingIOError(11, "nothing to read"), "script_error"),
-        (SystemExit(3), "crashed"),
-        (KeyboardInterrupt(), "script_error"),
+        (OSError(28, ""), "disk_full"),
+        (PermissionError(13, ""), "sandbox_error"),
+        (SystemExit(), "sandbox_error"),
     ],
 )
-def test_every_exception_has_its_reason(exception, reason):
-    assert failure.judge(raised(exception), script_has_started=True)["reason"] == reason
+def test_before_the_script_starts_only_limits_are_the_tenants(exception, reason):
+    judged = failure.judge(raised(exception), LIMITS, script_has_started=False)
+    assert judged["reason"] == reason
+    assert "The script" not in judged["message"]
 
 
-def test_before_the_script_starts_only_limits_are_the_tenants():
-    assert failure.judge(raised(MemoryError()), script_has_started=False)["reason"] == "out_of_memory"
-    assert failure.judge(raised(OSError(28, "")), script_has_started=False)["reason"] == "disk_full"
-    assert failure.judge(raised(PermissionError(13, "")), script_has_started=False)["reason"] == "sandbox_error"
-
-
-def test_a_network_error_is_found_wherever_it_hides():
-    import socket
-    import urllib.error
-
-    assert failure.is_network_error(urllib.error.URLError(socket.gaierror(-3, "Temporary failure")))
-    assert failure.is_network_error(OSError(101, "Network is unreachable"))
-    assert not failure.is_network_error(ConnectionRefusedError(111, "Connection refused"))
-    loop = ValueError()
-    loop.__cause__ = KeyError()
-    loop.__cause__.__cause__ = loop
-    assert not failure.is_network_error(loop)
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(2**30, "1 GiB"), (512 * 2**20, "512 MiB"), (1_500_000_000, "1,500,000,000 bytes"), (1536, "1,536 bytes"), (0, "0 bytes")],
+)
+def test_sizes_are_written_in_the_largest_unit_that_leaves_nothing_over(count, text):
+    assert failure.bytes_text(count) == text

@@ -145,7 +145,7 @@ def checked_entries(archive: zipfile.ZipFile, limits: dict, port: str) -> list[E
         directories |= parents
         entries.append(Entry(info, parts, is_directory))
         if entries[-1].is_wheel() and not parts[0].lower().endswith(PURE_WHEEL):
-            raise bad(port, f"has a wheel that is not pure Python: {parts[0]!r}; only those whose names end in {PURE_WHEEL!r} can be imported")
+            raise bad(port, f"has a wheel that is not pure Python: {parts[0]!r}; only those named '…{PURE_WHEEL}' can be imported")
     return entries
 
 

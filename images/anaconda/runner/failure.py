@@ -52,7 +52,8 @@ def of_limit(exception: BaseException, limits: dict, who: str) -> tuple[str, str
     """Reason and sentence for an exception that says that a limit was reached."""
     if isinstance(exception, MemoryError):
         asked = one_line(safe_text(exception, 200))
-        return "out_of_memory", f"{who} took more memory than the limit of {size(limits, 'memory_bytes')}{asked and ': '}{asked.rstrip('.')}"
+        sentence = f"{who} took more memory than the limit of {size(limits, 'memory_bytes')}"
+        return "out_of_memory", f"{sentence}: {asked.rstrip('.')}" if asked else sentence
     if refused_process(exception):
         return "too_many_processes", f"{who} started more processes or threads than the limit of {limits['processes']} (processes)"
     if not isinstance(exception, OSError):
