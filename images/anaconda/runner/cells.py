@@ -42,7 +42,7 @@ def plain(array: pa.Array, bytes_text=as_base64) -> pa.Array:
 def chunked(column: pa.ChunkedArray, bytes_text=as_base64) -> pa.ChunkedArray:
     """`plain` for a whole column."""
     chunks = [plain(chunk, bytes_text) for chunk in column.chunks]
-    return pa.chunked_array(chunks, chunks[0].type if chunks else plain(pa.array([], column.type), bytes_text).type)
+    return pa.chunked_array(chunks, chunks[0].type if chunks else plain(pa.nulls(0, column.type), bytes_text).type)
 
 
 def is_bytes(kind: pa.DataType) -> bool:

@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from .plain import one_piece
+
 NULLABLE = {
     pa.bool_(): pd.BooleanDtype(),
     pa.int8(): pd.Int8Dtype(),
@@ -77,10 +79,11 @@ def writable_view(chunk: pa.Array, dtype: np.dtype) -> np.ndarray:
 
 
 def categorical(column: pa.ChunkedArray):
-    """A dictionary column as a Categorical; as plain values if its dictionary has gaps or repeats."""
-    chunk = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
-    if isinstance(chunk, pa.ChunkedArray):
-        chunk = chunk.chunk(0) if chunk.num_chunks else pa.array([], column.type)
+    """A dictionary column as a Categorical; as plain values if its dictionary has gaps or repeats, or holds lists or structs."""
+    if pa.types.is_nested(column.type.value_type):
+        taken = [chunk.dictionary.take(chunk.indices) for chunk in column.chunks]
+        return to_pandas(pa.chunked_array(taken, column.type.value_type))
+    chunk = one_piece(column)
     values = chunk.dictionary
     if values.null_count or len(values.unique()) != len(values):
         return to_pandas(pa.chunked_array([chunk.dictionary_decode()]))

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from .arrow_guard import children, is_list
 from .failure import safe_repr, type_name
-from .plain import plain
+from .plain import one_piece, plain
 from .refused import Refused
 
 PLAIN_SCALARS = (str, bytes, bool, numbers.Number, np.generic, decimal.Decimal, datetime.date, datetime.time, datetime.timedelta)
@@ -36,6 +36,8 @@ def to_arrow(series: pd.Series, name: str, came_as: pa.DataType | None, progress
     array = plain(one_piece(array))
     if came_as is not None and array.type != came_as and series.dtype == object:
         array = as_it_came(series, array, came_as)
+    elif came_as is not None and pa.types.is_dictionary(array.type) and pa.types.is_dictionary(came_as):
+        array = categories_as_they_came(array, came_as.value_type)
     return array
 
 
@@ -95,14 +97,14 @@ def first_bad(series: pd.Series) -> tuple[int, object]:
     return row, values[row] if len(values) else None
 
 
-def one_piece(array: pa.Array | pa.ChunkedArray) -> pa.Array:
-    if isinstance(array, pa.ChunkedArray):
-        if array.num_chunks == 1:
-            return array.chunk(0)
-        array = array.combine_chunks()
-        if isinstance(array, pa.ChunkedArray):
-            return array.chunk(0) if array.num_chunks else pa.array([], array.type)
-    return array
+def categories_as_they_came(array: pa.DictionaryArray, values: pa.DataType) -> pa.DictionaryArray:
+    """The categories in their input type if nothing is lost; where there is none, nothing else tells their type."""
+    if array.type.value_type == values or not same_kind(array.type.value_type, values):
+        return array
+    try:
+        return pa.DictionaryArray.from_arrays(array.indices, array.dictionary.cast(values), ordered=array.type.ordered)
+    except ARROW_FAILURES:
+        return array
 
 
 def as_it_came(series: pd.Series, array: pa.Array, came_as: pa.DataType) -> pa.Array:
@@ -138,6 +140,11 @@ def same_kind(found: pa.DataType, wanted: pa.DataType) -> bool:
     """
     if pa.types.is_null(found):
         return True
+    if pa.types.is_map(wanted):
+        # Lists of pairs; the conversion takes nothing else.
+        return is_list(found)
+    if pa.types.is_map(found):
+        return False
     if is_list(found) and is_list(wanted):
         return same_kind(found.value_type, wanted.value_type)
     if pa.types.is_struct(found) and pa.types.is_struct(wanted):

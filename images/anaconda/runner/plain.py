@@ -18,6 +18,16 @@ def plain(array: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     return array if target == array.type else array.cast(target)
 
 
+def one_piece(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """All chunks as one array."""
+    if not isinstance(array, pa.ChunkedArray):
+        return array
+    if array.num_chunks < 2:
+        # Not `combine_chunks`: it does not know every type without a chunk.
+        return array.chunk(0) if array.num_chunks else pa.nulls(0, array.type)
+    return pa.concat_arrays(array.unify_dictionaries().chunks if pa.types.is_dictionary(array.type) else array.chunks)
+
+
 def storage(array: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     """What an extension array is made of; the extension's own code is not asked."""
     while isinstance(array.type, pa.BaseExtensionType):
