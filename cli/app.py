@@ -19,6 +19,7 @@ from fumehood.errors import FumehoodError
 
 COMMANDS = (
     job_commands.run,
+    job_commands.check,
     job_commands.debug,
     job_commands.submit,
     job_commands.status,

@@ -193,6 +193,22 @@ def debug(
     raise typer.Exit(code)
 
 
+@with_request(leave_out=["label"])
+def check(
+    request: Request,
+    static: Annotated[bool, typer.Option("--static", help="Only read the script; start no sandbox.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as one JSON document.")] = False,
+) -> None:
+    """Say what would be refused or go wrong, without running the script.
+
+    With Docker the tables, the bundle and the imports are looked at in a sandbox, by the image's own Python. Exit codes: 0 nothing
+    certainly wrong, 1 something is, 2 bad arguments.
+    """
+    from cli import checking
+
+    raise typer.Exit(checking.check(request, static=static, as_json=as_json, sandbox=local_service))
+
+
 def local_service(request: Request) -> AbstractContextManager[Surface]:
     """A service in this process for the one job. Raises BadInput where an input is not a file."""
     from cli import local

@@ -37,7 +37,11 @@ def complain(text: str) -> None:
 
 def symbol(good: bool) -> str:
     """A tick or a cross, or words where the encoding has neither."""
-    mark, word = ("✓", "ok  ") if good else ("✗", "FAIL")
+    return mark("✓", "ok  ") if good else mark("✗", "FAIL")
+
+
+def mark(mark: str, word: str) -> str:
+    """`mark`, or `word` where the encoding has no such character."""
     try:
         mark.encode(sys.stdout.encoding or "ascii")
     except (UnicodeEncodeError, LookupError):
