@@ -6,8 +6,6 @@ import io
 import stat
 import zipfile
 
-import pytest
-
 from tests.contract.samples import IDENTITY, bundle, csv, zip_bytes
 
 
@@ -29,6 +27,7 @@ def azureml_main():
     assert os.path.samefile(sys.path[0], "./Script Bundle") and r".\Script Bundle" in sys.path
     assert "/job" in sys.path and os.path.isdir("Script Bundle/empty directory")
     texts = [open("./Script Bundle/package/deep/words.txt").read(), open(r".\Script Bundle\package\deep\words.txt").read()]
+    assert "words.txt" in os.listdir(r".\Script Bundle\package\deep")
     os.chdir("/")
     import package.deep
     return pd.DataFrame({"text": texts, "answer": answer})
@@ -68,15 +67,6 @@ def azureml_main(df):
     assert run.frame().me.tolist() == ["shadow of jsonshadow of pyarrowshadow of report"]
 
 
-def test_a_failure_inside_the_bundle_names_the_line_of_the_script_too(sandbox):
-    script = "import helper\ndef azureml_main(df=None):\n    return helper.fail()\n"
-    error = sandbox.run(script, inputs={"bundle": bundle({"helper.py": "def fail():\n    return 1 / 0\n"})}).report["error"]
-    assert (error["type"], error["file"], error["line"], error["source"]) == (
-        "ZeroDivisionError", "script.py", 3, "    return helper.fail()",
-    )  # fmt: skip
-    assert [(frame["file"], frame["line"]) for frame in error["frames"]] == [("script.py", 3), ("Script Bundle/helper.py", 2)]
-
-
 def crafted(name: str, content: bytes = b"x", **attributes) -> bytes:
     info = zipfile.ZipInfo("placeholder")
     info.filename = info.orig_filename = name
@@ -88,20 +78,11 @@ def crafted(name: str, content: bytes = b"x", **attributes) -> bytes:
     return sink.getvalue()
 
 
-HOSTILE = {
-    "leaves its directory": crafted("a/../../evil.py"),
-    "absolute path": crafted("/etc/passwd"),
-    "a link": crafted("link", b"/etc/passwd", create_system=3, external_attr=(stat.S_IFLNK | 0o777) << 16),
-}
-
-
-@pytest.mark.parametrize("what", list(HOSTILE))
-def test_a_hostile_bundle_is_a_bad_input_that_names_the_entry(sandbox, what):
+def test_a_hostile_bundle_is_a_bad_input_that_names_the_entry(sandbox):
     # The other kinds are in tests/unit/test_runner_bundle.py: they need no container.
-    run = sandbox.run(IDENTITY, inputs={"bundle": ("zip", HOSTILE[what])})
-    assert run.reason == "bad_input"
-    assert what in run.report["message"]
-    assert run.report["message"].startswith("The script bundle has an entry")
+    link = crafted("link", b"/etc/passwd", create_system=3, external_attr=(stat.S_IFLNK | 0o777) << 16)
+    run = sandbox.run(IDENTITY, inputs={"bundle": ("zip", link)})
+    assert (run.reason, run.report["message"]) == ("bad_input", "The script bundle has an entry that is a link: 'link'.")
 
 
 def test_a_bundle_beyond_the_disk_is_disk_full(sandbox):

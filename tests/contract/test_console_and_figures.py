@@ -63,7 +63,7 @@ def test_matplotlib_draws_with_agg_whatever_the_script_asks_for(sandbox):
     script = """
 import warnings
 warnings.simplefilter("error")
-import matplotlib, os
+import io, matplotlib, os
 # The image's ready-made font list: making one takes a second.
 assert any(name.startswith("fontlist") for name in os.listdir(os.environ["MPLCONFIGDIR"]))
 matplotlib.use("TkAgg")
@@ -77,11 +77,15 @@ def azureml_main(df=None):
     assert matplotlib.get_backend().lower() == "agg", matplotlib.get_backend()
     saved, axes = plt.subplots()
     saved.savefig("saved by the script.png")
+    plt.figure().savefig(io.BytesIO())
+    try: plt.figure("not saved").savefig("/nowhere/x.png")
+    except OSError: pass
+    plt.close(plt.figure())
     return pandas.DataFrame({"n": plt.get_fignums()})
 """
     run = sandbox.run(script)
     assert run.reason == "ok", run.report
-    assert run.names("figure") == ["saved by the script.png", "Figure 1.png"]
+    assert run.names("figure") == ["saved by the script.png", "Figure 1.png", "Figure 4.png"]
     assert run.file("Figure 1.png").startswith(b"\x89PNG\r\n\x1a\n")
     assert run.log == ""
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import linecache
+from types import ModuleType
 
 import pytest
 from hypothesis import given
@@ -12,6 +15,7 @@ from tests.contract.loading import runner
 
 names = runner("names")
 entry_point = runner("entry_point")
+places = runner("places")
 Refused = runner("refused").Refused
 
 
@@ -82,17 +86,105 @@ def test_simple_annotations_are_checked(annotation, value, fits):
 
 
 @pytest.mark.parametrize(
-    ("function", "frames", "values", "reason"),
+    ("function", "frames", "values", "reason", "sentence"),
     [
-        (lambda: 0, ["one"], {}, "bad_entry_point"),
-        (lambda a: 0, ["one", "two"], {}, "bad_entry_point"),
-        (lambda a, b, c: 0, [], {}, "bad_entry_point"),
-        (lambda a=1: 0, [], {"a": 1}, "bad_parameters"),
-        (lambda a=1, *, n: 0, [], {}, "bad_parameters"),
-        (lambda a=1, **more: 0, [], {"a": 1}, "bad_parameters"),
+        (lambda: 0, ["one"], {}, "bad_entry_point", "1 dataset is connected, but azureml_main takes no parameters."),
+        (lambda a: 0, ["one", "two"], {}, "bad_entry_point", "2 datasets are connected, but azureml_main takes 1 parameter."),
+        (lambda a, b, c: 0, [], {}, "bad_entry_point", "azureml_main has 3 required parameters (a, b, c); there are at most two datasets."),
+        (lambda a=1: 0, [], {"a": 1}, "bad_parameters", "to take it from the job, put it behind a star: `*, a`."),
+        (lambda a=1, **more: 0, [], {"a": 1}, "bad_parameters", "The parameter 'a' stands where azureml_main gets its datasets"),
+        (lambda a=1, *, n: 0, [], {}, "bad_parameters", "azureml_main needs the parameter 'n', which the job does not give."),
+        (lambda *, n, m: 0, [], {}, "bad_parameters", "azureml_main needs the parameters 'n', 'm', which the job does not give."),
+        (lambda a=1: 0, [], {"n": 1}, "bad_parameters", "takes no parameter called 'n'; to take it, put it behind a star: `*, n`."),
+        (lambda *, limit=1: 0, [], {"limt": 1}, "bad_parameters", "takes no parameter called 'limt'; did you mean 'limit'?"),
+        (lambda *, x=1, y=2: 0, [], {"speed": 1}, "bad_parameters", "takes no parameter called 'speed'; it takes x, y."),
     ],
 )
-def test_what_does_not_fit_is_refused(function, frames, values, reason):
+def test_what_does_not_fit_is_refused_by_name(function, frames, values, reason, sentence):
     with pytest.raises(Refused) as refused:
         bound(function, frames, values)
     assert refused.value.reason == reason
+    assert sentence in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("5", '"5", a str'),
+        (True, "true, a bool"),
+        (None, "null"),
+        ([1], "[1], a list"),
+        ({"a": 1}, '{"a": 1}, a dict'),
+        ("x" * 500, "xxx…, a str"),
+    ],
+)
+def test_a_wrong_value_is_shown_as_the_job_gives_it(value, found):
+    with pytest.raises(Refused) as refused:
+        bound(functions.annotated, [], {"n": value})
+    assert refused.value.message.startswith("The parameter 'n' must be an int; the job gives ")
+    assert refused.value.message.endswith(f"{found}.")
+    assert len(refused.value.message) < 150
+
+
+def script_of(**names: object) -> ModuleType:
+    module = ModuleType("script")
+    vars(module).update(names)
+    return module
+
+
+class Callable:
+    def __call__(self, df=None):
+        return df
+
+
+class AsyncCallable:
+    async def __call__(self, df=None):
+        return df
+
+
+class functions:
+    """Things that a script may bind to the name."""
+
+    @staticmethod
+    def annotated(df=None, *, n: int = 1):
+        return n
+
+    @staticmethod
+    async def coroutine(df=None):
+        return df
+
+    @staticmethod
+    async def generator(df=None):
+        yield df
+
+
+@pytest.mark.parametrize("value", [lambda df: df, print, Callable(), functools.partial(max, 1), [].append, functions.annotated])
+def test_anything_that_can_be_called_is_an_entry_point(value):
+    assert entry_point.find(script_of(azureml_main=value)) is value
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        ({"azureml_main": Callable}, "azureml_main is a class; write a function"),
+        ({"azureml_main": functions.coroutine}, "azureml_main is an async function; write `def`"),
+        ({"azureml_main": functions.generator}, "azureml_main is an async function; write `def`"),
+        ({"azureml_main": functools.partial(functions.coroutine, 1)}, "azureml_main is an async function; write `def`"),
+        ({"azureml_main": AsyncCallable()}, "azureml_main is an async function; write `def`"),
+        ({"azureml_main": 5}, "azureml_main is int, not a function."),
+        ({"azureML_main": print}, "no function called azureml_main, but one called 'azureML_main': rename it."),
+        ({"main": print}, "no function called azureml_main; write `def azureml_main(dataframe1=None, dataframe2=None):`."),
+    ],
+)
+def test_what_is_no_entry_point_is_told_with_what_to_write(names, sentence):
+    with pytest.raises(Refused) as refused:
+        entry_point.find(script_of(**names))
+    assert refused.value.reason == "bad_entry_point"
+    assert sentence in refused.value.message
+
+
+def test_a_script_that_waits_to_be_the_main_program_is_told_its_name(monkeypatch):
+    lines = ['if __name__ == "__main__":\n', "    def azureml_main(df): ...\n"]
+    monkeypatch.setitem(linecache.cache, places.JOB_SCRIPT, (1, None, lines, places.JOB_SCRIPT))
+    with pytest.raises(Refused, match="`__name__` is 'script' here"):
+        entry_point.find(script_of())

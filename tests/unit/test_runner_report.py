@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -215,3 +216,39 @@ def test_before_the_script_starts_only_limits_are_the_tenants(exception, reason)
 )
 def test_sizes_are_written_in_the_largest_unit_that_leaves_nothing_over(count, text):
     assert failure.bytes_text(count) == text
+
+
+def test_a_text_given_to_exit_is_written_and_told(capfd):
+    judged = failure.judge(raised(SystemExit("nothing\nto do")), LIMITS, script_has_started=True)
+    assert (judged["reason"], judged["exit_code"]) == ("crashed", 1)
+    assert judged["message"].endswith("before azureml_main returned: nothing to do.")
+    assert capfd.readouterr().err == "nothing\nto do\n"
+
+
+def test_code_given_to_exec_is_told_with_the_line_that_gave_it(monkeypatch):
+    monkeypatch.setattr(places, "JOB", str(Path(__file__).parent))
+    monkeypatch.setattr(failure, "is_own", lambda file: file == Path(__file__).name)
+    try:
+        exec("a b")
+    except SyntaxError as error:
+        described = failure.describe(error)
+    assert [frame["file"] for frame in described["frames"]] == [Path(__file__).name, "<string>"]
+    assert described["message"] == "invalid syntax"
+    assert described["frames"][1]["source"] == "a b"
+
+
+@pytest.mark.parametrize(
+    ("free", "sentence"),
+    [
+        ({"/job": 5, "/dev/shm": 5}, "The sandbox's disk space of 1 MiB (disk_bytes) is used up"),
+        ({"/job": 0, "/dev/shm": 0}, "The sandbox's disk space of 1 MiB (disk_bytes) is used up"),
+        ({"/job": 5, "/dev/shm": 0}, "/dev/shm is full: it holds 40 KiB, a part of the job's disk_bytes"),
+        ({"/job": None, "/dev/shm": 0}, "The sandbox has no room for more files: it holds at most 50,000 files and directories"),
+    ],
+)
+def test_a_full_disk_is_told_by_what_of_it_is_full(monkeypatch, free, sentence):
+    def statvfs(path: str) -> SimpleNamespace:
+        return SimpleNamespace(f_bavail=free[path] or 0, f_favail=int(free[path] is not None), f_files=50_000, f_blocks=10, f_frsize=4096)
+
+    monkeypatch.setattr(os, "statvfs", statvfs)
+    assert failure.full_disk(LIMITS) == sentence
