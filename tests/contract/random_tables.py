@@ -26,7 +26,7 @@ def integers(kind: pa.DataType) -> st.SearchStrategy:
 
 
 def decimals(precision: int, scale: int) -> st.SearchStrategy:
-    return st.integers(-(10**precision) + 1, 10**precision - 1).map(lambda number: Decimal(number).scaleb(-scale))
+    return st.integers(-(10**precision) + 1, 10**precision - 1).map(lambda number: Decimal(f"{number}e-{scale}"))
 
 
 def times(unit: str) -> st.SearchStrategy:

@@ -71,7 +71,7 @@ def test_the_end_of_stdin_ends_everything_at_once_without_a_report(sandbox):
 
 def test_a_sandbox_nobody_uses_ends_by_itself(sandbox):
     # As the worker's go line never comes: the deadline of a waiting sandbox.
-    run = sandbox.run(IDENTITY, wait_seconds=1)
+    run = sandbox.run(IDENTITY, wait_seconds=4)
     assert (run.exit_code, run.report, [event["event"] for event in run.events]) == (3, None, ["ready"])
 
 

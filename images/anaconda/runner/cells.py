@@ -101,14 +101,22 @@ def maps(array: pa.Array, bytes_text) -> pa.Array:
     kind = array.type
     entry = pa.struct([pa.field("key", kind.key_type), pa.field("value", kind.item_type)])
     entries = pa.StructArray.from_arrays([array.keys, array.items], fields=list(entry))
-    return lists(pa.ListArray.from_arrays(array.offsets, entries, mask=missing(array)), bytes_text)
+    return lists(pa.ListArray.from_arrays(offsets(array), entries), bytes_text)
 
 
 def lists(array: pa.Array, bytes_text) -> pa.Array:
     if pa.types.is_fixed_size_list(array.type):
         array = array.cast(pa.large_list(array.type.value_type))
     make = pa.LargeListArray if pa.types.is_large_list(array.type) else pa.ListArray
-    return make.from_arrays(array.offsets, plain(array.values, bytes_text), mask=missing(array))
+    return make.from_arrays(offsets(array), plain(array.values, bytes_text))
+
+
+def offsets(array: pa.Array) -> pa.Array:
+    """Where each list begins, and null where there is none: slices of lists take no mask."""
+    if not array.null_count:
+        return array.offsets
+    there = pa.concat_arrays([array.is_valid(), pa.array([True])])
+    return pc.if_else(there, array.offsets, pa.scalar(None, array.offsets.type))
 
 
 def structs(array: pa.Array, bytes_text) -> pa.Array:
@@ -117,11 +125,7 @@ def structs(array: pa.Array, bytes_text) -> pa.Array:
         return array
     children = [plain(array.field(index), bytes_text) for index in range(kind.num_fields)]
     fields = [pa.field(kind.field(index).name, child.type) for index, child in enumerate(children)]
-    return pa.StructArray.from_arrays(children, fields=fields, mask=missing(array))
-
-
-def missing(array: pa.Array) -> pa.Array | None:
-    return array.is_null() if array.null_count else None
+    return pa.StructArray.from_arrays(children, fields=fields, mask=array.is_null() if array.null_count else None)
 
 
 # The first row that fits, from the top; what is in none is JSON's own.

@@ -14,7 +14,7 @@ def column_refused(field: pa.Field, error: Exception, form: str) -> Exception:
     if is_limit(error):
         return error
     name, kind = cut(field.name, NAME_CHARACTERS), cut(str(field.type), NAME_CHARACTERS)
-    return Refused("bad_input", f"Column {name!r} ({kind}) cannot be written as {form}: {cut(safe_text(error), WHY_CHARACTERS)}.")
+    return Refused("bad_input", f"Column {name!r} ({kind}) cannot be written as {form}: {cut(safe_text(error).rstrip('.'), WHY_CHARACTERS)}.")
 
 
 def is_limit(error: Exception) -> bool:
