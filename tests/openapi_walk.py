@@ -1,0 +1,156 @@
+"""The walk over the OpenAPI document: every call with values nobody thought of; each answer is held against the document.
+
+Values come from schemathesis, always the same ones. Two things are steered, so that the walk gets past the first refusal: half
+of the ids are of things that are there, and half of the submissions are of a script that runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from hypothesis.errors import Unsatisfiable
+from schemathesis import Case, CheckContext, GenerationMode, Response
+from schemathesis.schemas import APIOperation, BaseSchema
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+SEED = 20
+SCRIPT = "def azureml_main(dataframe1=None, dataframe2=None, **parameters):\n    return dataframe1\n"
+ANSWER_SECONDS = 30
+WAIT_SECONDS_MAX = 0.5
+OPEN = ("/healthz", "/readyz", "/openapi.json")
+# What callers say beside the call; headers that the document does not name are any caller's right.
+SAID: dict[str, list[str]] = {
+    "Accept": ["*/*", "text/csv", "application/json", "application/vnd.apache.arrow.file", "application/*;q=0.1", "image/png", "a"],
+    "Range": ["bytes=0-3", "bytes=2-", "bytes=-1", "bytes=999999999999-", "bytes=3-1", "bytes=0-1,3-4", "rows=0-1", "="],
+    "If-None-Match": ["*", '"a"', 'W/"a", "b"', '"'],
+    "Prefer": ["wait=0", "wait=0.2", "wait=-1", "wait=a", "respond-async", "wait=0, wait=0"],
+    "Idempotency-Key": ["walk-1", "walk-2", "x" * 256],
+    "Last-Event-ID": ["0", "1-0", "99999999999999999999-0", "a"],
+}
+MODES = {"as described": GenerationMode.POSITIVE, "not as described": GenerationMode.NEGATIVE}
+SAYING = st.fixed_dictionaries({}, optional={name: st.sampled_from(values) for name, values in SAID.items()})
+
+
+def no_mistake_of_ours(context: CheckContext, response: Response, case: Case) -> bool | None:
+    """No 5xx, except a 503 that the document names and that says when to ask again."""
+    if response.status_code == 503 and "503" in case.operation.definition.raw["responses"]:
+        assert response.headers.get("retry-after") or case.path == "/readyz", "503 without Retry-After"
+        return None
+    assert response.status_code < 500, f"{case.method} {case.path}: {response.status_code} {response.text[:500]}"
+    return None
+
+
+def problems_are_whole(context: CheckContext, response: Response, case: Case) -> bool | None:
+    """Every refusal is a problem document that agrees with its status."""
+    if response.status_code >= 400 and case.path != "/readyz" and case.method != "HEAD":
+        problem = response.json()
+        assert problem["status"] == response.status_code
+        assert problem["type"].startswith("urn:fumehood:problem:")
+        assert problem["title"]
+        assert problem["detail"]
+    return None
+
+
+CHECKS: list[Any] = [
+    no_mistake_of_ours,
+    problems_are_whole,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+
+
+@dataclass
+class Walk:
+    """`known`: what stands in the path → values that are there; with a method before it, those that this method may have."""
+
+    address: str
+    key: str
+    known: dict[str, list[str]]
+    seen: dict[str, set[int]] = field(default_factory=dict)
+    """Operation → the statuses that it answered."""
+
+    def __post_init__(self) -> None:
+        self.session = requests.Session()
+        self.session.trust_env = False
+        self.schema: BaseSchema = schemathesis.openapi.from_url(f"{self.address}/openapi.json", wait_for_schema=ANSWER_SECONDS)
+
+    def operations(self) -> Iterator[APIOperation]:
+        for found in self.schema.get_all_operations():
+            yield found.ok()
+
+    def __enter__(self) -> Walk:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.session.close()
+
+    def go(self, operation: APIOperation, mode: str, *, examples: int) -> None:
+        """Call the operation so often, with values of `mode`; the first answer that is not as described fails, with its request."""
+
+        @_always_the_same(examples)
+        @given(case=operation.as_strategy(generation_mode=MODES[mode]), known=st.booleans(), pick=st.integers(0, 63), said=SAYING)
+        def call(case: Case, known: bool, pick: int, said: dict[str, str]) -> None:
+            if known:
+                self._steer(case, pick)
+            self._answer(case, {**said, "Authorization": f"Bearer {self.key}"})
+
+        with contextlib.suppress(Unsatisfiable):  # a call that takes nothing has nothing to be wrong
+            call()
+
+    def without_a_key(self, operation: APIOperation) -> None:
+        """One call as described, with no key, an unknown one and half of one."""
+
+        @_always_the_same(3)
+        @given(case=operation.as_strategy(), header=st.sampled_from([None, f"Bearer {self.key[:-1]}0", f"Bearer {self.key[:20]}"]))
+        def call(case: Case, header: str | None) -> None:
+            if header is not None and header.removeprefix("Bearer ") == self.key:
+                return
+            answer = self._answer(case, {} if header is None else {"Authorization": header})
+            assert (answer.status_code == 401) != (case.path in OPEN), (case.method, case.path, answer.status_code)
+
+        call()
+
+    def _answer(self, case: Case, headers: dict[str, str]) -> Response:
+        # The document lets a caller wait for a minute; the walk has not the time.
+        if isinstance(waits := (case.query or {}).get("wait"), int | float) and waits > WAIT_SECONDS_MAX:
+            case.query["wait"] = WAIT_SECONDS_MAX
+        for name in [name for name in case.headers or {} if name.title() in headers.keys() | {"Authorization"}]:
+            del case.headers[name]  # the walk's own word counts
+        answer = case.call(base_url=self.address, session=self.session, headers=headers, timeout=ANSWER_SECONDS)
+        self.seen.setdefault(f"{case.method} {case.path}", set()).add(answer.status_code)
+        case.validate_response(answer, checks=CHECKS)
+        return answer
+
+    def _steer(self, case: Case, pick: int) -> None:
+        for name in case.path_parameters or {}:
+            if values := self.known.get(f"{case.method} {name}") or self.known.get(name):
+                case.path_parameters[name] = values[pick % len(values)]
+        if case.path == "/v1/jobs" and case.method == "POST" and isinstance(case.body, dict):
+            document = case.body.get("job") if case.media_type == "multipart/form-data" else case.body
+            if isinstance(document, dict):
+                document["script"] = SCRIPT
+
+
+def _always_the_same(examples: int) -> Any:
+    chosen = settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],  # a request that was made smaller would be sent again, to a service that has changed
+        suppress_health_check=list(HealthCheck),
+    )
+    return lambda test: seed(SEED)(chosen(test))

@@ -1,0 +1,132 @@
+"""Every call of the OpenAPI document, over HTTP and with a worker that makes results up: nothing outside the document, and no 5xx."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import uvicorn
+from schemathesis.core.failures import FailureGroup
+
+from api.protocol import patient
+from fumehood.errors import TooLarge
+from fumehood.image import Image
+from fumehood.job import Lane
+from fumehood.job_store import JobStore
+from fumehood.outcome import Reason
+from fumehood.testing import free_port
+from tests.openapi_walk import MODES, Walk
+from tests.postgres import PostgresServer
+from tests.services import until
+from tests.unit.front_desk import Made, Stand
+
+EXAMPLES = 25
+
+
+class Server:
+    """The stand's application behind the server that it has in the service."""
+
+    def __init__(self, stand: Stand) -> None:
+        self.port = free_port()
+        config = uvicorn.Config(
+            stand.app, host="127.0.0.1", port=self.port, http=patient(30), lifespan="off", log_config=None, access_log=False, ws="none"
+        )
+        self._server = uvicorn.Server(config)
+        self._served = asyncio.run_coroutine_threadsafe(self._server.serve(), stand.served._loop)
+        until(lambda: self._server.started, seconds=20, what="the server listens")
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._served.result(20)
+
+
+def things_of_every_kind(stand: Stand) -> dict[str, list[str]]:
+    """What the walk finds there, by the name that it has in a path."""
+    datasets = [stand.us.dataset(f"a,b\n{number},2\n".encode()) for number in range(20)]
+    jobs = []
+    for _ in range(10):
+        jobs.append(stand.us.job(labels={"team": "blue"}, dataset1=datasets[0]))
+        stand.worker.work(Lane.JOBS)
+    spare = [stand.us.job() for _ in range(10)]
+    stand.worker.work(Lane.JOBS)
+    failed = stand.us.job()
+    claimed = stand.worker.claim()
+    assert claimed is not None
+    stand.worker.finish(claimed, Made(Reason.SCRIPT_ERROR, "it failed", error={"type": "ValueError", "message": "no", "traceback": ""}))
+    cancelled = stand.us.job()
+    assert stand.us.post(f"/v1/jobs/{cancelled}/cancel").status_code == 202
+    running = stand.us.job()
+    assert stand.worker.claim() is not None
+    jobs += [failed, cancelled, running, *(stand.us.job() for _ in range(3))]
+    # From now on nothing waits for long.
+    stand.queue.awake = set(Lane)
+    digest = f"sha256:{0:064}"
+    tomorrow = JobStore(stand.settings.store_url, clock=lambda: time.time() + 86_400)
+    tomorrow.worker_beat("wrk_1", {"ready": True, "image": digest})  # it is ready for as long as the walk takes
+    tomorrow.close()
+    stand.store.keep_image(Image(digest=digest, python="3.13.1", packages={"numpy": "2.4.1"}))
+    return {
+        "digest": [digest],
+        "dataset_id": datasets,
+        "DELETE dataset_id": [stand.us.dataset(f"b,a\n{number},2\n".encode()) for number in range(10)],
+        "DELETE job_id": spare,
+        "job_id": jobs,
+        "n": ["0", "1"],
+        "name": ["models/ä b.bin"],
+        "port": ["script", "dataset1"],
+        "output": ["result", "result2"],
+    }
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory, template: Path, postgres: PostgresServer) -> Iterator[Stand]:
+    """On PostgreSQL, which is the pickier of the two about what it stores."""
+    with postgres.database() as url:
+        stand = Stand(tmp_path_factory.mktemp("desk") / "home", template, database_url=url)
+        yield stand
+        stand.close()
+
+
+@pytest.fixture(scope="module")
+def walk(desk: Stand) -> Iterator[Walk]:
+    known, server = things_of_every_kind(desk), Server(desk)
+    with Walk(f"http://127.0.0.1:{server.port}", desk.key, known) as walk:
+        yield walk
+    server.stop()
+
+
+def test_every_call_answers_as_the_document_says(walk: Walk) -> None:
+    for mode in MODES:
+        for operation in walk.operations():
+            walk.go(operation, mode, examples=EXAMPLES)
+    # It came past the first refusal everywhere.
+    assert {name: seen for name, seen in walk.seen.items() if min(seen) >= 400} == {}
+
+
+def test_without_a_known_key_every_call_is_refused(walk: Walk) -> None:
+    for operation in walk.operations():
+        walk.without_a_key(operation)
+
+
+def test_the_walk_finds_a_mistake_and_an_answer_that_is_not_described(walk: Walk, desk: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    operation = next(each for each in walk.operations() if each.label == "GET /v1/datasets")
+
+    def planted(*_: object, **__: object) -> object:
+        raise RuntimeError("planted")
+
+    def not_described(*_: object, **__: object) -> object:
+        raise TooLarge("planted", limit=1)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(desk.store), "list_datasets", planted)
+        with pytest.raises(FailureGroup) as caught:
+            walk.go(operation, "as described", examples=3)
+        assert any("GET /v1/datasets: 500" in str(failure) for failure in caught.value.exceptions)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(desk.store), "list_datasets", not_described)
+        with pytest.raises(FailureGroup) as caught:
+            walk.go(operation, "as described", examples=3)
+        assert any("Undocumented status code" in str(failure) for failure in caught.value.exceptions)
