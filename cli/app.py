@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -15,6 +15,7 @@ from cli import job_commands, terminal
 from cli.errors import ExitCode
 from cli.image_commands import images_app
 from cli.service_commands import config_app, datasets_app, doctor
+from fumehood import __version__
 from fumehood.errors import FumehoodError
 
 COMMANDS = (
@@ -68,14 +69,27 @@ class Counter(TyperGroup):
         sys.exit(int(code or 0))
 
 
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        print(f"fumehood {__version__}")
+        raise typer.Exit()
+
+
 app = typer.Typer(
     cls=Counter,
     name="fumehood",
-    help="Runs Python scripts in throwaway containers of a Fumehood service.",
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_say_version)] = False,
+) -> None:
+    """Runs Python scripts in throwaway containers: of a Fumehood service, or with --local of this machine."""
+
+
 for command in COMMANDS:
     app.command()(command)
 app.add_typer(datasets_app, name="datasets")

@@ -55,9 +55,6 @@ def case_of_job(client: Surface, job_id: str) -> Case:
         items = list(client.listing(f"/v1/jobs/{record['id']}/inputs"))
     except NotThere as error:
         raise BadInput(f"{job_id}: its inputs cannot be had from this service: {error.detail}") from None
-    gone = [item["port"] for item in items if item.get("available") is False]
-    if gone:
-        raise BadInput(f"{job_id}: {', '.join(map(one_line, gone))} was deleted since; a job is debugged with all its inputs")
     items = [item for item in items if item["port"] in FILE_OF_PORT]
     return Case(
         files={item["port"]: f"/v1/jobs/{record['id']}/inputs/{item['port']}" for item in items},
@@ -115,6 +112,8 @@ def debug(client: Surface | None, case: Case, *, step: bool, breaks: list[int]) 
         say(f"the script was killed: it used more than its {limits.memory_bytes / GIB:.3g} GiB of memory")
     elif code == SUPERVISOR_LEFT:
         say(f"the session was over after {SESSION_SECONDS / 60:.0f} minutes")
+    elif code not in (0, 1):
+        say(f"the debugger ended with exit code {code}")
     say("the sandbox is gone, and so are its files")
     return ExitCode.OK if code in (0, 1) else ExitCode.FAILED
 

@@ -113,7 +113,7 @@ def host(home: Path | None) -> Iterator[Finding]:
 
 
 def _settings_of(home: Path | None) -> Settings:
-    """The environment's settings, with the home and image of the service that `make run` made; not its `settings.env`."""
+    """The settings of the service that `make run` made: the environment's, those of its home's `settings.env`, and its image."""
     from fumehood.settings import read
 
     # A user's own service lives in the user's data directory, root's where the settings say.
@@ -122,7 +122,7 @@ def _settings_of(home: Path | None) -> Settings:
     remembered = found / "compose.env"
     lines = remembered.read_text().splitlines() if remembered.is_file() else []
     image = next((line.partition("=")[2] for line in lines if line.startswith("FUMEHOOD_IMAGE=")), None)
-    return read(home=found, **({"image": image} if image else {}))
+    return read(home=found, _env_file=found / "settings.env", **({"image": image} if image else {}))
 
 
 def _engine_facts(version: dict[str, Any], info: dict[str, Any]) -> Iterator[Finding]:

@@ -15,10 +15,13 @@ from cli.errors import BadInput, ExitCode
 from cli.request_options import Request, with_request
 
 if TYPE_CHECKING:
-    from fumehood.client.surface import Surface
+    from fumehood.client.surface import Document, Surface
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of a job, job_….")]
-Out = Annotated[Path | None, typer.Option(metavar="FILE", help="Save the result table; the ending (.arrow, .csv) says the format.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Save the result table; the ending (.arrow, .parquet, .csv, .json, .ndjson) says the format."),
+]
 Out2 = Annotated[Path | None, typer.Option(metavar="FILE", help="The same for the second table.")]
 Figures = Annotated[Path | None, typer.Option(metavar="DIR", help="Save the figures there.")]
 Artifacts = Annotated[Path | None, typer.Option(metavar="DIR", help="Save the files from ./outputs/ there.")]
@@ -95,7 +98,12 @@ def log(job: JobId, follow: Annotated[bool, typer.Option("--follow", "-f", help=
                 writer.write(decoder.decode(chunk))
 
 
-def result(job: JobId, out: Out = None, out2: Out2 = None) -> None:
+def result(
+    job: JobId,
+    out: Out = None,
+    out2: Out2 = None,
+    preview: Annotated[bool, typer.Option("--preview", help="Show what each column holds, with little histograms.")] = False,
+) -> None:
     """Show the result table of a job that has ended, and save it."""
     from cli import arguments, report, running
     from fumehood.client.surface import is_final
@@ -108,11 +116,21 @@ def result(job: JobId, out: Out = None, out2: Out2 = None) -> None:
         code = report.exit_code(record)
         for port, target in (("result", out), ("result2", out2)):
             if record.get(port):
-                running.deliver_table(client, record, port, target, accepts[port], talk=True)
+                running.deliver_table(client, record, port, target, accepts[port], talk=not preview)
+                if preview:
+                    _show_profile(client, record, port)
             elif target is not None or port == "result":
                 terminal.complain(f"{job} ended as {report.state(record)} and left no {port}")
                 code = code or ExitCode.BAD_INPUT
     raise typer.Exit(code)
+
+
+def _show_profile(client: Surface, record: Document, port: str) -> None:
+    from cli.profile_view import show_profile
+
+    if port == "result2":
+        print(f"\n{port}")
+    show_profile(client.document(f"/v1/jobs/{_plain_id(record['id'])}/{port}/preview"))
 
 
 def figures(job: JobId, directory: Annotated[Path, typer.Option("--dir", metavar="DIR", help="Where to save them.")] = Path()) -> None:

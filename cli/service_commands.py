@@ -66,6 +66,32 @@ def upload_dataset(
     print(terminal.one_line(record["id"]))
 
 
+@datasets_app.command("show")
+def show_dataset(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="Its id, ds_….")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print record and profile as one JSON document.")] = False,
+) -> None:
+    """Show a dataset's record, what its columns hold, and its first rows."""
+    from cli import report
+    from fumehood.client.surface import quoted
+
+    address = f"/v1/datasets/{quoted(dataset)}"
+    with connect() as client:
+        record = client.document(address)
+        profile = client.document(f"{address}/preview") if record["format"] != "zip" else None
+    if as_json:
+        return print_json({"dataset": record, "profile": profile})
+    for name in ("id", "name", "format"):
+        print(report.labelled(name, terminal.one_line(record[name])))
+    print(report.labelled("size", terminal.size(record["bytes"])))
+    print(report.labelled("created", report.when(record["created_at"])))
+    if profile is None:
+        return print(report.labelled("entries", f"{record['rows']:,}"))
+    from cli.profile_view import show_profile
+
+    show_profile(profile)
+
+
 @datasets_app.command("rm")
 def remove_dataset(ids: Annotated[list[str], typer.Argument(metavar="DATASET...", help="Ids, ds_….")]) -> None:
     """Forget datasets."""

@@ -175,6 +175,19 @@ def test_step_stops_at_the_first_line_and_break_at_another(debug: Debug) -> None
     assert session.ended() == 0
 
 
+def test_it_stops_at_sys_exit_and_says_what_a_run_would_be_called(debug: Debug) -> None:
+    session = debug("import sys\n\ndef azureml_main():\n    code = 7\n    sys.exit(code)\n")
+
+    session.until("crashed: The script ended itself with exit code 7")
+    assert "7" in session.ask("p code")
+    session.type("q")
+    assert session.ended() == 0
+
+
+def test_what_no_line_of_the_script_raised_is_said(debug: Debug) -> None:
+    assert "bad_return: " in debug("def azureml_main():\n    return 1\n").until("the sandbox is gone")
+
+
 def test_ctrl_c_stops_a_script_that_runs_on(debug: Debug) -> None:
     session = debug(RUNS_ON)
 

@@ -14,6 +14,7 @@ import signal
 import struct
 import termios
 import time
+import traceback
 
 from . import child, debugger, places, processes, supervisor
 
@@ -97,6 +98,8 @@ def sit_down(request: dict, slave: int, go: dict, modules_at_start: frozenset[st
         fcntl.ioctl(1, termios.TIOCSCTTY, 0)
         os.environ["TERM"] = str(go.get("term") or "dumb")[:64]
         code = debugger.debug(request, child.Progress(nowhere), modules_at_start, step=bool(go.get("step")), lines=go.get("breaks") or [])
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(code)
 

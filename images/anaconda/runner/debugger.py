@@ -81,7 +81,7 @@ def debug(request: dict, progress, modules_at_start: frozenset[str], *, step: bo
         say(f"{refused.reason}: {refused.message}")
         return 1
     except BaseException as exception:
-        return look_at(debugger, exception, progress)
+        return look_at(debugger, exception, request["limits"], progress)
     shape = progress.results.get("result") or {}
     columns = shape.get("columns") or []
     say(f"azureml_main returned {shape.get('rows', '?')} rows and {len(columns)} columns; nothing failed")
@@ -90,10 +90,10 @@ def debug(request: dict, progress, modules_at_start: frozenset[str], *, step: bo
     return 0
 
 
-def look_at(debugger: Debugger, exception: BaseException, progress) -> int:
+def look_at(debugger: Debugger, exception: BaseException, limits: dict, progress) -> int:
     """Post mortem, in the script's frame."""
-    ending = failure.judge(exception, script_has_started=progress.script_has_started)
-    os.write(2, (failure.full_traceback(exception, ours=not progress.script_has_started).rstrip() + "\n").encode("utf-8", "replace"))
+    ending = failure.judge(exception, limits, script_has_started=progress.script_has_started)
+    os.write(2, (ending["error"]["traceback"].rstrip() + "\n").encode("utf-8", "replace"))
     say(f"{ending['reason']}: {ending['message']}")
     if isinstance(exception, SyntaxError) and not in_script(exception):
         return 1
