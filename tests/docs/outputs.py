@@ -11,7 +11,7 @@ MASKS: tuple[tuple[str, str], ...] = (
     (r"\b(job|ds)_[0-9a-f]{32}\b", r"\1_ID"),
     (r"\bsha256:[0-9a-f]{12,64}\b", "sha256:DIGEST"),
     (r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?", "TIME"),
-    (r"\b[0-9a-f]{12}\b", "CONTAINER"),
+    (r"\bfumehood-[0-9a-f]{32}\b", "CONTAINER"),
     (r"\b\d[\d,.]* ?(ms|s|min|h)\b", "DURATION"),
     (r"\b\d[\d,.]* ?([kKMGT]i?B|bytes|B)\b", "SIZE"),
     (r"\s+", " "),
