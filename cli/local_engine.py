@@ -51,7 +51,7 @@ def find_image(engine: DockerEngine, wanted: str | None = None) -> str:
     """
     digest = wanted or read(home="/").image
     if digest is not None:
-        if engine.image_id(digest) == digest:
+        if (engine.image(digest) or {}).get("Id") == digest:
             return digest
         whose = "the job's image" if wanted else "the image of FUMEHOOD_IMAGE"
         raise NoLocalRun(

@@ -162,6 +162,7 @@ class Worker:
             Chore("bury dead workers", reaper.bury_dead_workers),
             Chore("take expired leases", reaper.take_expired_leases),
             Chore("check engine and image", housekeeping.check_engine),
+            Chore("say what is in the image", housekeeping.keep_image),
             Chore("say that we are here", housekeeping.beat),
             Chore("send missing tickets", housekeeping.send_missing_tickets),
             Chore("sweep errands", housekeeping.sweep_errands, every_seconds=MINUTE_SECONDS),

@@ -18,6 +18,7 @@ import docker
 import structlog
 
 from fumehood.errors import SandboxError
+from fumehood.image import LABEL_PACKAGES, Image, labelled
 from fumehood.limits import MIB, Limits
 from fumehood.log import said
 from fumehood.settings import Settings
@@ -80,6 +81,11 @@ class DockerHost:
     def weaker(self) -> list[str]:
         """Sentences for the controls that this host cannot give; empty on a good one. Raises SandboxError."""
         return self._capabilities().weaker()
+
+    def describe_image(self) -> Image:
+        """What the image says is in it. Raises SandboxError."""
+        found = self.engine.image(self.image) or {"Config": {}}
+        return labelled(self.image, (found["Config"].get("Labels") or {}).get(LABEL_PACKAGES))
 
     def prepare(self, scratch: Scratch, limits: Limits, *, wait_seconds: float = WAIT_SECONDS) -> DockerSandbox:
         """Take a user id, create and attach the container (not started). Raises SandboxError; nothing is left then."""
@@ -201,7 +207,7 @@ class DockerHost:
             yield from host_check.problems_of_engine(version, info, runtime=self._settings.runtime)
             if not self.image:
                 yield "no image is set; expected the id of the sandbox image, sha256:…"
-            elif self.engine.image_id(self.image) != self.image:
+            elif (self.engine.image(self.image) or {}).get("Id") != self.image:
                 yield f"the engine has no image with the id {self.image}"
         except SandboxError as error:
             yield str(error)
@@ -225,9 +231,9 @@ class DockerEngine:
         with _call("say its version"):
             return dict(self._client.version())
 
-    def image_id(self, image: str) -> str | None:
+    def image(self, image: str) -> dict[str, Any] | None:
         with _call("look at the image"), contextlib.suppress(docker.errors.NotFound):
-            return str(self._client.inspect_image(image)["Id"])
+            return dict(self._client.inspect_image(image))
         return None
 
     def images(self, label: str) -> list[dict[str, Any]]:
@@ -258,11 +264,9 @@ class DockerEngine:
             self._client.start(name)
 
     def inspect(self, name: str) -> dict[str, Any] | None:
-        with _call("look at the sandbox"):
-            try:
-                return dict(self._client.inspect_container(name))
-            except docker.errors.NotFound:
-                return None
+        with _call("look at the sandbox"), contextlib.suppress(docker.errors.NotFound):
+            return dict(self._client.inspect_container(name))
+        return None
 
     def kill(self, name: str) -> None:
         with _call("kill the sandbox"):

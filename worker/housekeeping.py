@@ -49,6 +49,7 @@ class Housekeeping:
         self._errand_wait_seconds = errand_wait_seconds
         self._facts = facts
         self._stalled = stalled
+        self._image_kept = False
         self._waiting_since: dict[Lane, float] = {}
         self._waits_for_disk: dict[Lane, int | None] = {}
         self._blobs_after: tuple[str, str, str] = ("", "", "")
@@ -67,6 +68,12 @@ class Housekeeping:
         else:
             self._slots.trust()
         self._slots.not_ready()  # logs a change
+
+    def keep_image(self) -> None:
+        """Tell once what is in the image, for those who read a job's record and want to run it elsewhere."""
+        if not self._image_kept and not self._slots.doubted:
+            self._deps.store.keep_image(self._deps.host.describe_image())
+            self._image_kept = True
 
     def beat(self) -> None:
         """Write this worker's row: who is there, and whether it takes jobs."""

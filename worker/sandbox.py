@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from fumehood.image import Image
 from fumehood.limits import Limits
 from worker.scratch import Scratch
 
@@ -110,6 +111,9 @@ class SandboxHost(Protocol):
 
     def weaker(self) -> list[str]:
         """Sentences for the controls that this host cannot give. Raises SandboxError."""
+
+    def describe_image(self) -> Image:
+        """What the image says is in it. Raises SandboxError where it cannot be looked at."""
 
     def prepare(self, scratch: Scratch, limits: Limits) -> Sandbox:
         """Take a user id, create and attach the container (not started). Raises SandboxError."""

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fumehood.errors import SandboxError
+from fumehood.image import Image
 from fumehood.limits import Limits
 from worker.sandbox import Exit, Stop, StopSignal
 from worker.scratch import Scratch
@@ -140,6 +141,10 @@ class FakeSandboxHost:
 
     def weaker(self) -> list[str]:
         return []
+
+    def describe_image(self) -> Image:
+        self.meet("describe_image")
+        return Image(digest=self.image, python="3.13.1", packages={"pandas": "3.1.1"})
 
     def prepare(self, scratch: Scratch, limits: Limits) -> FakeSandbox:
         self.meet("prepare")

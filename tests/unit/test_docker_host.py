@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from fumehood.errors import SandboxError
+from fumehood.image import LABEL_PACKAGES, Image
 from fumehood.limits import FLOOR, Limits
 from fumehood.settings import Settings
 from worker import docker_sandbox
@@ -27,8 +28,12 @@ class Engine:
 
     def __init__(self) -> None:
         self.containers: dict[str, dict[str, str]] = {}
+        self.images: dict[str, dict[str, Any]] = {}
         self.broken: set[str] = set()
         self.on_list: Callable[[], None] = lambda: None
+
+    def image(self, image: str) -> dict[str, Any] | None:
+        return self.images.get(image)
 
     def info(self) -> dict[str, Any]:
         return {"NCPU": 1}
@@ -192,3 +197,14 @@ def test_labels_name_home_and_worker(host: DockerHost, engine: Engine, scratch: 
     with opened(host, scratch) as sandbox:
         labels = engine.containers[sandbox.name]
         assert (labels[LABEL_HOME], labels[LABEL_WORKER]) == (str(home), "w1")
+
+
+@pytest.mark.parametrize(
+    ("found", "python"),
+    [(None, None), ({}, None), ({"Labels": None}, None), ({"Labels": {LABEL_PACKAGES: '{"python": "3.13.5", "packages": {}}'}}, "3.13.5")],
+)
+def test_an_image_is_described_by_its_label_alone(
+    host: DockerHost, engine: Engine, found: dict[str, Any] | None, python: str | None
+) -> None:
+    engine.images = {} if found is None else {host.image: {"Id": host.image, "Config": found}}
+    assert host.describe_image() == Image(digest=host.image, python=python, packages={} if python else None)

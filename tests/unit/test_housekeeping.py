@@ -72,6 +72,25 @@ def house(bench: Bench) -> House:
     return House(bench)
 
 
+# the image ----------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_in_the_image_is_told_once_it_can_be_looked_at(house: House) -> None:
+    deps, host = house.bench.deps, house.bench.host
+    house.slots.doubt("not looked yet")
+    house.keeping.keep_image()
+    assert deps.store.images() == []
+    house.slots.trust()
+    host.faults["describe_image"] = SandboxError("the engine did not answer")
+    with pytest.raises(SandboxError):
+        house.keeping.keep_image()
+    del host.faults["describe_image"]
+    house.keeping.keep_image()
+    assert [(image.digest, image.packages) for image in deps.store.images()] == [(host.image, {"pandas": "3.1.1"})]
+    house.keeping.keep_image()
+    assert host.visits.count("describe_image") == 2
+
+
 # tickets ------------------------------------------------------------------------------------------------------------------
 
 
