@@ -72,6 +72,26 @@ def read() -> Config:
     return Config(url=url, key=_usable_key(key, str(key_from)) if key else None, url_from=url_from, key_from=key_from)
 
 
+def address_and_key(url: str | None = None, key: str | None = None) -> tuple[str, str]:
+    """What a client uses: as given, or else as configured.
+
+    Raises:
+        NotConfigured: there is no key for this address, or what is configured cannot be used.
+    """
+    if url is not None and key is not None:
+        return url, _usable_key(key, "the argument `key`")
+    found = read()
+    if key is not None:
+        return found.url, _usable_key(key, "the argument `key`")
+    # A configured key belongs to the configured address, and goes nowhere else.
+    if found.key is None or (url is not None and url.rstrip("/") != found.url.rstrip("/")):
+        raise NotConfigured(
+            f"there is no key for {url or found.url}; give Client(url, key), set FUMEHOOD_URL and FUMEHOOD_KEY, "
+            f"or write {config_path()} with: fumehood config write --url URL --key-file FILE"
+        )
+    return found.url, found.key
+
+
 def write(url: str, key: str) -> Path:
     """Write the file, 0600, so that a reader sees the old one or the new one whole. Returns its path."""
     key = _usable_key(key, "the key file")

@@ -84,7 +84,7 @@ class AsyncSurface:
         return await self._again(lambda: self._document(call), busy_slug="idempotency-busy")
 
     async def job(self, job_id: str, *, wait_seconds: float = 0) -> Document:
-        return await self.document(f"/v1/jobs/{quote(job_id, safe='')}", wait=f"{wait_seconds:g}" if wait_seconds else None)
+        return await self.document(f"/v1/jobs/{quoted(job_id)}", wait=f"{wait_seconds:g}" if wait_seconds else None)
 
     async def wait(self, job_id: str) -> Document:
         """The job's record once it is final, however long that takes; each single request has a deadline."""
@@ -96,10 +96,10 @@ class AsyncSurface:
         return self.listing("/v1/jobs", **query)
 
     async def cancel(self, job_id: str) -> Document:
-        return await self._again(lambda: self._document(wire.Request(method="POST", path=f"/v1/jobs/{quote(job_id, safe='')}/cancel")))
+        return await self._again(lambda: self._document(wire.Request(method="POST", path=f"/v1/jobs/{quoted(job_id)}/cancel")))
 
     async def delete_job(self, job_id: str) -> None:
-        await self._again(lambda: self._document(wire.Request(method="DELETE", path=f"/v1/jobs/{quote(job_id, safe='')}")))
+        await self._again(lambda: self._document(wire.Request(method="DELETE", path=f"/v1/jobs/{quoted(job_id)}")))
 
     async def follow(
         self, job_id: str, *, patience_seconds: Callable[[], float] = lambda: wire.READ_SECONDS
@@ -124,7 +124,7 @@ class AsyncSurface:
 
     async def _events(self, job_id: str, last: str | None, read_seconds: float) -> AsyncGenerator[ServerEvent, None]:
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
-        request = wire.Request(method="GET", path=f"/v1/jobs/{quote(job_id, safe='')}/log", headers=headers, read_seconds=read_seconds)
+        request = wire.Request(method="GET", path=f"/v1/jobs/{quoted(job_id)}/log", headers=headers, read_seconds=read_seconds)
         async with self._open(request) as answer:
             try:
                 async with aclosing(read_events(answer.chunks)) as events:
@@ -178,7 +178,7 @@ class AsyncSurface:
         return await self._again(lambda: self._document(request))  # the same bytes get the same id, so a repetition is harmless
 
     async def delete_dataset(self, dataset_id: str) -> None:
-        await self._again(lambda: self._document(wire.Request(method="DELETE", path=f"/v1/datasets/{quote(dataset_id, safe='')}")))
+        await self._again(lambda: self._document(wire.Request(method="DELETE", path=f"/v1/datasets/{quoted(dataset_id)}")))
 
     # the service itself ------------------------------------------------------------------------------------------------
     async def health(self) -> Document:
@@ -279,6 +279,11 @@ class Surface:
     def _content(self, path: str, accept: str) -> Iterator[httpx.Response]:
         with wire.within(self.later.content(path, accept=accept)) as answer:
             yield answer.response
+
+
+def quoted(identifier: str) -> str:
+    """One part of a path, whatever it holds."""
+    return quote(identifier, safe="")
 
 
 def is_final(record: Document) -> bool:

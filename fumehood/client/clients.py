@@ -1,0 +1,279 @@
+"""Client and AsyncClient: run a function or a script at a Fumehood, and get back what it made."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fumehood.client import wire
+from fumehood.client.body import Upload
+from fumehood.client.configuration import address_and_key
+from fumehood.client.errors import NotSendable, ServiceProblem, Unreachable
+from fumehood.client.handle import AsyncJobHandle, JobHandle, Origins
+from fumehood.client.inputs import Sendable, bundle_input, file_input, table_input
+from fumehood.client.progress import Progress
+from fumehood.client.progress import progress as progress_line
+from fumehood.client.result import AsyncResult, Facts, Result
+from fumehood.client.script import check_call, plain_number, script_of
+from fumehood.client.surface import AsyncSurface, Document, quoted
+from fumehood.client.values import Dataset, dataset_of
+from fumehood.client.watching import Patience
+from fumehood.dataset import FORMATS
+
+Given = str | Path | Callable[..., Any]
+
+
+class AsyncClient:
+    """As `Client`, with every call awaited: `result = await client.run(f, df)`, then `await result.frame`. asyncio only.
+
+    Cancelling the task that awaits `run` cancels the job."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        key: str | None = None,
+        *,
+        transport: Any = None,
+        sleep: Any = None,
+        _wire: Callable[..., wire.Wire] = wire.OnLoop,
+        _view: Callable[[AsyncResult], Any] = wire.same,
+    ) -> None:
+        self._surface = AsyncSurface(*address_and_key(url, key), transport=transport, sleep=sleep, make_wire=_wire)
+        self._view = _view
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._surface.url!r})"
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._surface.close()
+
+    async def run(
+        self,
+        /,
+        script: Given,
+        df1: Any = None,
+        df2: Any = None,
+        *,
+        bundle: Any = None,
+        parameters: Mapping[str, Any] | None = None,
+        limits: Mapping[str, float] | None = None,
+        labels: Mapping[str, str] | None = None,
+        on_log: Callable[[str], object] | None = None,
+        progress: bool | None = None,
+        timeout_seconds: float | None = None,
+        **more_parameters: Any,
+    ) -> AsyncResult:
+        """Run `script` in a sandbox, wait for its end, and return what it left.
+
+        script: a function, the path of a script, or its text. A function is sent by its source, without decorators, together with
+            what it uses: imported modules, functions and classes beside it, plain constants. It is called with the tables that are
+            given, and returns a DataFrame or a tuple of up to two.
+        df1, df2: a DataFrame, a pyarrow.Table, a polars frame, a file's path (CSV, Arrow, Parquet, JSON, NDJSON), a `Dataset`, or the
+            `Result` of an earlier run, whose table does not travel. Types are kept; a frame's index is not sent.
+        bundle: a zip, or a directory of modules and files; first on `sys.path` of the script.
+        parameters: keyword parameters of the function, JSON values; further keywords of this call are parameters too.
+        limits: such as `{"wall_seconds": 60, "memory_bytes": 2**30}`; the others keep the service's defaults.
+        labels: names and values to find the job by.
+        on_log: called with each line of the log, as it comes.
+        progress: a line that says how far it is; by default on a terminal and in a notebook.
+        timeout_seconds: for the waiting, not for the script; after that the job is cancelled.
+
+        An interrupt (Ctrl-C, the notebook's stop button) cancels the job. One that comes while the request is still being sent may
+        leave a job behind; `jobs()` shows it.
+
+        Raises:
+            NotSendable: what was given cannot be sent; nothing was.
+            JobFailed: the job ended badly: `ScriptError` with the remote traceback, `TimedOut`, `OutOfMemory`, ….
+            WaitedTooLong, Unreachable, ServiceProblem: see `fumehood.client.errors`.
+        """
+        patience = Patience(timeout_seconds, "the job")
+        values = {**(parameters or {}), **more_parameters}
+        with progress_line(progress) as shown:
+            handle = await self._submit(script, df1, df2, bundle, values, limits, labels, shown)
+            try:
+                await handle.attend(on_log, shown, patience)
+            except (Unreachable, ServiceProblem):
+                raise  # the job goes on, and who asks for it later finds it
+            except BaseException:
+                await handle.give_up()
+                raise
+        return await handle.result()
+
+    async def submit(
+        self,
+        /,
+        script: Given,
+        df1: Any = None,
+        df2: Any = None,
+        *,
+        bundle: Any = None,
+        parameters: Mapping[str, Any] | None = None,
+        limits: Mapping[str, float] | None = None,
+        labels: Mapping[str, str] | None = None,
+        progress: bool | None = None,
+        **more_parameters: Any,
+    ) -> AsyncJobHandle:
+        """Queue a job and return at once; takes what `run` takes.
+
+        Raises:
+            NotSendable: what was given cannot be sent; nothing was.
+            Unreachable, ServiceProblem: see `fumehood.client.errors`.
+        """
+        values = {**(parameters or {}), **more_parameters}
+        with progress_line(progress) as shown:
+            return await self._submit(script, df1, df2, bundle, values, limits, labels, shown)
+
+    async def upload(self, data: Any, *, name: str = "", progress: bool | None = None) -> Dataset:
+        """Store a table (whatever `run` takes as one) or a bundle (the path of a zip), to be used by many jobs.
+
+        The same bytes give the same dataset. Its rows and columns were found in a sandbox.
+
+        Raises:
+            NotSendable: it is no table and no file of a known format.
+            Unusable: the service's sandbox could not read it; says where.
+        """
+
+        with tempfile.TemporaryDirectory(prefix="fumehood-") as place, progress_line(progress) as shown:
+            upload = await self._surface.wire.aside(lambda: _dataset_file(data, name, Path(place)))
+            shown.begin_upload(upload.bytes)
+            return dataset_of(await self._surface.upload_dataset(upload, on_bytes=shown.sent))
+
+    async def job(self, job_id: str) -> AsyncJobHandle:
+        """A job by its id. Raises NotThere."""
+        return self._handle(await self._surface.job(job_id))
+
+    async def jobs(self, *, state: str | None = None, label: str | None = None, limit: int = 50) -> list[AsyncJobHandle]:
+        """The newest jobs first, at most `limit`; of one `state`, or with one `label` such as `"team:chemistry"`."""
+        return [self._handle(record) for record in await self._list("/v1/jobs", limit, state=state, label=label)]
+
+    async def dataset(self, dataset_id: str) -> Dataset:
+        """A dataset by its id. Raises NotThere."""
+        return dataset_of(await self._surface.document(f"/v1/datasets/{quoted(dataset_id)}"))
+
+    async def datasets(self, *, limit: int = 50) -> list[Dataset]:
+        """The stored tables and bundles, newest first, at most `limit`."""
+        return [dataset_of(record) for record in await self._list("/v1/datasets", limit)]
+
+    async def preview(self, dataset: Dataset | str) -> Document:
+        """A stored table's rows, columns with counts, distinct values, bounds and histograms, and its first rows."""
+        return await self._surface.document(f"/v1/datasets/{quoted(dataset if isinstance(dataset, str) else dataset.id)}/preview")
+
+    async def images(self) -> list[Document]:
+        """The environments that jobs run in: `digest`, `python`, `packages` (how many), `current`."""
+        return await self._list("/v1/images", 200)
+
+    async def packages(self, digest: str | None = None) -> dict[str, str]:
+        """Name and version of every package in an image, the current one where none is named."""
+        if digest is None:
+            digest = next(str(image["digest"]) for image in await self.images() if image["current"])
+        return {str(one["name"]): str(one["version"]) async for one in self._surface.listing(f"/v1/images/{quoted(digest)}/packages")}
+
+    async def delete(self, what: Dataset | Facts | AsyncJobHandle | JobHandle) -> None:
+        """Forget a dataset, or a job that has ended with all it left.
+
+        Raises:
+            InTheWay: the job has not ended, or another one still needs this.
+        """
+        await (self._surface.delete_dataset(what.id) if isinstance(what, Dataset) else self._surface.delete_job(what.id))
+
+    async def _submit(
+        self,
+        given: Given,
+        df1: Any,
+        df2: Any,
+        bundle: Any,
+        parameters: Mapping[str, Any],
+        limits: Mapping[str, float] | None,
+        labels: Mapping[str, str] | None,
+        shown: Progress,
+    ) -> AsyncJobHandle:
+        tables = {port: value for port, value in (("dataset1", df1), ("dataset2", df2)) if value is not None}
+        check_call(given, parameters, len(tables))
+        script = script_of(given, with_bundle=bundle is not None)
+        # What is no number of JSON's by itself (NumPy's) was checked above.
+        plain = json.loads(json.dumps(dict(parameters), default=plain_number))
+        request = {"parameters": plain, "limits": dict(limits or {}), "labels": dict(labels or {})}
+
+        def stage(place: Path) -> tuple[Upload, dict[str, Sendable]]:
+            path = place / script.name
+            path.write_bytes(script.text.encode())
+            inputs = {port: table_input(port, value, place) for port, value in tables.items()}
+            return Upload(path=path, media_type="text/x-python"), inputs | (
+                {} if bundle is None else {"bundle": bundle_input(bundle, place)}
+            )
+
+        with tempfile.TemporaryDirectory(prefix="fumehood-") as place:
+            upload, inputs = await self._surface.wire.aside(lambda: stage(Path(place)))
+            shown.begin_upload(sum(one.bytes for one in (upload, *inputs.values()) if isinstance(one, Upload)))
+            asked = {name: value for name, value in request.items() if value}
+            record = await self._surface.submit(upload, inputs, asked, on_bytes=shown.sent)
+        return self._handle(record, script.origins)
+
+    def _handle(self, record: Document, origins: Origins = ()) -> AsyncJobHandle:
+        return AsyncJobHandle(self._surface, record, origins, view=self._view)
+
+    async def _list(self, path: str, limit: int, **query: str | None) -> list[Document]:
+        found: list[Document] = []
+        async for record in self._surface.listing(path, limit=str(min(limit, 200)), **query):
+            found.append(record)
+            if len(found) >= limit:
+                break
+        return found
+
+
+class Client:
+    """Runs functions and scripts at a Fumehood. May be shared by threads; close it, or use it as a `with` block.
+
+    `Client()` finds address and key as the `fumehood` command does: `FUMEHOOD_URL` and `FUMEHOOD_KEY`, or else the configuration file
+    that `make run` and `fumehood config write` leave. `Client(url, key)` takes them as they are.
+
+    Raises:
+        NotConfigured: there is no key, or the file cannot be used.
+    """
+
+    def __init__(self, url: str | None = None, key: str | None = None, *, transport: Any = None, sleep: Any = None) -> None:
+        self.later = AsyncClient(url, key, transport=transport, sleep=sleep, _wire=wire.AtOnce, _view=Result)
+
+    def __repr__(self) -> str:
+        return repr(self.later).removeprefix("Async")
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    close = wire.at_once(AsyncClient.close, wire.same)
+    run = wire.at_once(AsyncClient.run, Result)
+    submit = wire.at_once(AsyncClient.submit, JobHandle)
+    upload = wire.at_once(AsyncClient.upload, wire.same)
+    job = wire.at_once(AsyncClient.job, JobHandle)
+    jobs = wire.at_once(AsyncClient.jobs, lambda found: [JobHandle(one) for one in found])
+    dataset = wire.at_once(AsyncClient.dataset, wire.same)
+    datasets = wire.at_once(AsyncClient.datasets, wire.same)
+    preview = wire.at_once(AsyncClient.preview, wire.same)
+    images = wire.at_once(AsyncClient.images, wire.same)
+    packages = wire.at_once(AsyncClient.packages, wire.same)
+    delete = wire.at_once(AsyncClient.delete, wire.same)
+
+
+def _dataset_file(data: Any, name: str, place: Path) -> Upload:
+    """What is stored under `name`, the file's own where none is given."""
+    if isinstance(data, (str, Path)):
+        sent: Sendable = file_input("data", Path(data), tuple(FORMATS))
+    else:
+        sent = table_input("data", data, place)
+    if not isinstance(sent, Upload):
+        raise NotSendable(f"data is stored already: {sent}")
+    return replace(sent, name=name or sent.name)

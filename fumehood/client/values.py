@@ -1,0 +1,34 @@
+"""Values: what the service tells of, as frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dataset:
+    """A stored table or bundle; can be given to `run` as often as you like. For a zip `rows` counts its entries.
+
+    `columns`: `[{"name", "type", "nullable"}]`; `record`: all that the service says of it.
+    """
+
+    id: str
+    name: str
+    format: str
+    bytes: int
+    rows: int
+    columns: list[dict[str, Any]] = field(repr=False)
+    record: dict[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class JobOutput:
+    """A table that a job left, `output` being `result` or `result2`: an input of another run, without a download."""
+
+    job: str
+    output: str
+
+
+def dataset_of(record: dict[str, Any]) -> Dataset:
+    return Dataset(**{name: record[name] for name in ("id", "name", "format", "bytes", "rows", "columns")}, record=record)
