@@ -154,7 +154,7 @@ def _cancel_first(client: Surface, job_id: str, *, local: bool) -> ExitCode:
     if sys.stderr.isatty():
         print(file=sys.stderr)  # the terminal has shown ^C
     if local:  # Leaving ends it, and erases it.
-        say(f"{job_id} is cancelled, and everything of it erased")
+        say(f"{job_id} is cancelled; everything of it is being erased")
         return ExitCode.INTERRUPTED
     try:
         client.cancel(job_id)

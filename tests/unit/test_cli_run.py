@@ -241,7 +241,7 @@ def test_a_service_that_does_not_listen_ends_with_3(fumehood: Listening, script:
 def test_ctrl_c_cancels_the_job_before_the_command_ends_with_130(
     fumehood: Listening, script: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(running, "follow", interrupted)
@@ -257,7 +257,7 @@ def test_ctrl_c_cancels_the_job_before_the_command_ends_with_130(
 def test_ctrl_c_after_the_end_says_that_it_was_too_late(fumehood: Listening, script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fumehood.works()
 
-    def interrupted(client: Surface, record: dict[str, str], _: object) -> None:
+    def interrupted(client: Surface, record: dict[str, str], *_: object, **__: object) -> None:
         client.wait(record["id"])
         raise KeyboardInterrupt
 
