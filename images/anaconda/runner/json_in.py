@@ -18,6 +18,7 @@ from .text_in import check_encoding
 
 BATCH_ROWS = 10_000
 BATCH_BYTES = 16 * 1024 * 1024
+PART_CELLS = 500_000
 SPACE = re.compile(r"[ \t\n\r]*")
 WHAT = ((dict, "an object"), (list, "an array"), (str, "a text"), (bool, "a truth value"), ((int, float), "a number"), (type(None), "null"))
 SPLIT_KEYS = {"columns", "index", "data"}
@@ -113,9 +114,9 @@ class Document:
                 raise Refused("bad_input", f"Record {number:,} of {self._port} ({self._place(at)}) is {what(value)}; expected an object.")
             part.append(value)
             if len(part) >= BATCH_ROWS or at - part_at > BATCH_BYTES:
-                yield part_of(part, number - len(part), lambda row, before=number - len(part): f"record {before + row + 1:,}")
+                yield from parts_of(part, number - len(part), lambda row, before=number - len(part): f"record {before + row + 1:,}")
                 part, part_at = [], at
-        yield part_of(part, number - len(part), lambda row, before=number - len(part): f"record {before + row + 1:,}")
+        yield from parts_of(part, number - len(part), lambda row, before=number - len(part): f"record {before + row + 1:,}")
 
     def columns(self):
         """Name, values and place of each column of an object of columns."""
@@ -231,16 +232,21 @@ def line_parts(port: str, path: str):
             lines.append(number)
             part_bytes += len(line)
             if len(part) >= BATCH_ROWS or part_bytes > BATCH_BYTES:
-                yield part_of(part, first_row, lambda row, lines=lines: f"line {lines[row]:,}")
+                yield from parts_of(part, first_row, lambda row, lines=lines: f"line {lines[row]:,}")
                 first_row += len(part)
                 part, lines, part_bytes = [], [], 0
-    yield part_of(part, first_row, lambda row: f"line {lines[row]:,}")
+    yield from parts_of(part, first_row, lambda row: f"line {lines[row]:,}")
 
 
-def part_of(records: list[dict], first_row: int, place) -> Part:
-    """Records as columns; a key that is not there is missing."""
+def parts_of(records: list[dict], first_row: int, place):
+    """Records as columns; a key that is not there is missing. Halved until there are few cells: every record may have keys of its own."""
     names = list(dict.fromkeys(key for record in records for key in record))
-    return Part(names, first_row, len(records), lambda name: [record.get(name) for record in records], place)
+    if len(records) > 1 and len(names) * len(records) > PART_CELLS:
+        half = len(records) // 2
+        yield from parts_of(records[:half], first_row, place)
+        yield from parts_of(records[half:], first_row + half, lambda row: place(half + row))
+    else:
+        yield Part(names, first_row, len(records), lambda name: [record.get(name) for record in records], place)
 
 
 def line_value(line: bytes, number: int, port: str) -> dict | None:
