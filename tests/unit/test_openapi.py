@@ -23,7 +23,7 @@ from tests.postgres import PostgresServer
 from tests.services import until
 from tests.unit.front_desk import Made, Stand
 
-EXAMPLES = 25
+EXAMPLES = 15
 
 
 class Server:
@@ -73,6 +73,7 @@ def things_of_every_kind(stand: Stand) -> dict[str, list[str]]:
         "dataset_id": datasets,
         "DELETE dataset_id": [stand.us.dataset(f"b,a\n{number},2\n".encode()) for number in range(10)],
         "DELETE job_id": spare,
+        "POST job_id": [running, failed],
         "job_id": jobs,
         "n": ["0", "1"],
         "name": ["models/ä b.bin"],
