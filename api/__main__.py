@@ -12,7 +12,6 @@ from fumehood import log
 from fumehood.errors import Misconfigured
 from fumehood.settings import read
 
-CONNECTIONS_MAX = 512  # requests at once, those that wait for a job included; beyond, 503
 BACKLOG = 256
 HEADER_BYTES = 32 * 1024
 KEEP_ALIVE_SECONDS = 30
@@ -31,7 +30,7 @@ def main() -> None:
         port=settings.api_port,
         http=patient(settings.body_idle_seconds),
         h11_max_incomplete_event_size=HEADER_BYTES,
-        limit_concurrency=CONNECTIONS_MAX,
+        limit_concurrency=None,  # api.middleware bounds the requests; idle connections must not keep others from theirs
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,

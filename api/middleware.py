@@ -11,8 +11,13 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems
+from fumehood.errors import Unavailable
 
 log = structlog.get_logger()
+
+REQUESTS_MAX = 512  # at once, those that wait for a job included; beyond, 503
+FULL_RETRY_SECONDS = 5
+ALWAYS = ("/healthz", "/readyz")  # a service that is full is alive
 
 # Set where the response does not say otherwise.
 SAFE_HEADERS = {
@@ -23,12 +28,16 @@ SAFE_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+FULL = problems.of_error(
+    Unavailable(f"{REQUESTS_MAX} requests are being handled, which is the limit", retry_after_seconds=FULL_RETRY_SECONDS)
+)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class Surroundings:
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        self.running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -56,14 +65,17 @@ class Surroundings:
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request=request_id)
         began = time.monotonic()
+        app = self.app if self.running < REQUESTS_MAX or scope["path"] in ALWAYS else FULL
+        self.running += 1
         try:
-            await self.app(inner, receive, send_safely)
+            await app(inner, receive, send_safely)
         except Exception:
             log.exception("request failed")
             if status is not None:
                 raise
             await problems.internal()(scope, receive, send_safely)
         finally:
+            self.running -= 1
             # Without the query, and without an artifact's name, which is the tenant's. Keys travel in a header and are never written.
             log.info(
                 "request",

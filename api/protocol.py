@@ -1,5 +1,5 @@
 """The HTTP protocol of the server, with patience that ends: uvicorn bounds neither a head that never comes nor a body that
-goes on after its answer."""
+goes on after its answer. And what it refuses itself is a problem document like any other."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ from typing import ClassVar
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from api import problems
+from api.middleware import SAFE_HEADERS
+from fumehood.errors import Malformed
+
+MALFORMED = problems.PROBLEMS[Malformed]
 
 
 class PatientProtocol(H11Protocol):
@@ -23,6 +29,15 @@ class PatientProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._next_look.cancel()
         super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """A head that is no HTTP never reaches the application; it is told in the application's words."""
+        answer = problems.problem(*MALFORMED, "the request's head is not HTTP/1.1, or longer than the limit")
+        headers = {**SAFE_HEADERS, **answer.headers, "Connection": "close"}
+        response = h11.Response(status_code=400, headers=[(name.encode(), value.encode()) for name, value in headers.items()])
+        for event in (response, h11.Data(data=bytes(answer.body)), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     def _look(self) -> None:
         owed = self._owes()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from fumehood.errors import StoreUnavailable
 from fumehood.tenant import new_key
+from tests.services import until
 from tests.unit.front_desk import SCRIPT, Counter, Stand, slug
 
 OPEN = ("/healthz", "/readyz", "/openapi.json")
@@ -109,6 +111,21 @@ def test_a_mistake_of_ours_tells_nothing(stand: Stand, us: Counter, monkeypatch:
     assert "secret" not in answer.text
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["x-request-id"] in stand.log.getvalue()
+
+
+def test_a_full_service_says_when_to_come_again_and_is_alive(stand: Stand, us: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = us.job()
+    monkeypatch.setattr("api.middleware.REQUESTS_MAX", 1)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(us.get, f"/v1/jobs/{name}", params={"wait": "20"})
+        until(lambda: us.get("/v1/jobs").status_code == 503, seconds=10, what="a full service")
+        answer = us.get("/v1/jobs")
+        assert (slug(answer), answer.headers["retry-after"], answer.headers["x-content-type-options"]) == ("unavailable", "5", "nosniff")
+        assert us.get("/healthz").status_code == 200
+        monkeypatch.undo()
+        us.post(f"/v1/jobs/{name}/cancel")
+        assert waiting.result(20).json()["state"] == "cancelled"
+    assert us.get("/v1/jobs").status_code == 200
 
 
 # health ------------------------------------------------------------------------------------------------------------------
