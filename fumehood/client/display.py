@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fumehood.client.figures import Figure
-from fumehood.text import duration, one_line, size
+from fumehood.text import duration, harmless, one_line, size
 
 ROWS_SHOWN = 10
 COLUMNS_SHOWN = 20
@@ -82,7 +82,6 @@ def _table(head: Any) -> str:
     try:
         from fumehood.client.tables import frame_of
 
-        text: str = frame_of(head).to_html(escape=True, border=0, max_rows=ROWS_SHOWN, notebook=False, classes="dataframe")
-        return text
+        return harmless(frame_of(head).to_html(escape=True, border=0, max_rows=ROWS_SHOWN))
     except Exception:  # a value that pandas cannot show must not keep the rest from being shown
-        return f"<pre>{markup.escape(str(head)[:10_000])}</pre>"
+        return f"<pre>{markup.escape(harmless(str(head)[:10_000]))}</pre>"

@@ -18,7 +18,7 @@ from typing import Any
 
 from fumehood.client.errors import NotSendable
 from fumehood.client.luggage import ENTRY_POINT, Luggage, alias, an_instance
-from fumehood.client.source import Origin, Piece, Unreadable, as_entry_point, piece_of
+from fumehood.client.source import Origin, Piece, Unreadable, as_entry_point, names_needed, piece_of
 
 SCRIPT_BYTES_MAX = 2**20
 FILE_NAME = "script.py"
@@ -115,10 +115,13 @@ def _of_function(given: Any, with_bundle: bool) -> Script:
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         raise NotSendable(f"{what} is an async function; write `def`, and use asyncio.run() inside")
     try:
-        entry = as_entry_point(piece_of(function), ENTRY_POINT)
+        written = piece_of(function)
     except Unreadable as error:
         raise NotSendable(f"{what} cannot be sent: {error}") from None
     taken = Luggage(function, with_bundle=with_bundle)
+    if function.__name__ != ENTRY_POINT and ENTRY_POINT in names_needed(written, lazy_annotations=taken.lazy):
+        raise NotSendable(f"{what} uses another function called {ENTRY_POINT}; give that one another name")
+    entry = as_entry_point(written, ENTRY_POINT)
     taken.pack(entry, what, function)
     return _joined(taken, [*taken.definitions, entry, *(alias(name, ENTRY_POINT) for name in taken.own_names if name != ENTRY_POINT)])
 

@@ -120,6 +120,26 @@ def double(frame, *, times: int = 2):  # type: ignore[no-untyped-def]
 
 
 FRAME = pd.DataFrame({"a": [1, 2]})
+TRACE = """\
+Traceback (most recent call last):
+  File "script.py", line 5, in azureml_main
+    print(1 / 0)
+ZeroDivisionError: \x1b[2J zero
+"""
+REFUSED: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
+    ((double, FRAME, FRAME), {}),
+    ((double, FRAME), {"tims": 1}),
+    ((double, FRAME), {"times": FRAME}),
+    ((double, FRAME), {"frame": 1}),
+    ((double, [1]), {}),
+    ((double, FRAME["a"]), {}),
+    ((lambda frame: frame,), {}),
+    (("no-such-file.py",), {}),
+    ((double, "no-such-file.csv"), {}),
+    ((double, __file__), {}),
+    ((double, FRAME), {"bundle": 3}),
+    ((3,), {}),
+]
 
 
 def table_of(data: bytes) -> pa.Table:
@@ -181,7 +201,7 @@ def test_a_log_with_gaps_is_told_with_its_end() -> None:
     ("reason", "kind"), [(Reason.SCRIPT_ERROR, ScriptError), (Reason.OUT_OF_MEMORY, OutOfMemory), (Reason.BAD_RETURN, BadReturn)]
 )
 def test_a_job_that_fails_raises_by_its_reason_and_keeps_what_it_left(client: Any, desk: Desk, reason: Reason, kind: type) -> None:
-    trace = 'Traceback (most recent call last):\n  File "script.py", line 5, in azureml_main\n    print(1 / 0)\nZeroDivisionError: \x1b[2J zero\n'
+    trace = TRACE
     error = {"type": "ZeroDivisionError", "message": "zero", "traceback": trace, "file": "script.py", "line": 2, "source": "1 / 0"}
     desk.ends(lambda: failed(reason, "it went wrong", error))
 
@@ -319,10 +339,7 @@ def test_a_cancelled_task_cancels_its_job(desk: Desk) -> None:
 
 
 def test_what_cannot_be_sent_is_refused_before_anything_is(client: Any, desk: Desk) -> None:
-    for arguments, parameters in (
-        ((double, FRAME, FRAME), {}), ((double, FRAME), {"tims": 1}), ((double, FRAME), {"times": FRAME}), ((double, [1]), {}), ((lambda f: f,), {}),
-        (("no-such-file.py",), {}), ((double, "no-such-file.csv"), {}), ((double, FRAME), {"bundle": 3}), ((3,), {}),
-    ):  # fmt: skip
+    for arguments, parameters in REFUSED:
         with pytest.raises(NotSendable):
             client.run(*arguments, **parameters)
 
