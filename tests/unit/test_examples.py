@@ -176,7 +176,8 @@ def test_each_example_is_a_plain_script(example: Example, tmp_path: Path) -> Non
         zipfile.ZipFile(io.BytesIO(example.zip_bytes())).extractall(tmp_path / "Script Bundle")
     arguments = [example.script, *example.inputs.values(), json.dumps(example.parameters)]
     environment = os.environ | {"MPLBACKEND": "Agg", "PYTHONPATH": str(EXAMPLES.parent)}
-    done = subprocess.run([sys.executable, "-B", "-c", PLAIN_RUN, *arguments], cwd=tmp_path, env=environment, capture_output=True, timeout=120, text=True)
+    command = [sys.executable, "-B", "-c", PLAIN_RUN, *map(str, arguments)]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, timeout=120, text=True)
 
     assert done.returncode == 0, done.stderr
     # The page shows each table that comes back, and the names of its columns stand in the first line.

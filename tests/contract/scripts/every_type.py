@@ -1,0 +1,3 @@
+# dataset1: types.arrow
+def azureml_main(frame):
+    return frame

@@ -1,0 +1,3 @@
+# dataset1: header.csv
+def azureml_main(frame):
+    return frame.assign(rows=len(frame))

@@ -1,0 +1,5 @@
+import pandas as pd
+
+
+def azureml_main():
+    return pd.DataFrame()
