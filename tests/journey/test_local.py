@@ -129,6 +129,21 @@ def test_what_a_killed_run_left_is_removed_by_the_next(local_runs: LocalRuns) ->
     assert local_runs.leftovers() == []
 
 
+def test_check_asks_the_image_and_runs_nothing(local_runs: LocalRuns) -> None:
+    source = "import sklern\nimport numpy\nraise SystemExit('it ran')\ndef azureml_main(a, b):\n    pass\n"
+    script, table = local_runs.file("s.py", source), local_runs.file("t.csv", TABLE)
+
+    found = json.loads(local_runs("check", script, "--dataset1", table, "--json").stdout)["findings"]
+    broken = local_runs("check", script, "--dataset1", local_runs.file("b.csv", "a,b\n1,2,3\n"))
+
+    said = {(each["level"], each["pointer"], each["detail"].partition(",")[0]) for each in found}
+    assert {("error", "/script", "imports sklern"), ("fine", "/dataset1", "2 rows")} <= said
+    assert not any("numpy" in each["detail"] for each in found)
+    assert broken.returncode == 1
+    assert "dataset1" in broken.stdout
+    assert local_runs.leftovers() == []
+
+
 def test_two_runs_at_once_leave_each_other_alone(local_runs: LocalRuns) -> None:
     long = local_runs.begin("run", "--local", local_runs.file("s.py", RUNS_FOR_LONG))
     assert long.stdout is not None
