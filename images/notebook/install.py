@@ -1,6 +1,6 @@
 """Runs inside the build of the image: what `python3 -m venv` and `pip install -r requirements.txt` do on anybody's machine.
 
-Dependencies are resolved, so that an export that lacks a package, or whose pins do not fit together, fails here.
+Only what the export says is installed, and then checked: one that lacks a package, or whose pins do not fit together, fails here.
 """
 
 import os
@@ -23,9 +23,11 @@ def main(wheels: str) -> None:
         pip = Path(scratch) / f"pip-{version}-py3-none-any.whl"
         with urllib.request.urlopen(wheels + pip.name, timeout=60) as answer:
             pip.write_bytes(answer.read())
-        command = [PYTHON / "bin" / "python", "-I", pip / "pip", "install", "--no-cache-dir", "--no-compile", "--no-index"]
-        command += ["--find-links", wheels, "--quiet", "--disable-pip-version-check", "--requirement", HOME / "requirements.txt"]
-        subprocess.run(command, check=True, env={"PATH": os.defpath, "TMPDIR": scratch, "PIP_CONFIG_FILE": os.devnull})
+        command = [PYTHON / "bin" / "python", "-I", pip / "pip", "--quiet", "--disable-pip-version-check"]
+        install = ["install", "--no-cache-dir", "--no-compile", "--no-index", "--no-deps", "--find-links", wheels]
+        environment = {"PATH": os.defpath, "TMPDIR": scratch, "PIP_CONFIG_FILE": os.devnull}
+        subprocess.run([*command, *install, "--requirement", HOME / "requirements.txt"], check=True, env=environment)
+        subprocess.run([*command, "check"], check=True, env=environment)
 
 
 if __name__ == "__main__":

@@ -64,7 +64,8 @@ def notebook(export: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     container = f"fumehood-test-notebook-{uuid.uuid4().hex[:12]}"
     variables = [f"--env={name}={value}" for name, value in _variables(export).items()]
     command = [
-        "docker", "run", "--name", container, "--network=none", "--log-driver=none", f"--user={UID}:{UID}", "--memory=4g", "--pids-limit=512",
+        "docker", "run", "--name", container, "--network=none", "--log-driver=none", f"--user={UID}:{UID}",
+        "--memory=4g", "--pids-limit=512",
         f"--mount=type=bind,src={directory},dst=/work", "--workdir=/work", "--env=HOME=/work/home",
         # Bytecode is kept between the scripts; and who forks should have one thread, but Arrow's allocator would start another.
         "--env=PYTHONPYCACHEPREFIX=/work/home", "--env=JE_ARROW_MALLOC_CONF=background_thread:false", *variables,
