@@ -171,7 +171,7 @@ class AsyncClient:
 
     async def images(self) -> list[Document]:
         """The environments that jobs run in: `digest`, `python`, `packages` (how many), `current`."""
-        return await self._list("/v1/images", 200)
+        return [image async for image in self._surface.listing("/v1/images")]
 
     async def packages(self, digest: str | None = None) -> dict[str, str]:
         """Name and version of every package in an image, the current one where none is named."""

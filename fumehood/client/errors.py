@@ -101,7 +101,10 @@ BY_STATUS: dict[int, type[ServiceProblem]] = {
 }
 
 
-_FRAME = re.compile(r'^(?P<indent> *)File "script\.py", line (?P<line>\d+)', re.MULTILINE)
+_PLACES = (
+    (re.compile(r'^( *)File "script\.py", line (\d+)', re.MULTILINE), '{0}File "{1}", line {2}'),
+    (re.compile(r"( )\(line (\d+) of script\.py\)"), "{0}(line {2} of {1})"),
+)
 
 
 class JobFailed(ClientError):
@@ -118,7 +121,8 @@ class JobFailed(ClientError):
         self.reason = str(record.get("reason") or record.get("state"))
         self.error: dict[str, Any] = record.get("error") or {}
         self.traceback = harmless(_in_own_lines(str(self.error.get("traceback") or ""), origins)).rstrip()
-        super().__init__(harmless(str(record.get("message") or f"the job ended as {self.reason}")))
+        message = str(record.get("message") or f"the job ended as {self.reason}")
+        super().__init__(harmless(_in_own_lines(message, origins)))
 
     def __str__(self) -> str:
         lines = [f"{self.detail}", f"({self.reason}, {self.record.get('id')}; its log is in .result.log)"]
@@ -129,15 +133,17 @@ class JobFailed(ClientError):
         return [f"{type(self).__name__}: {self}"]
 
 
-def _in_own_lines(traceback: str, origins: tuple[tuple[str, int] | None, ...]) -> str:
+def _in_own_lines(text: str, origins: tuple[tuple[str, int] | None, ...]) -> str:
     """Say the places of the file or cell that a line of the script was taken from, where it was taken from one."""
+    for pattern, shape in _PLACES:
 
-    def place(match: re.Match[str]) -> str:
-        number = int(match["line"])
-        origin = origins[number - 1] if 0 < number <= len(origins) else None
-        return f'{match["indent"]}File "{origin[0]}", line {origin[1]}' if origin else match.group()
+        def place(match: re.Match[str], shape: str = shape) -> str:
+            number = int(match[2])
+            origin = origins[number - 1] if 0 < number <= len(origins) else None
+            return shape.format(match[1], *origin) if origin else match.group()
 
-    return _FRAME.sub(place, traceback)
+        text = pattern.sub(place, text)
+    return text
 
 
 class ScriptError(JobFailed):

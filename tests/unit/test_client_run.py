@@ -203,7 +203,7 @@ def test_a_log_with_gaps_is_told_with_its_end() -> None:
 def test_a_job_that_fails_raises_by_its_reason_and_keeps_what_it_left(client: Any, desk: Desk, reason: Reason, kind: type) -> None:
     trace = TRACE
     error = {"type": "ZeroDivisionError", "message": "zero", "traceback": trace, "file": "script.py", "line": 2, "source": "1 / 0"}
-    desk.ends(lambda: failed(reason, "it went wrong", error))
+    desk.ends(lambda: failed(reason, "it went wrong (line 5 of script.py)", error))
 
     with pytest.raises(kind) as caught:
         client.run(double, FRAME)
@@ -215,6 +215,7 @@ def test_a_job_that_fails_raises_by_its_reason_and_keeps_what_it_left(client: An
     # The line is that of this file, where the function stands.
     line = double.__code__.co_firstlineno + 1
     assert f'File "test_client_run.py", line {line}, in azureml_main' in str(failure)
+    assert str(failure).startswith(f"it went wrong (line {line} of test_client_run.py)\n")
     assert "\x1b" not in str(failure)
     assert "print(1 / 0)" in "".join(failure._render_traceback_())
     left = Awaited(failure.result, client._loop) if isinstance(client, Awaited) else failure.result
