@@ -6,6 +6,7 @@ import datetime as dt
 import io
 import math
 from decimal import Decimal
+from itertools import pairwise
 
 import pyarrow as pa
 from hypothesis import strategies as st
@@ -33,10 +34,11 @@ def times(unit: str) -> st.SearchStrategy:
     return st.integers(0, 24 * 3600 * {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[unit] - 1)
 
 
+INTEGERS = (pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())
 # What is drawn as a whole number is laid out as such and only then called a timestamp: Python's own types hold less.
 PLAIN: list[tuple[pa.DataType, st.SearchStrategy]] = [
     (pa.bool_(), st.booleans()),
-    *((kind, integers(kind)) for kind in (pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64())),
+    *((kind, integers(kind)) for kind in INTEGERS),
     (pa.float32(), st.floats(width=32)),
     (pa.float64(), st.floats()),
     (pa.string(), TEXTS),
@@ -85,7 +87,8 @@ def counted_arrays(draw: st.DrawFn, rows: int) -> pa.Array:
 
 @st.composite
 def categories(draw: st.DrawFn, rows: int) -> pa.Array:
-    kind, values = draw(st.sampled_from([pair for pair in PLAIN if pair[0] in (pa.string(), pa.int64(), pa.date32(), pa.bool_(), pa.timestamp("us"))]))
+    kinds = (pa.string(), pa.int64(), pa.date32(), pa.bool_(), pa.timestamp("us"))
+    kind, values = draw(st.sampled_from([pair for pair in PLAIN if pair[0] in kinds]))
     dictionary = draw(st.lists(values, min_size=1, max_size=4, unique=True))
     codes = draw(st.lists(gaps(st.integers(0, len(dictionary) - 1)), min_size=rows, max_size=rows))
     width = draw(st.sampled_from([pa.int8(), pa.int32(), pa.uint8(), pa.int64()]))
@@ -125,7 +128,7 @@ def columns(draw: st.DrawFn, rows: int) -> pa.ChunkedArray:
     array = draw(arrays).slice(before)
     cuts = sorted(draw(st.lists(st.integers(0, rows), max_size=2)))
     ends = [0, *cuts, rows]
-    return pa.chunked_array([array.slice(start, end - start) for start, end in zip(ends, ends[1:], strict=False)], array.type)
+    return pa.chunked_array([array.slice(start, end - start) for start, end in pairwise(ends)], array.type)
 
 
 @st.composite

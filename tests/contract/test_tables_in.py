@@ -8,6 +8,7 @@ from decimal import Decimal
 import pyarrow as pa
 import pytest
 
+from tests.contract.random_tables import logical
 from tests.contract.samples import BOMBS, IDENTITY, arrow, arrow_stream, csv
 
 UTC = dt.UTC
@@ -43,13 +44,6 @@ COLUMNS = {
     "null": pa.nulls(3),
 }
 ALL = pa.table(COLUMNS)
-
-
-def logical(kind: pa.DataType) -> str:
-    """A type without physical width: string is large_string, the width of dictionary codes does not count."""
-    if pa.types.is_dictionary(kind):
-        return f"dictionary<{logical(kind.value_type)}, {kind.ordered}>"
-    return str(kind).replace("large_", "")
 
 
 def assert_same_columns(got: pa.Table, sent: pa.Table) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 
 from tests.contract.loading import runner
 from tests.contract.random_tables import differences, file_bytes, tables, values
@@ -66,14 +66,11 @@ def written_and_read(table: pa.Table, form: str, directory: Path) -> pa.Table:
 @given(sent=tables())
 def test_what_was_written_as_parquet_reads_back(directory: Path, sent: pa.Table) -> None:
     sent = sent.rename_columns([str(number) for number in range(sent.num_columns)])
-    try:
-        got = written_and_read(sent, "parquet", directory)
-    except Refused as refused:
-        assert "overflow" in refused.message or "would lose data" in refused.message, refused.message
-        return
+    # Parquet has no seconds, and milliseconds reach less far.
+    assume(not any(pa.types.is_timestamp(kind) and kind.unit == "s" and kind.tz is None for kind in sent.schema.types))
+    got = written_and_read(sent, "parquet", directory)
     for before, after in zip(sent.columns, got.columns, strict=True):
         if pa.types.is_timestamp(before.type):
-            # Parquet has no seconds.
             after = after.cast(before.type)
         if pa.types.is_dictionary(before.type) and not pa.types.is_dictionary(after.type):
             assert not pa.types.is_string(before.type.value_type)
@@ -87,7 +84,9 @@ def test_what_was_written_as_json_is_json_and_reads_back(directory: Path, form: 
     sent = sent.rename_columns([str(number) for number in range(sent.num_columns)])
     got = written_and_read(sent, form, directory)
     text = (directory / form).read_text(encoding="utf-8")
-    records = [json.loads(line, parse_constant=no_constant) for line in text.splitlines() if line] if form == "ndjson" else json.loads(text, parse_constant=no_constant)
+    documents = [line for line in text.split("\n") if line] if form == "ndjson" else [text]
+    parsed = [json.loads(document, parse_constant=no_constant) for document in documents]
+    records = parsed if form == "ndjson" else parsed[0]
     assert [list(record) for record in records] == [sent.column_names] * sent.num_rows
     if sent.num_rows:
         assert (got.num_rows, got.column_names) == (sent.num_rows, sent.column_names)
@@ -100,7 +99,8 @@ def test_what_was_written_as_json_is_json_and_reads_back(directory: Path, form: 
 @given(sent=tables())
 def test_what_was_written_as_csv_reads_back(directory: Path, sent: pa.Table) -> None:
     # A first column without gaps: a line of one missing cell is an empty line, which readers skip.
-    sent = sent.rename_columns([f"c{number}" for number in range(sent.num_columns)]).add_column(0, "n", pa.array(range(sent.num_rows), pa.int64()))
+    sent = sent.rename_columns([f"c{number}" for number in range(sent.num_columns)])
+    sent = sent.add_column(0, "n", pa.array(range(sent.num_rows), pa.int64()))
     got = written_and_read(sent, "csv", directory)
     assert (got.num_rows, got.column_names) == (sent.num_rows, sent.column_names)
     for before, after in zip(sent.columns, got.columns, strict=True):

@@ -19,6 +19,7 @@ Types become, at any depth of lists and structs:
 
 import base64
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -98,34 +99,41 @@ def intervals(array: pa.Array, _bytes_text) -> pa.Array:
 
 
 def maps(array: pa.Array, bytes_text) -> pa.Array:
-    kind = array.type
-    entry = pa.struct([pa.field("key", kind.key_type), pa.field("value", kind.item_type)])
-    entries = pa.StructArray.from_arrays([array.keys, array.items], fields=list(entry))
-    return lists(pa.ListArray.from_arrays(offsets(array), entries), bytes_text)
+    items = [("key", array.keys), ("value", array.items)]
+    return laid_out(array, lambda rows: structs_of([(name, plain(child.take(rows), bytes_text)) for name, child in items]))
 
 
 def lists(array: pa.Array, bytes_text) -> pa.Array:
+    return laid_out(array, lambda rows: plain(array.values.take(rows), bytes_text))
+
+
+def laid_out(array: pa.Array, values_at) -> pa.Array:
+    """A list of each row's own values one after the other: those of slices and of missing lists lie anywhere in Arrow's."""
+    there = array.is_valid().to_numpy(zero_copy_only=False)
     if pa.types.is_fixed_size_list(array.type):
-        array = array.cast(pa.large_list(array.type.value_type))
-    make = pa.LargeListArray if pa.types.is_large_list(array.type) else pa.ListArray
-    return make.from_arrays(offsets(array), plain(array.values, bytes_text))
-
-
-def offsets(array: pa.Array) -> pa.Array:
-    """Where each list begins, and null where there is none: slices of lists take no mask."""
-    if not array.null_count:
-        return array.offsets
-    there = pa.concat_arrays([array.is_valid(), pa.array([True])])
-    return pc.if_else(there, array.offsets, pa.scalar(None, array.offsets.type))
+        size = array.type.list_size
+        begins, lengths = (np.arange(len(array)) + array.offset) * size, np.full(len(array), size)
+    else:
+        offsets = array.offsets.to_numpy().astype(np.int64)
+        begins, lengths = offsets[:-1], np.diff(offsets)
+    lengths = np.where(there, lengths, 0)
+    ends = np.concatenate([[0], np.cumsum(lengths)])
+    rows = np.repeat(begins - ends[:-1], lengths) + np.arange(ends[-1])
+    gaps = np.concatenate([~there, [False]])
+    return pa.LargeListArray.from_arrays(pa.array(ends, pa.int64(), mask=gaps), values_at(pa.array(rows, pa.int64())))
 
 
 def structs(array: pa.Array, bytes_text) -> pa.Array:
     kind = array.type
     if kind.num_fields == 0:
         return array
-    children = [plain(array.field(index), bytes_text) for index in range(kind.num_fields)]
-    fields = [pa.field(kind.field(index).name, child.type) for index, child in enumerate(children)]
-    return pa.StructArray.from_arrays(children, fields=fields, mask=array.is_null() if array.null_count else None)
+    children = [(kind.field(index).name, plain(array.field(index), bytes_text)) for index in range(kind.num_fields)]
+    return structs_of(children, array.is_null() if array.null_count else None)
+
+
+def structs_of(children: list[tuple[str, pa.Array]], mask: pa.Array | None = None) -> pa.Array:
+    fields = [pa.field(name, child.type) for name, child in children]
+    return pa.StructArray.from_arrays([child for _, child in children], fields=fields, mask=mask)
 
 
 # The first row that fits, from the top; what is in none is JSON's own.

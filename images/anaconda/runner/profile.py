@@ -94,6 +94,9 @@ def tally(present: pa.ChunkedArray) -> pa.Table | None:
     """Each different value and how often it is there, in order of appearance; None beyond the bounds or for nested values."""
     if pa.types.is_dictionary(present.type):
         return tally_categories(present)
+    if pa.types.is_floating(present.type):
+        # −0 is 0.
+        present = pc.add(present, pa.scalar(0, present.type))
     try:
         counted = pa.table({"value": pa.array([], present.type), "count": pa.array([], pa.int64())})
         for part in slices(present):
