@@ -101,7 +101,14 @@ def test_what_was_written_as_csv_reads_back(directory: Path, sent: pa.Table) -> 
     # A first column without gaps: a line of one missing cell is an empty line, which readers skip.
     sent = sent.rename_columns([f"c{number}" for number in range(sent.num_columns)])
     sent = sent.add_column(0, "n", pa.array(range(sent.num_rows), pa.int64()))
-    got = written_and_read(sent, "csv", directory)
+    try:
+        got = written_and_read(sent, "csv", directory)
+    except Refused as refused:
+        message = refused.message
+        got = None
+    if got is None:
+        assert "holds a zero byte" in message
+        return
     assert (got.num_rows, got.column_names) == (sent.num_rows, sent.column_names)
     for before, after in zip(sent.columns, got.columns, strict=True):
         if pa.types.is_integer(before.type) and after.type == pa.int64():

@@ -3,6 +3,7 @@
 import json
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import csv
 
 from . import cells
@@ -10,8 +11,14 @@ from .cells import is_known_zone
 from .refusing import column_refused, whole_refused
 
 
+# Nor would csv_in.py, or most other readers, take it.
+ZERO_BYTE = "a text in it holds a zero byte, which no text file can have"
+
+
 def write(table: pa.Table, path: str, progress) -> None:
     """Write as CSV. Lists, structs and intervals become JSON text, bytes hexadecimal text, durations their number.
+
+    A missing cell of a table of one column is an empty line, which readers of CSV, ours too, skip.
 
     Raises:
         Refused: `bad_input`, naming the first column that cannot be written, and its type.
@@ -19,6 +26,8 @@ def write(table: pa.Table, path: str, progress) -> None:
     columns = []
     for field, column in zip(table.schema, table.columns, strict=True):
         try:
+            if "\0" in field.name:
+                raise ValueError(ZERO_BYTE)
             cells_of_column = as_cells(column)
         except Exception as error:
             raise column_refused(field, error, "CSV") from None
@@ -53,6 +62,8 @@ def as_cells(column: pa.ChunkedArray) -> pa.ChunkedArray:
         return pa.chunked_array([[None if value is None else as_json(value) for value in values]], pa.large_string())
     if cells.is_bytes(kind):
         return cells.chunked(column, bytes.hex)
+    if (pa.types.is_string(kind) or pa.types.is_large_string(kind)) and pc.any(pc.match_substring(column, "\0")).as_py():
+        raise ValueError(ZERO_BYTE)
     if pa.types.is_duration(kind):
         return column.cast(pa.int64())
     if pa.types.is_float16(kind):
