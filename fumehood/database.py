@@ -7,7 +7,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -123,8 +123,12 @@ class Database:
         path = Path(self._url.database)
         try:
             make_private(path.parent)
-            # Made here and not by SQLite, whose files have the umask's mode. Its -wal and -shm take over this one's.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            # Made here and not by SQLite, whose files have the umask's mode. Its -wal and -shm take over this one's. One that is
+            # there is not opened: the close would give up every lock that this process's other stores hold on it.
+            with suppress(FileExistsError):
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            if not path.is_file():
+                raise FileNotFoundError
             _switch_to_wal(path, self._busy_seconds)
         except (OSError, sqlite3.Error) as error:
             raise StoreUnavailable("the job store's file cannot be made or opened") from error

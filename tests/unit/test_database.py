@@ -7,6 +7,8 @@ import functools
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -111,6 +113,30 @@ def test_the_file_is_private_whatever_the_umask_is(sqlite_path: Path) -> None:
     finally:
         os.umask(before)
     assert stat.S_IMODE((sqlite_path.parent / "deeper").stat().st_mode) == 0o700
+
+
+LOOKS_IN = """
+import sys
+from fumehood.job_store import JobStore
+store = JobStore(sys.argv[1])
+store.migrate()
+print(len(store.list_jobs("ten_test")[0]))
+store.close()
+"""
+
+
+def test_stores_of_one_process_and_of_others_see_one_another(sqlite_store: JobStore, sqlite_path: Path) -> None:
+    """A process that closes the file by any other way than SQLite's gives up the locks of all its stores, and the next process
+    to leave then takes the write-ahead log away from under them."""
+    address = f"sqlite:///{sqlite_path}"
+    sqlite_store.submit(job())
+    second = JobStore(address)
+    second.migrate()
+    for known in (1, 2):
+        done = subprocess.run([sys.executable, "-c", LOOKS_IN, address], capture_output=True, text=True, timeout=60, check=True)
+        assert int(done.stdout) == known
+        sqlite_store.submit(job())
+    second.close()
 
 
 def test_a_file_that_another_process_switches_to_wal_is_tried_again(sqlite_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
