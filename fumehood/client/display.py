@@ -68,7 +68,7 @@ def _blocks(record: dict[str, Any], glance: Glance) -> Iterator[str]:
     yield _small(line(record))
     if record.get("erasure"):
         gone = record["erasure"]
-        what = "no container was ever made" if gone.get("container") is None else f"container {str(gone['container'])[:12]}"
+        what = "no container was ever made" if gone.get("container") is None else f"container {str(gone['container'])[:80]}"
         yield _small(f"erased: {what}; {gone['files']} files, {size(gone['bytes'])}; looked for and found gone at {gone['erased_at']}")
 
 

@@ -19,8 +19,8 @@ CELL_SECONDS = 120
 CHANGING = (
     (re.compile(r"job_[0-9a-f]{32}"), "job_…"),
     (re.compile(r"base64,[A-Za-z0-9+/=]+"), "base64,…"),
-    (re.compile(r"\d+\.\d+ (s|KiB)\b"), "… \\1"),
-    (re.compile(r"container [0-9a-f]{12}; \d+ files"), "container …; … files"),
+    (re.compile(r"[\d.,]+ (s|bytes|KiB|MiB)\b"), "…"),
+    (re.compile(r"container \S+; \d+ files"), "container …; … files"),
     (re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z"), "…"),
     (re.compile(r"/opt/fumehood/\S+\", line \d+|\.pyx?i?\", line \d+"), "…"),
 )

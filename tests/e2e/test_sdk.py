@@ -101,7 +101,7 @@ def test_every_type_of_a_frame_comes_back(sdk: Client) -> None:
         (broken, {}, ScriptError, "TypeError"),
         ("def azureml_main():\n    return 3\n", {}, BadReturn, "int"),
         ("def azureml_main():\n    while True: pass\n", {"wall_seconds": 2}, TimedOut, "2"),
-        ("def azureml_main():\n    return bytearray(2**30)\n", {"memory_bytes": 2**28, "disk_bytes": 2**20}, OutOfMemory, ""),
+        ("def azureml_main():\n    return bytearray(2**30)\n", {"memory_bytes": 2**28, "disk_bytes": 2**20}, OutOfMemory, "memory"),
     ],
     ids=["error", "return", "time", "memory"],
 )
