@@ -223,8 +223,8 @@ Cell = str | int | float | bool | None
 
 
 class Histogram(BaseModel):
-    edges: list[float] = Field(description="One more than there are counts.")
-    counts: list[int]
+    edges: list[float | str] = Field(description="One more than there are counts; dates and timestamps are text.")
+    counts: list[int] = Field(description="Values from each edge up to the next; the last one's include it.")
 
 
 class ColumnProfile(BaseModel):
@@ -233,15 +233,17 @@ class ColumnProfile(BaseModel):
     name: str
     type: str = Field(description="The Arrow type.")
     count: int = Field(description="Cells that hold a value.")
-    nulls: int = Field(description="Cells that hold none.")
+    nulls: int = Field(description="Cells that hold none, or NaN.")
     distinct: int | None = Field(description="Different values; null where there are more than are counted.")
-    distinct_exact: bool
+    distinct_exact: bool = Field(description="Whether `distinct` was counted to the end.")
     min: Cell
     max: Cell
-    mean: float | None = None
-    std: float | None = None
-    histogram: Histogram | None = Field(description="Of numbers and times.")
-    top: list[tuple[Cell, int]] | None = Field(description="The most frequent values, each with how often it stands there.")
+    mean: float | None = Field(None, description="Of numbers only, as is `std`.")
+    std: float | None = Field(None, description="The sample's standard deviation.")
+    histogram: Histogram | None = Field(description="Of numbers, dates and timestamps.")
+    top: list[tuple[Cell, int]] | None = Field(
+        description="The most frequent texts, truth values or categories, and how often each is there."
+    )
 
 
 class Head(BaseModel):

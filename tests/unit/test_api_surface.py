@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
+import api.schemas
 from fumehood.errors import StoreUnavailable
+from fumehood.limits import CEILING, REQUESTABLE
 from fumehood.tenant import new_key
 from tests.services import until
 from tests.unit.front_desk import SCRIPT, Counter, Stand, slug
@@ -61,14 +65,27 @@ def test_keys_and_contents_never_reach_the_log(stand: Stand, us: Counter) -> Non
 # headers ---------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/v1/jobs", "/nowhere", "/v1/jobs/x", "/v1/jobs?limit=0"])
-def test_safe_headers_stand_on_every_answer(us: Counter, path: str) -> None:
-    headers = us.get(path).headers
-    assert headers["x-content-type-options"] == "nosniff"
-    assert headers["x-frame-options"] == "DENY"
-    assert headers["content-security-policy"].startswith("default-src 'none'")
-    assert headers["cache-control"] == "no-store"
-    assert headers["x-request-id"]
+def test_safe_headers_stand_on_every_answer(stand: Stand, us: Counter) -> None:
+    """Of every operation, refused or not; of addresses and methods that there are none of; with and without a key."""
+    known = [(method.upper(), filled(path)) for method, path, _ in operations(stand)]
+    for method, path in [
+        *known,
+        ("GET", "/nowhere"),
+        ("GET", "/docs"),
+        ("GET", "/openapi.json"),
+        ("PUT", "/v1/jobs"),
+        ("OPTIONS", "/v1/jobs"),
+        ("HEAD", "/v1/jobs"),
+    ]:
+        for headers in (us.headers, {}):
+            answer = stand.served.request(method, path, headers=headers).headers
+            assert answer["x-content-type-options"] == "nosniff", path
+            assert answer["x-frame-options"] == "DENY", path
+            assert answer["referrer-policy"] == "no-referrer", path
+            assert answer["cross-origin-resource-policy"] == "same-origin", path
+            assert answer["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'", path
+            assert answer["cache-control"] == "no-store", path
+            assert answer["x-request-id"], path
 
 
 @pytest.mark.parametrize(("given", "kept"), [("abc-123", True), ("x" * 65, False), ("a b", False), ("", False)])
@@ -86,9 +103,9 @@ def test_an_unknown_address_is_a_problem(us: Counter) -> None:
 
 
 def test_an_unknown_method_is_a_problem(us: Counter) -> None:
-    answer = us.put("/v1/jobs")
-    assert (answer.status_code, slug(answer)) == (405, "method-not-allowed")
-    assert "POST" in answer.headers["allow"] or "GET" in answer.headers["allow"]
+    for path, allowed in (("/v1/jobs", "GET, HEAD, POST"), (f"/v1/jobs/job_{'0' * 32}", "DELETE, GET, HEAD"), ("/v1/images", "GET, HEAD")):
+        answer = us.put(path)
+        assert (answer.status_code, slug(answer), answer.headers["allow"]) == (405, "method-not-allowed", allowed)
 
 
 def test_the_store_away_is_503(stand: Stand, us: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,16 +205,67 @@ def test_every_operation_is_described_and_answers_with_problems(stand: Stand) ->
                     assert list(answer["content"]) == ["application/problem+json"], (method, path, status)
 
 
-@pytest.mark.parametrize("name", ["smallest", "everything"])
-def test_the_examples_of_a_job_are_accepted(stand: Stand, us: Counter, name: str) -> None:
-    examples = stand.app.openapi()["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]["application/json"]["examples"]
-    assert set(examples) == {"smallest", "everything"}
-    assert us.post("/v1/jobs", json=examples[name]["value"]).status_code == 202
+OPERATIONS = {
+    "upload_dataset", "list_datasets", "read_dataset", "delete_dataset", "read_dataset_content", "read_dataset_preview",
+    "submit_job", "list_jobs", "read_job", "cancel_job", "delete_job", "list_inputs", "read_input",
+    "read_log", "read_result", "read_result2", "read_result_preview", "read_result2_preview",
+    "list_figures", "read_figure", "list_artifacts", "read_artifact", "list_images", "list_packages", "healthz", "readyz",
+}  # fmt: skip
 
 
-def test_the_example_of_a_dataset_is_accepted(stand: Stand, us: Counter) -> None:
-    content = stand.app.openapi()["paths"]["/v1/datasets"]["post"]["requestBody"]["content"]
-    assert us.upload(content["text/csv"]["example"].encode()).status_code == 201
+def test_operations_have_names_that_stay(stand: Stand) -> None:
+    """Callers generate code from them: a name may come, and none may change."""
+    assert {operation["operationId"] for _, _, operation in operations(stand)} == OPERATIONS
+
+
+def test_everything_is_explained(stand: Stand) -> None:
+    known = {tag["name"] for tag in stand.app.openapi()["tags"]}
+    for method, path, operation in operations(stand):
+        assert operation["description"], (method, path)
+        assert set(operation["tags"]) <= known, (method, path)
+        assert all(parameter["description"] for parameter in operation.get("parameters", [])), (method, path)
+        for status, answer in operation["responses"].items():
+            assert answer["description"], (method, path, status)
+
+
+def test_the_document_says_what_the_settings_say(open_stand: Callable[..., Stand]) -> None:
+    document = open_stand(idempotency_hours=1.5, ceiling={**CEILING.as_dict(), "cpus": 1.5}, limits={"cpus": 0.5}).app.openapi()
+    parameters = {parameter["name"]: parameter for parameter in document["paths"]["/v1/jobs"]["post"]["parameters"]}
+    assert parameters["idempotency-key"]["description"].endswith("for 1.5 hours.")
+    limits = document["components"]["schemas"]["JobDocument"]["properties"]["limits"]["properties"]
+    assert (limits["cpus"]["default"], limits["cpus"]["maximum"]) == (0.5, 1.5)
+    assert set(limits) == set(REQUESTABLE)
+
+
+def test_every_example_of_a_body_is_accepted(stand: Stand, us: Counter) -> None:
+    """All that the document holds, of whatever media type."""
+    ran = []
+    for method, path, operation in operations(stand):
+        for media, described in operation.get("requestBody", {}).get("content", {}).items():
+            examples = [described[name] for name in ("example",) if name in described]
+            examples += [example["value"] for example in described.get("examples", {}).values()]
+            for example in examples:
+                body = example if isinstance(example, str) else json.dumps(example)
+                answer = stand.served.request(
+                    method.upper(), path, headers={**us.headers, "Content-Type": media}, content=body.encode(), params={}
+                )
+                assert answer.status_code in (201, 202), (path, media, answer.text)
+                ran.append((operation["operationId"], media))
+    assert sorted(ran) == [
+        ("submit_job", "application/json"),
+        ("submit_job", "application/json"),
+        ("upload_dataset", "application/json"),
+        ("upload_dataset", "application/x-ndjson"),
+        ("upload_dataset", "text/csv"),
+    ]
+
+
+def test_the_examples_of_answers_have_the_shape_of_their_schema(stand: Stand) -> None:
+    schemas = stand.app.openapi()["components"]["schemas"]
+    examples = [(name, example) for name, schema in schemas.items() for example in schema.get("examples", [])]
+    assert {name for name, _ in examples} == {"DatasetRecord"}
+    for name, example in examples:
+        getattr(api.schemas, name).model_validate(example)
 
 
 def test_what_is_not_built_is_absent(stand: Stand) -> None:
