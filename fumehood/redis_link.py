@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import redis
 import structlog
@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from fumehood.errors import Misconfigured
-from fumehood.settings import Settings
+from fumehood.settings import Settings, with_password
 
 CALL_SECONDS = 0.5
 """Longest wait for a connection, and for an answer."""
@@ -42,12 +42,7 @@ def redis_address(settings: Settings) -> str:
 
 def redis_address_with_password(settings: Settings) -> str:
     """For Celery, which takes the password in the address only. Never log it."""
-    address, password = redis_address(settings), settings.secret("redis_password")
-    if not password:
-        return address
-    parts = urlsplit(address)
-    user, _, host = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}"))
+    return with_password(redis_address(settings), settings.secret("redis_password"))
 
 
 class RedisLink:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fumehood.errors import FumehoodError, Misconfigured
-from fumehood.limits import CEILING, GIB, MIB, Limits
+from fumehood.limits import CEILING, GIB, MIB, REQUESTABLE, Limits
 
 
 class Settings(BaseSettings):
@@ -22,7 +23,11 @@ class Settings(BaseSettings):
         Path("/var/lib/fumehood"),
         description="Directory of the database, the blobs and the scratch; one mount, at the same path on the host and in the worker.",
     )
-    database_url: str | None = Field(None, description="SQLAlchemy address of the job store; SQLite inside `home` when not set.")
+    database_url: str | None = Field(
+        None, description="SQLAlchemy address of the job store, without its password; SQLite inside `home` when not set."
+    )
+    database_password: SecretStr | None = Field(None, description="Password of the job store.")
+    database_password_file: Path | None = Field(None, description="File that holds the password of the job store.")
     redis_url: str = Field("redis://127.0.0.1:6379/0", description="Address of Redis, without its password.")
     redis_password: SecretStr | None = Field(None, description="Password of Redis.")
     redis_password_file: Path | None = Field(None, description="File that holds the password of Redis.")
@@ -74,6 +79,15 @@ class Settings(BaseSettings):
             raise ValueError(f"image is {value!r}; expected sha256: and 64 hexadecimal digits, because a tag can change its meaning")
         return value or None
 
+    @field_validator("database_url")
+    @classmethod
+    def _address_without_password(cls, value: str | None) -> str | None:
+        if value and urlsplit(value).password:
+            raise ValueError(
+                "database_url holds a password; expected it in database_password or database_password_file, which are never logged"
+            )
+        return value or None
+
     @field_validator("ceiling", mode="before")
     @classmethod
     def _named_ceilings_change_no_others(cls, value: object) -> object:
@@ -85,19 +99,34 @@ class Settings(BaseSettings):
             raise ValueError(f"lease_seconds is {self.lease_seconds}; expected at least three times beat_seconds, {self.beat_seconds}")
         if not self.home.is_absolute():
             raise ValueError(f"home is {self.home}; expected an absolute path")
+        above = [name for name in REQUESTABLE if getattr(self.limits, name) > getattr(self.ceiling, name)]
+        if above:
+            told = ", ".join(f"{name} is {getattr(self.limits, name):,}, its ceiling {getattr(self.ceiling, name):,}" for name in above)
+            raise ValueError(f"a job that names no limits would be above the ceiling: {told}; expected no default above its ceiling")
         return self
 
     @property
     def store_url(self) -> str:
-        return self.database_url or f"sqlite:///{self.home / 'fumehood.db'}"
+        """The address of the job store with its password. Never log it."""
+        if not self.database_url:
+            return f"sqlite:///{self.home / 'fumehood.db'}"
+        return with_password(self.database_url, self.secret("database_password"))
 
     def secret(self, name: str) -> str | None:
-        """The secret `name` (`redis_password`, `bootstrap_key`), from its value or else its file; None where neither is set."""
+        """The secret `name` (`redis_password`, `database_password`, `bootstrap_key`), from its value or else its file; or None."""
         value: SecretStr | None = getattr(self, name)
         if value is not None:
             return value.get_secret_value()
         path: Path | None = getattr(self, f"{name}_file")
         return path.read_text().strip() if path is not None else None
+
+
+def with_password(address: str, password: str | None) -> str:
+    if not password:
+        return address
+    parts = urlsplit(address)
+    user, _, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}"))
 
 
 def read(**overrides: Any) -> Settings:

@@ -4,7 +4,7 @@
     base ── packages of the sandbox ── anaconda     what a script runs in
        ├─── packages of the service ── service      API, worker and command
        └─── notebook                                what a user has who installed an exported environment; for tests
-    redis                                           for docker-compose
+    redis, postgres                                 for docker-compose
 
 An image is named after what goes into it: `fumehood-<name>:<12 hex digits over all of its inputs>`. If that tag exists,
 nothing is done. The base and redis are Debian, made by mmdebstrap; the rest are Dockerfiles on top. Ends with one line
@@ -195,7 +195,7 @@ def run_dockerfile(plan: Plan, image: Built) -> None:
 def remove_old(plan: Plan) -> None:
     """Remove older images of this name, except those a container uses and those of the last hour.
 
-    The hour is for whoever still works with the image of a moment ago: tests in flight, a worker with warm sandboxes.
+    The hour is for whoever still works with the image of a moment ago: tests in flight, a service that is being restarted.
     """
     listed = docker("image", "ls", f"fumehood-{plan.name}", "--format", "{{.Repository}}:{{.Tag}}", quiet=True).split()
     for old in sorted(set(listed) - {plan.tag}):

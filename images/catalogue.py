@@ -134,5 +134,19 @@ IMAGES: dict[str, Debian | Built] = {
         ),
         hook='install -d -o 65534 -g 65534 -m 0700 "$1/data"',
     ),
+    # Without the cluster that the package makes, and without its compiler (LLVM), which short queries have no use for.
+    "postgres-packages": Debian(
+        packages=("postgresql-17",),
+        changes=("ENV PATH=/usr/lib/postgresql/17/bin:/usr/local/bin:/usr/bin:/bin LANG=C.UTF-8",),
+        hook='cd "$1" && rm -rf var/lib/postgresql/* etc/postgresql/* etc/ssl/private/* '
+        "usr/lib/*/libLLVM* usr/lib/postgresql/17/lib/bitcode usr/lib/postgresql/17/lib/llvmjit*",
+    ),
+    "postgres": Built(
+        directory="postgres",
+        parent="postgres-packages",
+        argument="PACKAGES",
+        files={"start.sh": "images/postgres/start.sh"},
+    ),
 }
+# What `all` builds; postgres is built where a home asks for it.
 NAMES = ("base", "anaconda", "service", "redis")

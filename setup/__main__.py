@@ -24,10 +24,15 @@ TEST_ENVIRONMENT = {"FUMEHOOD_TEST_REQUIRE": "1"}
 
 def run() -> None:
     """Set everything up, start the service and run the example."""
+    serve(first=example)
+
+
+def serve(*, first: Callable[[], object] = lambda: None) -> None:
+    """Set everything up, start the service and say how to use it; `first` comes before the words."""
     here = start(with_venv=True)
     address = f"http://127.0.0.1:{here.remembered()['FUMEHOOD_API_PORT']}"
     configure(address, here.bootstrap_key)
-    example()
+    first()
     say(f"the service listens on {address}")
     print(f"""
   a script of yours   {_shown(COMMAND)} run script.py --dataset1 table.csv --out result.csv
@@ -41,11 +46,12 @@ def start(*, with_venv: bool = False) -> home.Home:
     engine.ensure()
     if with_venv:
         python_packages.ensure("service")
-    images = build_images()
     here = home.find()
     home.ensure(here)
+    store = home.choose_store(here)
+    images = build_images(*([store] if store == "postgres" else []))
     port = home.choose_port(here, ours=compose.is_running(here, "api"))
-    home.write_compose_env(here, images=images, port=port)
+    home.write_compose_env(here, images=images, port=port, store=store)
     compose.up(here)
     return here
 
@@ -94,17 +100,37 @@ def test() -> None:
     """Set everything up and run every test; further arguments go to pytest."""
     engine.ensure()
     python_packages.ensure("service", "tests")
-    build_images()
+    build_images("postgres")
     os.environ.update(TEST_ENVIRONMENT)
     os.chdir(ROOT)
     os.execv(python_packages.PYTHON, [str(python_packages.PYTHON), "-m", "pytest", "--durations=15", *sys.argv[2:]])
 
 
-def build_images() -> dict[str, str]:
-    """Build what is not built; the variables of docker-compose.yml that name them."""
+def notebook() -> None:
+    """Open the example notebook in JupyterLab, which listens on this machine alone and asks for the token it prints."""
+    python_packages.ensure("service", "notebook")
+    say("the notebook talks to the service that `make run` or `make start` has started")
+    os.chdir(ROOT / "examples")
+    # JupyterLab does not start as root unasked; whoever calls make as root has asked.
+    root = ["--allow-root"] if os.geteuid() == 0 else []
+    os.execv(python_packages.PYTHON, [str(python_packages.PYTHON), "-m", "jupyterlab", *root, "notebooks/first_steps.ipynb"])
+
+
+def docs() -> None:
+    """Build the documentation's site."""
+    python_packages.ensure("service", "tests")
+    with step("docs: building the site"):
+        logged([python_packages.PYTHON, "-m", "mkdocs", "build", "--strict", "--quiet"], deadline_seconds=300)
+    say(f"open {ROOT / 'site' / 'index.html'}")
+
+
+def build_images(*more: str) -> dict[str, str]:
+    """Build what is not built, and `more` images than every home needs; the variables of docker-compose.yml that name them."""
     with step("images: looking what is to be built (minutes the first time)"):
-        logged([sys.executable, BUILD, "all"], deadline_seconds=IMAGES_SECONDS)
+        for names in ("all", *more):
+            logged([sys.executable, BUILD, names], deadline_seconds=IMAGES_SECONDS)
     return {
+        "FUMEHOOD_POSTGRES_IMAGE": _image("postgres", "--print-tag"),
         "FUMEHOOD_SERVICE_IMAGE": _image("service", "--print-tag"),
         "FUMEHOOD_REDIS_IMAGE": _image("redis", "--print-tag"),
         "FUMEHOOD_IMAGE": _image("anaconda", "--print-id"),
@@ -141,12 +167,15 @@ def _shown(path: Path) -> str:
 
 COMMANDS: dict[str, Callable[[], object]] = {
     "run": run,
+    "serve": serve,
     "start": start,
     "stop": stop,
     "logs": logs,
     "erase": erase,
     "uninstall": uninstall,
     "test": test,
+    "notebook": notebook,
+    "docs": docs,
 }
 
 

@@ -27,7 +27,9 @@ def command(home: Home, *arguments: str) -> list[str]:
     """
     for program in (["docker", "compose"], ["docker-compose"]):
         if quiet([*program, "version"])[0] == 0:
-            return [*program, "--file", str(FILE), "--env-file", str(home.compose_env), "--project-name", home.project, *arguments]
+            profile = ["--profile", home.store] if home.store != "sqlite" else []
+            files = ["--file", str(FILE), "--env-file", str(home.compose_env), "--project-name", home.project]
+            return [*program, *files, *profile, *arguments]
     raise SetupError("neither `docker compose` nor `docker-compose` works; install docker-compose")
 
 
@@ -38,13 +40,17 @@ def up(home: Home) -> None:
         SetupError: it is not ready in time; with the last lines of every service.
     """
     stamp = home.path / "compose.stamp"
-    inputs = (FILE, home.compose_env, home.settings, home.secrets / "redis.conf")
+    inputs = (FILE, home.compose_env, home.store_env, home.settings, home.secrets / "redis.conf")
     state = hashlib.sha256(b"\0".join(path.read_bytes() for path in inputs)).hexdigest()
     if containers(home) and (not stamp.exists() or stamp.read_text() != state):
         # Compose 1.29 cannot recreate containers of images that newer builders made, so they go first.
         with step("service: something changed, taking the old containers down"):
             down(home)
     with step("service: starting"):
+        if home.store == "postgres":
+            # First, since the others end where their store does not answer; Compose 1.29 cannot wait for what may be absent.
+            logged(command(home, "up", "-d", "--no-build", "postgres"), deadline_seconds=UP_SECONDS)
+            _wait_answers(home, "postgres", ["pg_isready", "--quiet", "--host=/tmp"])
         logged(command(home, "up", "-d", "--no-build", "--remove-orphans"), deadline_seconds=UP_SECONDS)
     write(home, stamp, state)
     _wait_ready(home)
@@ -80,6 +86,14 @@ def remove_sandboxes(home: Home) -> None:
     found = quiet(["docker", "ps", "--all", "--quiet", "--filter", f"label=fumehood.home={home.path}"])[1].split()
     if found:
         logged(["docker", "rm", "--force", "--volumes", *found], deadline_seconds=60)
+
+
+def _wait_answers(home: Home, service: str, question: list[str]) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while quiet(["docker", "exec", containers(home)[service], *question])[0]:
+        if time.monotonic() > deadline:
+            raise SetupError(f"{service} does not answer after {READY_SECONDS:.0f} s\n{_last_lines(home, [service])}")
+        time.sleep(0.5)
 
 
 def _wait_ready(home: Home) -> None:

@@ -21,7 +21,11 @@ knows mmdebstrap || missing="$missing mmdebstrap"
 [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing="$missing debian-archive-keyring"
 # Without root, mmdebstrap makes its root file system in a user namespace.
 [ "$(id -u)" = 0 ] || knows newuidmap || missing="$missing uidmap"
-[ "${1:-}" != test ] || knows redis-server || missing="$missing redis-server"
+if [ "${1:-}" = test ]; then
+    knows redis-server || missing="$missing redis-server"
+    # Debian keeps it beside the path, one directory a version.
+    knows initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
+fi
 [ -n "$missing" ] || exit 0
 
 if ! knows apt-get; then
@@ -35,7 +39,7 @@ elif knows sudo; then
 else
     echo "Missing packages:$missing" >&2
     echo "Neither root nor sudo is at hand. Ask an administrator for this, then run this again:" >&2
-    echo "    apt-get install docker.io docker-compose mmdebstrap debian-archive-keyring python3-venv uidmap redis-server" >&2
+    echo "    apt-get install docker.io docker-compose mmdebstrap debian-archive-keyring python3-venv uidmap redis-server postgresql" >&2
     exit 1
 fi
 
@@ -61,7 +65,9 @@ done
 echo "packages: installing$chosen"
 # shellcheck disable=SC2086 # one word a package
 run install --yes --no-install-recommends $chosen
-# The tests start a Redis of their own; one that the package started as a service would only lie in the way.
-case $chosen in *redis-server*) ! [ -d /run/systemd/system ] || $root systemctl disable --now redis-server >>"$log" 2>&1 || true ;; esac
+# The tests start servers of their own; those that the packages started as services would only lie in the way.
+for service in redis-server postgresql; do
+    case $chosen in *$service*) ! [ -d /run/systemd/system ] || $root systemctl disable --now $service >>"$log" 2>&1 || true ;; esac
+done
 echo "packages: installed in $(($(date +%s) - started)) s"
 rm -f "$log"

@@ -14,6 +14,7 @@ PYTHON = VENV / "bin" / "python"
 LOCKS = {
     "service": ROOT / "images" / "service" / "requirements.lock",
     "tests": ROOT / "images" / "service" / "requirements-dev.lock",
+    "notebook": ROOT / "images" / "service" / "requirements-notebook.lock",
 }
 OLDEST = (3, 11)
 INSTALL_SECONDS = 1800.0

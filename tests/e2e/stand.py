@@ -27,6 +27,8 @@ START_SECONDS = 1200
 class Stand:
     home: Path
     port: int
+    store: str | None = None
+    """None: whatever the home has."""
 
     @property
     def address(self) -> str:
@@ -46,7 +48,7 @@ class Stand:
 
     def environment(self) -> dict[str, str]:
         ours = {"FUMEHOOD_HOME": str(self.home), "FUMEHOOD_API_PORT": str(self.port), "FUMEHOOD_PROJECT": self.project, "FORCE": "1"}
-        return os.environ | ours
+        return os.environ | ours | ({"FUMEHOOD_STORE": self.store} if self.store else {})
 
     def client(self) -> httpx.Client:
         key = self.key_file.read_text().strip()

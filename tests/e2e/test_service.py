@@ -109,7 +109,7 @@ def test_the_operator_s_settings_reach_the_services(stand: Stand) -> None:
     settings = stand.home / "settings.env"
     before = settings.read_text()
     try:
-        settings.write_text(before + "FUMEHOOD_CEILING__WALL_SECONDS=7\n")
+        settings.write_text(before + "FUMEHOOD_CEILING__WALL_SECONDS=7\nFUMEHOOD_LIMITS__WALL_SECONDS=5\n")
         stand.setup("start")
         with stand.client() as client:
             answer = client.post("/v1/jobs", json={"script": "def azureml_main(): pass", "limits": {"wall_seconds": 8}})

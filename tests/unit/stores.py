@@ -11,7 +11,6 @@ from fumehood.job_store import JobStore
 from tests.postgres import PostgresServer
 
 
-
 @contextmanager
 def _sqlite(request: pytest.FixtureRequest) -> Iterator[str]:
     yield f"sqlite:///{request.getfixturevalue('home')}/fumehood.db"

@@ -1,4 +1,4 @@
-"""What stands twice is held together here: settings and their table, commands and the README, links and files."""
+"""What stands twice is held together here: limits and their settings, commands and the README, links and files."""
 
 from __future__ import annotations
 
@@ -9,42 +9,11 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from pydantic_core import PydanticUndefined
 
 from fumehood.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-
-
-def settings_table() -> str:
-    """The table of docs/operations.md as the code has it; when a test says that it differs, this is what to paste."""
-    rows = ["| setting | default | meaning |", "|---|---|---|"]
-    for name, field in Settings.model_fields.items():
-        rows.append(f"| `FUMEHOOD_{name.upper()}` | {_default(name, field.default)} | {field.description} |")
-    return "\n".join(rows)
-
-
-def _default(name: str, value: object) -> str:
-    if name in ("limits", "ceiling"):
-        return "see below"
-    if value is PydanticUndefined:
-        return "one per CPU"
-    return "" if value is None else f"`{value}`"
-
-
-def test_every_setting_stands_in_the_operations_page_as_the_code_has_it() -> None:
-    assert settings_table() in (ROOT / "docs" / "operations.md").read_text(), f"expected this table:\n{settings_table()}"
-
-
-def limits_table() -> str:
-    rows = ["| limit | default | ceiling |", "|---|---|---|"]
-    default, ceiling = (Settings.model_fields[name].get_default(call_default_factory=True).as_dict() for name in ("limits", "ceiling"))
-    return "\n".join(rows + [f"| `{name}` | {default[name]:,} | {ceiling[name]:,} |" for name in default])
-
-
-def test_every_limit_stands_in_the_operations_page_as_the_code_has_it() -> None:
-    assert limits_table() in (ROOT / "docs" / "operations.md").read_text(), f"expected this table:\n{limits_table()}"
 
 
 @pytest.mark.parametrize("name", ["limits", "ceiling"])

@@ -89,6 +89,37 @@ def test_the_port_of_last_time_is_kept(home: ModuleType, monkeypatch: pytest.Mon
     assert here.remembered()["FUMEHOOD_IMAGE"] == "sha256:0"
 
 
+def test_a_home_keeps_the_store_that_it_began_with(home: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys.modules["engine"], "SOCKET", tmp_path)
+    here = home.find()
+    home.ensure(here)
+    monkeypatch.setenv("FUMEHOOD_STORE", "mysql")
+    with pytest.raises(Exception, match="expected one of sqlite, postgres"):
+        home.choose_store(here)
+    monkeypatch.setenv("FUMEHOOD_STORE", "postgres")
+    assert home.choose_store(here) == "postgres"
+    home.write_compose_env(here, images={}, port=1, store="postgres")
+    told = here.store_env.read_text()
+    assert f"FUMEHOOD_DATABASE_PASSWORD_FILE={here.secrets}/postgres_password\n" in told
+    assert (here.secrets / "postgres_password").read_text().strip() not in told
+    assert f":{here.uid}:{here.gid}:" in (here.secrets / "postgres_passwd").read_text()
+    monkeypatch.delenv("FUMEHOOD_STORE")
+    assert home.choose_store(here) == "postgres"
+    monkeypatch.setenv("FUMEHOOD_STORE", "sqlite")
+    with pytest.raises(Exception, match="are in postgres, and a home keeps its store"):
+        home.choose_store(here)
+
+
+def test_a_home_from_before_there_was_a_choice_is_sqlite_s(home: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = home.find()
+    home.ensure(here)
+    home.write(here, here.compose_env, "FUMEHOOD_API_PORT=1\n")
+    assert home.choose_store(here) == "sqlite"
+    monkeypatch.setenv("FUMEHOOD_STORE", "postgres")
+    with pytest.raises(Exception, match="are in sqlite"):
+        home.choose_store(here)
+
+
 def test_only_a_home_is_erased(home: ModuleType) -> None:
     here = home.find()
     here.path.mkdir()
