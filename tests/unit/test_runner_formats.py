@@ -108,6 +108,7 @@ REFUSED_JSON = [
     (b'[{"a":' + b"[" * 30 + b"]" * 30 + b"}]", "Column 'a' of dataset1 is nested deeper than 16 levels."),
     (b'[{"a":' + b"9" * 5_000 + b"}]", "Record 1 of dataset1 (line 1, column 2) cannot be read: Exceeds the limit"),
     (b'[{"a":[1]},{"a":["x"]}]', "Record 2 of dataset1 has ['x'] in column 'a', which does not fit: "),
+    (b'[{"a":[18446744073709551615]}]', "an integer inside it is too large for int64."),
     (b'[{"a":[1]},{"a":3}]', "Record 2 of dataset1 has 3 in column 'a', which does not fit: "),
     (b'[{"' + b"n" * 10_001 + b'":1}]', "names of 10,000 characters"),
 ]
@@ -276,6 +277,19 @@ def test_json_says_what_it_does_not_hold(tmp_path):
         {"f": 0.5, "t": "1970-01-01T01:00:00.001+01:00", "d": None, "b": "", "s": None, "m": [], "n": 0},
     ]
     assert sorted(notes.kinds) == ["dtype_change"] * 4 + ["warning"]
+
+
+LISTS = [
+    pa.FixedSizeListArray.from_arrays(pa.array([1, 2, 3, 4, 5, 6]), 2, mask=pa.array([False, True, False])),
+    pa.ListArray.from_arrays(pa.array([0, 2, 4, 6], pa.int32()), pa.array([1, 2, 3, 4, 5, 6]), mask=pa.array([False, True, False])),
+]
+
+
+@pytest.mark.parametrize("lists", LISTS, ids=lambda lists: str(lists.type))
+def test_what_lies_behind_a_missing_list_is_not_written(tmp_path, lists):
+    path = tmp_path / "out"
+    formats.WRITERS["json"](pa.table({"l": lists, "s": pa.StructArray.from_arrays([lists], ["x"])}).slice(1), str(path), Notes())
+    assert json.loads(path.read_text()) == [{"l": None, "s": {"x": None}}, {"l": [5, 6], "s": {"x": [5, 6]}}]
 
 
 def test_json_refuses_a_column_without_a_form_by_name(tmp_path):

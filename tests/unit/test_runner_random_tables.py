@@ -82,13 +82,19 @@ def test_what_was_written_as_parquet_reads_back(directory: Path, sent: pa.Table)
 @given(sent=tables())
 def test_what_was_written_as_json_is_json_and_reads_back(directory: Path, form: str, sent: pa.Table) -> None:
     sent = sent.rename_columns([str(number) for number in range(sent.num_columns)])
-    got = written_and_read(sent, form, directory)
+    try:
+        got = written_and_read(sent, form, directory)
+    except Refused as refused:
+        # Written it is; but inside a list or struct an integer is read as int64.
+        got, message = None, refused.message
     text = (directory / form).read_text(encoding="utf-8")
     documents = [line for line in text.split("\n") if line] if form == "ndjson" else [text]
     parsed = [json.loads(document, parse_constant=no_constant) for document in documents]
     records = parsed if form == "ndjson" else parsed[0]
     assert [list(record) for record in records] == [sent.column_names] * sent.num_rows
-    if sent.num_rows:
+    if got is None:
+        assert "an integer inside it is too large for int64" in message
+    elif sent.num_rows:
         assert (got.num_rows, got.column_names) == (sent.num_rows, sent.column_names)
         for before, after in zip(sent.columns, got.columns, strict=True):
             if any(is_kind(before.type) for is_kind in HELD_BY_JSON):

@@ -1,8 +1,8 @@
 """From values of JSON to Arrow columns.
 
 Integers are int64, or uint64 where all are ≥ 0 and some are larger; with a fraction among them float64. Integers beyond
-64 bits, and plain values of several kinds, are text, and a note says so. Objects are structs, arrays lists. A key that a
-record does not have is missing, like null.
+64 bits, and plain values of several kinds, are text, and a note says so. Objects are structs, arrays lists; inside them
+integers are int64 and nothing is mixed. A key that a record does not have is missing, like null.
 """
 
 import json
@@ -190,9 +190,10 @@ class Column:
             return None
         try:
             array = pa.array([without_lone_surrogates(value) for value in values])
-        except FAILURES:
+        except FAILURES as failure:
             row = first_bad(values)
-            raise self._misfit(place(row), values[row], safe_text(error, 150)) from None
+            why = "an integer inside it is too large for int64" if isinstance(failure, OverflowError) else safe_text(error, 150)
+            raise self._misfit(place(row), values[row], why) from None
         self._progress.note("warning", f"Column {self._name[:100]!r} of {self._port} has characters that are no text; they were replaced.", column=self._name)
         return array
 
