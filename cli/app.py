@@ -63,6 +63,10 @@ class Counter(TyperGroup):
             from cli.explain import explain
 
             code = explain(error)
+        except ModuleNotFoundError as error:
+            # Where only the client and the command were installed.
+            terminal.complain(f"this needs {error.name}, which is not installed; install it with: pip install 'fumehood[service]'")
+            code = ExitCode.BAD_INPUT
         except OSError as error:
             terminal.complain(f"{error.filename or 'this machine'}: {error.strerror or error}")
             code = ExitCode.BAD_INPUT

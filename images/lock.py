@@ -31,7 +31,8 @@ class Lock:
 
     wishes: str
     pythons: tuple[str, ...]
-    constraints: str | None = None
+    constraints: tuple[str, ...] = ()
+    """Locks that are installed into the same environment."""
 
     @property
     def path(self) -> Path:
@@ -47,7 +48,12 @@ LOCKS = {
     "tools": Lock(wishes="packages/tools.in", pythons=HOSTS),
     "anaconda": Lock(wishes="anaconda/requirements.in", pythons=("3.13",)),
     "service": Lock(wishes="service/requirements.in", pythons=HOSTS),
-    "dev": Lock(wishes="service/requirements-dev.in", pythons=HOSTS, constraints="service/requirements.lock"),
+    "dev": Lock(wishes="service/requirements-dev.in", pythons=HOSTS, constraints=("service/requirements.lock",)),
+    "notebook": Lock(
+        wishes="service/requirements-notebook.in",
+        pythons=HOSTS,
+        constraints=("service/requirements.lock", "service/requirements-dev.lock"),
+    ),
 }
 
 
@@ -94,8 +100,8 @@ def resolve(uv: Path, lock: Lock) -> list[dict]:
         "--fork-strategy",
         "fewest",
     ]
-    if lock.constraints:
-        command += ["--constraint", HERE / lock.constraints]
+    for other in lock.constraints:
+        command += ["--constraint", HERE / other]
     with tempfile.TemporaryDirectory() as scratch:
         answer = Path(scratch) / "pylock.toml"
         # The lock of today is no input: a new lock means the newest versions that fit together.

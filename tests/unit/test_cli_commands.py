@@ -293,6 +293,16 @@ def test_the_key_does_not_travel_through_a_proxy_to_this_machine(fumehood: Liste
     assert fumehood("ps").exit_code == 0
 
 
+def test_what_was_not_installed_is_named_with_how_to_install_it(fumehood: Listening, script: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "cli.local", raising=False)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)  # type: ignore[arg-type]
+
+    done = fumehood("run", script, "--local")
+
+    assert (done.exit_code, "uvicorn" in done.output) == (2, True)
+    assert "pip install 'fumehood[service]'" in done.output
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
 def test_a_log_is_harmless_on_a_terminal_of_its_own(fumehood: Listening, script: Path) -> None:
     import pty
