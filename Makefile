@@ -2,7 +2,7 @@
 # FUMEHOOD_HOME, FUMEHOOD_API_PORT: another place or port for the service, as in `make run FUMEHOOD_API_PORT=9000`.
 # FUMEHOOD_STORE=postgres: a new home keeps its jobs in PostgreSQL instead of SQLite.
 .DEFAULT_GOAL := help
-.PHONY: help run start test notebook stop logs uninstall
+.PHONY: help run start test docs notebook stop logs uninstall
 
 help:
 	@echo "make run        set everything up, start the service, run the example"

@@ -23,6 +23,8 @@ knows mmdebstrap || missing="$missing mmdebstrap"
 [ "$(id -u)" = 0 ] || knows newuidmap || missing="$missing uidmap"
 if [ "${1:-}" = test ]; then
     knows redis-server || missing="$missing redis-server"
+    # What commands of the docs use, which a test runs.
+    for program in curl jq sqlite3; do knows $program || missing="$missing $program"; done
     # Debian keeps it beside the path, one directory a version.
     knows initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 fi

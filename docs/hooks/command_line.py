@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from typing import Any
+from enum import Enum
+from typing import Any, get_args
 
 import typer
 from code_tables import rows
@@ -39,10 +40,17 @@ def _command(path: str, command: Any) -> str:
 
 
 def _spelled(option: Any) -> str:
-    value = "" if option.is_flag else f" {option.metavar or option.type.name.upper()}"
+    value = "" if option.is_flag else f" {option.metavar or _choices(option.type_descriptor.annotation)}"
     return ", ".join(f"`{name}{value if name.startswith('--') else ''}`" for name in (*option.opts, *option.secondary_opts))
+
+
+def _choices(kind: Any) -> str:
+    """The values that an enumeration has, or else what it is called."""
+    if inspect.isclass(kind) and issubclass(kind, Enum):
+        return "|".join(str(one.value) for one in kind)
+    return "|".join(map(str, get_args(kind))) or str(getattr(kind, "__name__", "VALUE")).upper()
 
 
 def _default(option: Any) -> str:
     value = option.default
-    return "" if value in (None, "", False, ()) or callable(value) else f"`{value}`"
+    return "" if value in (None, "", False, ()) or callable(value) else f"`{getattr(value, 'value', value)}`"

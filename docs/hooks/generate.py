@@ -31,7 +31,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "python": python_api.reference,
 }
 _MARK = re.compile(r"^<!-- generated: (\S+) -->$", re.M)
-_COMMENT = re.compile(r"<!-- (not run|ends with) .*?-->\n*", re.S)
+_COMMENT = re.compile(r"<!-- (not run:|ends with ).*?-->\n*", re.S)
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:

@@ -39,23 +39,47 @@ def _call(method: str, path: str, call: Document, document: Document) -> str:
     parameters = [(f"`{one['name']}`", one["in"], _type(one["schema"]), one.get("description", "")) for one in call.get("parameters", ())]
     if parameters:
         parts.append(rows(("parameter", "in", "type", "meaning"), parameters))
-    for media, body in call.get("requestBody", {}).get("content", {}).items():
-        parts.append(f"Body `{media}`: {_type(body.get('schema', {}))}")
-        for example in body.get("examples", {}).values():
-            if isinstance(example["value"], (dict, list)):
-                parts.append(f"{example['summary']}:\n\n```json\n{json.dumps(example['value'], indent=2, ensure_ascii=False)}\n```")
+    bodies = call.get("requestBody", {}).get("content", {})
+    if bodies:
+        parts.append(f"Body: {_kinds(bodies)}.")
+    parts.append(f"```sh\n{_curl(method, path, call)}\n```")
+    for example in (example for body in bodies.values() for example in body.get("examples", {}).values()):
+        if isinstance(example["value"], (dict, list)):
+            parts.append(f"{example['summary']}:\n\n```json\n{json.dumps(example['value'], indent=2, ensure_ascii=False)}\n```")
     parts.append(rows(("status", "answer"), ((status, _answer(answer)) for status, answer in sorted(call["responses"].items()))))
     return "\n\n".join(part for part in parts if part)
 
 
+def _curl(method: str, path: str, call: Document) -> str:
+    """The call as one would type it, with the examples of its path's parameters."""
+    for one in call.get("parameters", ()):
+        if one["in"] == "path":
+            examples = one.get("examples") or one["schema"].get("examples") or [f"{one['name'].upper()}"]
+            path = path.replace(
+                f"{{{one['name']}}}", str(examples[0] if isinstance(examples, list) else next(iter(examples.values()))["value"])
+            )
+    words = ["curl", *(["-X", method] if method not in ("GET", "POST") else []), f"http://127.0.0.1:8765{path}"]
+    words += ['-H "Authorization: Bearer $FUMEHOOD_KEY"'] if call.get("security") else []
+    bodies = list(call.get("requestBody", {}).get("content", {}))
+    if bodies:
+        media = "application/json" if call["operationId"] == "submit_job" else "text/csv" if "text/csv" in bodies else bodies[0]
+        words += [f'-H "Content-Type: {media}"', "--data-binary @FILE"]
+    elif method == "POST":
+        words.insert(1, "-X POST")
+    return " ".join(words)
+
+
 def _answer(answer: Document) -> str:
-    kinds = [f"`{media}`{_of(body.get('schema', {}))}" for media, body in answer.get("content", {}).items() if "problem" not in media]
-    text = str(answer["description"]).replace("Successful Response", "done")
-    return f"{text}: {', '.join(kinds)}" if kinds else text
+    kinds = {media: body for media, body in answer.get("content", {}).items() if "problem" not in media}
+    text = str(answer["description"]).replace("Successful Response", "Done.")
+    return f"{text.removesuffix('.')}: {_kinds(kinds)}" if kinds else text
 
 
-def _of(schema: Document) -> str:
-    return f" {_type(schema)}" if "$ref" in schema else ""
+def _kinds(content: Document) -> str:
+    """Media types, each with the document that it holds where that has a name; those of equal content together."""
+    named = [f"`{media}` {_type(body['schema'])}" for media, body in content.items() if "$ref" in body.get("schema", {})]
+    plain = [f"`{media}`" for media, body in content.items() if "$ref" not in body.get("schema", {})]
+    return ", ".join(named + plain)
 
 
 def _schema(name: str, schema: Document) -> str:
