@@ -10,7 +10,7 @@ from cli.errors import NoLocalRun
 from cli.terminal import one_line
 from fumehood.errors import SandboxError
 from fumehood.settings import read
-from worker.docker_sandbox import DockerEngine
+from worker.docker_engine import DockerEngine
 
 IMAGE_LABEL = "fumehood.image=anaconda"
 BUILD = "python3 images/build.py anaconda"

@@ -55,4 +55,4 @@ def test_only_one_module_imports_the_engine() -> None:
         for path in (ROOT / package).rglob("*.py")
         if any(line.strip().startswith(("import docker", "from docker")) for line in path.read_text().splitlines())
     ]
-    assert set(importers) <= {"worker/docker_sandbox.py"}
+    assert set(importers) <= {"worker/docker_engine.py"}

@@ -15,7 +15,8 @@ from fumehood.settings import Settings
 from worker import docker_sandbox
 from worker.attach import AttachStream
 from worker.container import DockerSandbox
-from worker.docker_sandbox import DockerEngine, DockerHost
+from worker.docker_engine import DockerEngine
+from worker.docker_sandbox import DockerHost
 from worker.isolation import LABEL_HOME, LABEL_WORKER
 from worker.scratch import Scratch
 from worker.uids import take_uid
