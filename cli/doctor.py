@@ -99,7 +99,7 @@ def host(home: Path | None) -> Iterator[Finding]:
             version, info = docker.engine.version(), docker.engine.info()
             yield from _engine_facts(version, info)
             for problem in host_check.problems_of_engine(version, info, runtime=settings.runtime):
-                yield Finding("engine", False, problem, "see docs/operations.md")
+                yield Finding("engine", False, problem, "see docs/how-to/mend.md")
             for sentence in docker.weaker():
                 yield Finding("engine", None, sentence)
         except SandboxError as error:

@@ -1,4 +1,4 @@
-"""Settings: the only reader of the environment. Every field is documented in docs/operations.md, held by a test."""
+"""Settings: the only reader of the environment. The reference of the docs is made of it (docs/reference/settings.md)."""
 
 from __future__ import annotations
 
