@@ -26,7 +26,7 @@ PORT = 8765
 PORTS_TRIED = 20
 
 SETTINGS = """\
-# Settings of the service, one FUMEHOOD_NAME=value a line; fumehood/settings.py has them, the docs (make docs) list them. `make run` applies a change.
+# Settings of the service, one FUMEHOOD_NAME=value a line; `make docs` lists them, `make run` applies a change.
 """
 # Redis keeps nothing on disk: it may be wiped at any moment, and what a script printed must not outlive its job. When its memory
 # is full the live streams go, which expire anyway; tickets never expire, so they stay.

@@ -92,15 +92,16 @@ class Reader:
 
     def _cell(self, block: Block) -> tuple[int, str]:
         if self._cells is None:
-            self._cells = subprocess.Popen(
-                [sys.executable, CELLS],
-                cwd=self._top,
-                env=dict(self._environment),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=(self._top / ".state" / "cells.err").open("w"),
-                text=True,
-            )
+            with (self._top / ".state" / "cells.err").open("w") as errors:
+                self._cells = subprocess.Popen(
+                    [sys.executable, CELLS],
+                    cwd=self._top,
+                    env=dict(self._environment),
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    text=True,
+                )
         cells = self._cells
         assert cells.stdin is not None
         assert cells.stdout is not None
