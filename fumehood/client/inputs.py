@@ -121,7 +121,7 @@ def _of_pandas(port: str, frame: Any, pa: Any) -> pa.Table:
     for position, label in enumerate(frame.columns):
         name = "_".join(str(part) for part in label if str(part)) if isinstance(label, tuple) else str(label)
         try:
-            column = pa.array(frame.iloc[:, position], from_pandas=True)
+            column = pa.array(frame.iloc[:, position])
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             raise NotSendable(f"{port}: the column {name!r} cannot be sent: {error}; give it one type, such as with .astype(str)") from None
         if isinstance(column.type, pa.BaseExtensionType):

@@ -72,14 +72,13 @@ class AsyncSurface:
         request: Document,
         *,
         on_bytes: OnBytes = lambda _: None,
-        idempotency_key: str | None = None,
     ) -> Document:
         """Queue a job. `inputs` by port: a file, a dataset's id, or `{"job": id, "output": "result"}`; `request` holds
         `parameters`, `limits`, `labels`. Returns the job's record."""
         stored = {port: value for port, value in inputs.items() if not isinstance(value, Upload)}
         files = {"script": script} | {port: value for port, value in inputs.items() if isinstance(value, Upload)}
         body, media_type = form({**request, **stored}, files, on_bytes)
-        headers = {"Idempotency-Key": idempotency_key or secrets.token_hex(16), "Content-Type": media_type}
+        headers = {"Idempotency-Key": secrets.token_hex(16), "Content-Type": media_type}
         call = wire.Request(method="POST", path="/v1/jobs", headers=headers, body=body)
         return await self._again(lambda: self._document(call), busy_slug="idempotency-busy")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,14 @@ def test_a_submission_is_repeated_after_a_broken_connection_with_the_same_key_an
         assert body.count(b"def azureml_main(): ...\n") == 1
         assert json.dumps({"parameters": {"n": 1}, "dataset2": "ds_1"}).encode() in body
         assert int(request.headers["content-length"]) == len(body)
+
+
+def test_a_file_s_name_cannot_end_its_header(client: Callable[[Handler], Surface], script: Upload) -> None:
+    line = Line(httpx.Response(202, json=JOB))
+
+    client(line).submit(script, {"dataset1": replace(script, name='a"\r\nX: y\r\n.csv')}, {})
+
+    assert b'filename="a%22%0D%0AX: y%0D%0A.csv"\r\n' in line.bodies[0]
 
 
 def test_two_submissions_have_different_keys(client: Callable[[Handler], Surface], script: Upload) -> None:
@@ -296,6 +305,16 @@ def test_a_broken_stream_is_taken_up_behind_the_last_event(client: Callable[[Han
     assert [event.data.get("text") for event in client(line).follow("job_1")] == ["a", "b", None]
     assert "last-event-id" not in line.requests[0].headers
     assert line.requests[2].headers["last-event-id"] == "5-0"
+
+
+def test_who_stops_listening_closes_the_connection(client: Callable[[Handler], Surface]) -> None:
+    answer = events(b'id: 5-0\nevent: log\ndata: {"text": "a"}\n\n', then=AssertionError())
+    listening = client(Line(answer)).follow("job_1")
+
+    next(listening)
+    assert not answer.is_closed
+    listening.close()  # type: ignore[attr-defined]
+    assert answer.is_closed
 
 
 def test_following_ends_with_the_job_where_no_event_says_so(client: Callable[[Handler], Surface]) -> None:

@@ -165,6 +165,12 @@ def test_a_function_and_a_frame_give_a_result(client: Any, desk: Desk) -> None:
     assert "succeeded: 2 rows × 2 columns" in repr(bare(result))
 
 
+def test_an_artifact_s_name_leads_nowhere_else(client: Any, desk: Desk) -> None:
+    desk.ends(lambda: made(files={"/../../../v1/datasets": b"no", "/a/./b": b"no", "/ä/%2e%2e/c": b"yes"}))
+
+    assert client.run(double, FRAME).artifacts == {"ä/%2e%2e/c": b"yes"}
+
+
 def test_limits_labels_numpy_numbers_and_parameters_with_any_name_are_sent(client: Any, desk: Desk) -> None:
     import numpy as np
 

@@ -136,6 +136,22 @@ def test_a_nested_function_is_sent_with_its_plain_closure_and_its_texts_as_they_
         script_of(names["refused"])
 
 
+def test_one_name_cannot_mean_two_things(author: Author) -> None:
+    names = author("""
+        def helper():
+            return LEVEL
+        def make(LEVEL):
+            def fit(n):
+                return LEVEL, helper()
+            return fit
+        fit, same = make(4), make(3)
+    """)
+
+    with pytest.raises(NotSendable, match="different things by 'LEVEL'; give one of them another name"):
+        script_of(names["fit"])
+    assert ran(script_of(names["same"]).text, 1) == "(3, 3)"
+
+
 def test_annotations_that_are_never_evaluated_need_not_travel() -> None:
     def fit(frame: Callable[[str], Any], *, n: Path | None = None) -> ScriptError:
         inner: Path | None = n
