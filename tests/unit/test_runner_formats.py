@@ -76,6 +76,18 @@ def test_nan_is_read_as_the_float_it_names(read):
     assert str(table.column("a").to_pylist()) == "[nan]"
 
 
+@pytest.mark.parametrize("depth", range(100, 1_100, 100))
+@pytest.mark.parametrize("value", [b'"x"', b'"\\ud800"'])
+def test_however_deep_a_value_is_nested_it_is_refused(read, depth, value):
+    with pytest.raises(Refused, match=r"nested"):
+        read("json", b'[{"a":' + b'{"b":' * depth + value + b"}" * depth + b"}]")
+
+
+def test_a_name_that_is_half_a_character_is_made_text(read):
+    table, _ = read("json", b'[{"\\ud800":1,"\\udc00":2}]')
+    assert table.column_names == ["\ufffd", "\ufffd (2)"]
+
+
 @pytest.mark.parametrize("text", ["[]", "{}", " [ ] "])
 def test_json_without_a_record_is_a_table_without_rows(read, text):
     assert read("json", text.encode())[0].num_rows == 0

@@ -59,3 +59,9 @@ def test_a_long_column_is_counted_in_parts(monkeypatch):
     monkeypatch.setattr(profile, "SLICE_ROWS", 7)
     found = profile.of_table(pa.table({"s": ["x", "y", "z"] * 10}))["columns"][0]
     assert (found["distinct"], found["top"]) == (3, [["x", 10], ["y", 10], ["z", 10]])
+
+
+def test_the_document_has_a_bound_however_hard_its_texts_are_to_write():
+    texts = pa.array([f"{chr(1) * 300}{n}" for n in range(60)]).dictionary_encode()
+    found = profile.of_table(pa.table([texts] * 1_000, names=[f"{chr(1) * 250}{n:04}" for n in range(1_000)]))
+    assert len(profile.encode(found)) <= profile.DOCUMENT_BYTES

@@ -71,13 +71,17 @@ def read_lines(port: str, path: str, limits: dict, progress) -> pa.Table:
 
 def table_of(rows: Rows, parts, port: str, progress) -> pa.Table:
     """Read `parts()`, a second time where a column turned out to hold values of several kinds."""
-    for _ in range(2):
-        for part in parts():
-            rows.add(part)
-        if rows.is_settled():
-            break
-    table = rows.table()
-    check_schema(table.schema, port)
+    try:
+        for _ in range(2):
+            for part in parts():
+                rows.add(part)
+            if rows.is_settled():
+                break
+        table = rows.table()
+        check_schema(table.schema, port)
+    except RecursionError:
+        # What JSON's own reader can still follow may be too deep for those who come after it.
+        raise Refused("bad_input", f"{port} has values that are nested too deep.") from None
     return table.rename_columns(names.make_unique_noting(table.column_names, port, progress))
 
 

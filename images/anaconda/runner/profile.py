@@ -200,6 +200,7 @@ SHRINKING = (
         found.update(columns=found["columns"][:300]),
         found["head"].update(columns=found["head"]["columns"][:300], rows=[row[:300] for row in found["head"]["rows"]]),
     ),
+    lambda found: [column.update(top=None) for column in found["columns"]],
 )
 
 

@@ -82,8 +82,9 @@ class Rows:
         return not mixed
 
     def table(self) -> pa.Table:
-        columns = {name: column.whole(self._rows) for name, column in self._columns.items()}
-        return pa.table(columns)
+        """Names are made text here, as values are; whoever asks makes them unique."""
+        names = [without_lone_surrogates(name) for name in self._columns]
+        return pa.table([column.whole(self._rows) for column in self._columns.values()], names=names)
 
 
 class Column:
