@@ -13,7 +13,7 @@ from typing import Any
 from cli import keyboard
 from cli.errors import BadInput, ExitCode, NoLocalRun
 from cli.local_engine import find_image, open_engine
-from cli.local_home import local_home, signals_lead_out
+from cli.local_home import local_home, sandbox_uids, signals_lead_out
 from cli.request_options import Request
 from cli.terminal import one_line, say
 from fumehood import log
@@ -98,7 +98,7 @@ def debug(client: Surface | None, case: Case, *, step: bool, breaks: list[int]) 
         scratch = Scratch.create(home, worker=registration.worker)
         leaving.callback(scratch.erase)
         _stage(client, case, limits, scratch)
-        settings = read(home=home, image=image, docker_host=address, slots=1, errand_slots=1)
+        settings = read(home=home, image=image, docker_host=address, slots=1, errand_slots=1, **sandbox_uids())
         host = leaving.enter_context(closing(DockerHost(settings, worker_id=registration.worker)))
         with prepare(host, scratch, limits) as sandbox:
             say(f"{one_line(image[:19])}…, the sandbox of a run; the session may last {SESSION_SECONDS / 60:.0f} minutes")

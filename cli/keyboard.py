@@ -12,10 +12,12 @@ import tty
 from types import FrameType, TracebackType
 
 from cli import config
+from cli.terminal import Screened
 from worker.debugging import DebugSandbox
 
 PORTION_BYTES = 16 * 1024
 END_OF_TRANSMISSION = b"\x04"
+COLOURS_OFF = b"\x1b[0m"
 
 
 class Terminal:
@@ -26,6 +28,7 @@ class Terminal:
         self._sandbox = sandbox
         self._keys = sys.stdin.fileno()
         self._before: list[object] | None = None
+        self._screened = Screened() if os.isatty(sys.stdout.fileno()) else None
         self._over, self._wake = os.pipe()
 
     def __enter__(self) -> Terminal:
@@ -36,6 +39,8 @@ class Terminal:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
+        if self._screened is not None:
+            self._write(self._screened.rest().encode(errors="replace") + COLOURS_OFF)
         if self._before is not None:
             termios.tcsetattr(self._keys, termios.TCSADRAIN, self._before)  # type: ignore[arg-type]
         signal.signal(signal.SIGWINCH, self._resized_before)
@@ -49,7 +54,10 @@ class Terminal:
         return config.terminal_kind() if self._before is not None else "dumb"
 
     def show(self, data: bytes) -> None:
-        """What the sandbox's terminal shows, as it is: colours, and keys that move the cursor, need that."""
+        """What the sandbox's terminal shows: into a pipe as it is, onto a terminal without what a script must not do there."""
+        self._write(data if self._screened is None else self._screened.take(data).encode(errors="replace"))
+
+    def _write(self, data: bytes) -> None:
         sys.stdout.flush()
         view = memoryview(data)
         while view:

@@ -24,7 +24,7 @@ from fastapi import FastAPI
 from api.app import create_app
 from cli.errors import NoLocalRun
 from cli.local_engine import find_image, open_engine
-from cli.local_home import ignore_signals, local_home, signals_lead_out
+from cli.local_home import ignore_signals, local_home, sandbox_uids, signals_lead_out
 from cli.terminal import harmless, say
 from fumehood import log
 from fumehood.blob_store import BlobStore
@@ -48,8 +48,6 @@ from worker.slots import Slots
 
 DISK_FLOOR_BYTES = 64 * MIB
 START_SECONDS = 30.0
-# Behind those of a service on this machine, and for each user others: their locks cannot be seen by one another.
-UID_FIRST, UIDS = 1_879_048_192 + 4096, 64
 ERRAND_SECONDS = 600.0
 """Nobody else waits for a slot here, so a large table may take its time."""
 LOG_KEPT_CHARACTERS = 4000
@@ -96,8 +94,7 @@ def _settings(home: Path, image: str, engine_address: str, key: str) -> Settings
         bootstrap_key=key,
         slots=1,
         errand_slots=1,
-        sandbox_uid_first=UID_FIRST + os.geteuid() % 1000 * UIDS,
-        sandbox_uid_count=UIDS,
+        **sandbox_uids(),
         # A fault of this machine is told, not tried again.
         attempts_max=1,
         beat_seconds=0.2,

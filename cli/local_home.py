@@ -27,12 +27,19 @@ from worker.isolation import LABEL_HOME
 from worker.registration import Registration
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+# Behind those of a service on this machine, and for each user others: their locks cannot be seen by one another.
+UID_FIRST, UIDS, USERS = 1_879_048_192 + 4096, 64, 1_000_000
 
 
 class Engine(Protocol):
     def labelled(self, label: str) -> list[tuple[str, dict[str, str]]]: ...
 
     def remove(self, name: str) -> bool: ...
+
+
+def sandbox_uids() -> dict[str, int]:
+    """The settings that name the user ids of this user's sandboxes."""
+    return {"sandbox_uid_first": UID_FIRST + os.geteuid() % USERS * UIDS, "sandbox_uid_count": UIDS}
 
 
 @contextmanager

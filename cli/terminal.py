@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import io
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TextIO
@@ -12,9 +14,26 @@ from fumehood.text import duration, harmless, one_line, size
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["LogWriter", "columns", "complain", "console", "duration", "harmless", "one_line", "prepare", "say", "size", "symbol"]
+__all__ = [
+    "LogWriter",
+    "Screened",
+    "columns",
+    "complain",
+    "console",
+    "duration",
+    "harmless",
+    "one_line",
+    "prepare",
+    "say",
+    "size",
+    "symbol",
+]
 
 PIPE_COLUMNS = 160
+# What a line editor needs of a terminal: colours, moves, deletions. Everything else is left out for a reason: questions, which the
+# terminal answers as if typed; titles and the clipboard; modes, which would outlive the session.
+_ALLOWED = re.compile(r"(\x1b\[[0-9;]{0,32}[A-HJKPXm@]|[\r\x07\x08])")
+_UNFINISHED = re.compile(r"\x1b(\[[0-9;]{0,32})?\Z")
 
 
 def prepare() -> None:
@@ -100,3 +119,26 @@ class LogWriter:
         text = "\r" + text if self._return_held else text
         self._return_held = text.endswith("\r")
         return text.removesuffix("\r").replace("\r\n", "\n").replace("\r", "\n")
+
+
+class Screened:
+    """What the terminal of a sandbox shows, so that a script can write and move the cursor on this one, and no more."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._held = ""
+
+    def take(self, data: bytes) -> str:
+        text = self._held + self._decoder.decode(data)
+        unfinished = _UNFINISHED.search(text)
+        self._held = unfinished.group() if unfinished else ""
+        return _screened(text.removesuffix(self._held))
+
+    def rest(self) -> str:
+        """At the end: what began like something that is allowed."""
+        held, self._held = self._held + self._decoder.decode(b"", final=True), ""
+        return _screened(held)
+
+
+def _screened(text: str) -> str:
+    return "".join(part if n % 2 else harmless(part) for n, part in enumerate(_ALLOWED.split(text)))

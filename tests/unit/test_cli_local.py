@@ -18,6 +18,7 @@ from cli.request_options import request_of
 from fumehood import __version__
 from fumehood.client.surface import Surface
 from fumehood.errors import SandboxError
+from fumehood.settings import read
 from tests.unit.cli_desk import Listening, fumehood, script
 
 __all__ = ["fumehood", "script"]
@@ -91,6 +92,17 @@ def test_a_directory_that_is_somebody_else_s_is_not_used(tmp_path: Path, monkeyp
 
     with pytest.raises(FileExistsError, match="is not yours"):
         local_home._private(tmp_path / "fumehood-local")
+
+
+def test_no_two_users_share_user_ids_for_sandboxes_nor_any_with_a_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = set(range(read(home="/").sandbox_uid_first, read(home="/").sandbox_uid_first + read(home="/").sandbox_uid_count))
+    for user in (0, 1000, 1001, 2000, 999_999):
+        monkeypatch.setattr("os.geteuid", lambda user=user: user)
+        found = local_home.sandbox_uids()
+        mine = set(range(found["sandbox_uid_first"], found["sandbox_uid_first"] + found["sandbox_uid_count"]))
+        assert not mine & taken
+        assert max(mine) < 2**31
+        taken |= mine
 
 
 def test_without_room_every_place_is_named_with_what_is_free() -> None:

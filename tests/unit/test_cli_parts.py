@@ -18,7 +18,7 @@ from cli.downloads import NAME_BYTES_MAX, safe_name, safe_path
 from cli.errors import BadInput
 from cli.preview import show_table
 from cli.report import failure, state
-from cli.terminal import LogWriter, columns, duration, harmless, one_line, size
+from cli.terminal import LogWriter, Screened, columns, duration, harmless, one_line, size
 from fumehood.client.body import Upload
 
 DATASET, JOB = "ds_" + "0" * 32, "job_" + "a" * 32
@@ -112,6 +112,25 @@ def test_a_log_in_a_pipe_is_what_it_is() -> None:
     LogWriter(pipe).write("10%\r20%\x1b[0m\n")
 
     assert pipe.getvalue() == "10%\r20%\x1b[0m\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        (b"\x1b[1;31mred\x1b[0m\r\x1b[K\x08\x07\n", "\x1b[1;31mred\x1b[0m\r\x1b[K\x08\x07\n"),  # what a line editor needs
+        (b"\x1b]52;c;cm0gLXJm\x07", "\\x1b]52;c;cm0gLXJm\x07"),  # the clipboard
+        (b"\x1b[6n\x1b[c\x1bP$q\x1b\\", "\\x1b[6n\\x1b[c\\x1bP$q\\x1b\\"),  # questions that a terminal answers as if typed
+        (b"\x1b[?1049h\x1b[?1000h\x1b[21t", "\\x1b[?1049h\\x1b[?1000h\\x1b[21t"),  # what would stay after the end
+        ("\x9b6n\u202e".encode(), "\\x9b6n\\u202e"),
+        (b"\xff\xc3\xa9", "\ufffdé"),
+        (b"\x1b[" + b"1" * 100, "\\x1b[" + "1" * 100),
+    ],
+)
+def test_a_sandbox_s_terminal_moves_the_cursor_and_nothing_else(sent: bytes, shown: str) -> None:
+    whole, bytewise = Screened(), Screened()
+
+    assert whole.take(sent) + whole.rest() == shown
+    assert "".join(bytewise.take(bytes([byte])) for byte in sent) + bytewise.rest() == shown
 
 
 def test_columns_are_aligned_also_where_characters_are_wide(capsys: pytest.CaptureFixture[str]) -> None:
