@@ -78,7 +78,8 @@ def test_every_command_and_option_in_a_block_exists() -> None:
         if re.search(r"(^|[ (]|\.venv/bin/)fumehood [a-z]", line)
     ]
     assert lines
-    wrong = [place for place, line in lines for call in re.findall(r"(?:^|[ (]|\.venv/bin/)fumehood ([^|)]*)", line) if not _fits(call.split(), known)]
+    calls = [(place, call) for place, line in lines for call in re.findall(r"(?:^|[ (]|\.venv/bin/)fumehood ([^|)]*)", line)]
+    wrong = [place for place, call in calls if not _fits(call.split(), known)]
     assert wrong == []
 
 
