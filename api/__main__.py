@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import sys
 
+import structlog
 import uvicorn
 
-from api.app import create_app
+from api.app import create_app, prepare
 from api.protocol import patient
 from fumehood import log
-from fumehood.errors import Misconfigured
+from fumehood.errors import FumehoodError, Misconfigured
+from fumehood.job_store import JobStore
+from fumehood.log import said
 from fumehood.settings import read
 
+FAILED, WRONG_USE = 1, 2
 BACKLOG = 256
 HEADER_BYTES = 32 * 1024
 KEEP_ALIVE_SECONDS = 30
@@ -24,6 +28,14 @@ def main() -> None:
     except Misconfigured as error:
         sys.exit(error.detail)
     log.configure(settings.log_level)
+    try:
+        # Once before the server does it: of a start that fails, the server tells a page of traceback.
+        store = JobStore(settings.store_url)
+        prepare(store, settings)
+        store.close()
+    except FumehoodError as error:
+        structlog.get_logger(__name__).error("api cannot start", error=said(error))
+        sys.exit(WRONG_USE if isinstance(error, Misconfigured) else FAILED)
     uvicorn.run(
         create_app(settings),
         host=settings.api_host,

@@ -26,6 +26,14 @@ BOOTSTRAP_TENANT = "default"
 PARTS = (datasets, jobs, inputs, results, images, health)
 
 
+def prepare(store: JobStore, settings: Settings) -> None:
+    """Bring the schema up to date, and make the first tenant. Raises Misconfigured, or StoreUnavailable."""
+    store.migrate()
+    key = settings.secret("bootstrap_key")
+    if key is not None:
+        store.ensure_tenant(BOOTSTRAP_TENANT, key)
+
+
 def create_app(settings: Settings, *, queue: JobQueue | None = None, events: Events | None = None) -> FastAPI:
     """`queue` and `events` stand in for Redis (tests)."""
     desk = Desk(
@@ -39,12 +47,10 @@ def create_app(settings: Settings, *, queue: JobQueue | None = None, events: Eve
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await desk.ask(desk.store.migrate)
+        await desk.ask(prepare, desk.store, settings)
         await desk.file(desk.blobs.sweep_incoming)
-        key = settings.secret("bootstrap_key")
-        if key is not None:
-            await desk.ask(desk.store.ensure_tenant, BOOTSTRAP_TENANT, key)
-        log.info("api started", version=__version__, scripts_checked=desk.checker.enabled, bootstrap_key=key is not None)
+        bootstrap_key = settings.secret("bootstrap_key") is not None
+        log.info("api started", version=__version__, scripts_checked=desk.checker.enabled, bootstrap_key=bootstrap_key)
         try:
             yield
         finally:

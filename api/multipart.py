@@ -14,11 +14,12 @@ from api.problems import UnknownMediaType
 from fumehood.blob_store import BlobStore, Incoming
 from fumehood.dataset import FORMATS, TABLE_FORMATS, format_of
 from fumehood.errors import BadField, BadRequest, Malformed, TooLarge
+from fumehood.job import PORTS
 from fumehood.settings import Settings
 
 HEADERS_MAX = 8
 HEADER_BYTES = 4096
-PARTS = ("job", "script", "dataset1", "dataset2", "bundle")
+PARTS = ("job", *PORTS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,6 @@ PROBLEMS: dict[type[FumehoodError], tuple[int, str, str]] = {
     errors.NotFinished: (409, "not-finished", "The job has not ended yet"),
     IdempotencyBusy: (409, "idempotency-busy", "The first request with this idempotency key is still being handled"),
     errors.Conflict: (409, "conflict", "The thing is in the wrong state for this"),
-    errors.Gone: (410, "gone", "It was there and has been erased"),
     errors.TooLarge: (413, "too-large", "More bytes than the limit"),
     errors.UnsupportedFormat: (415, "unsupported-format", "No reader knows this media type"),
     RangeNotSatisfiable: (416, "range-not-satisfiable", "The range lies outside the content"),

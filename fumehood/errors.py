@@ -8,7 +8,6 @@
     ├── NotFound             not there, or not yours: the two are never told apart                   404
     ├── Conflict             the thing is in the wrong state for this                                409
     │   └── NotFinished      the job has not ended yet                                               409
-    ├── Gone                 it was there and has been erased                                        410
     ├── TooLarge             more bytes than the limit                                               413
     ├── NotAcceptable        no such representation                                                  406
     ├── UnsupportedFormat    a media type that no reader knows                                       415
@@ -70,10 +69,6 @@ class Conflict(FumehoodError):
 
 
 class NotFinished(Conflict):
-    pass
-
-
-class Gone(FumehoodError):
     pass
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Callable
 from typing import NoReturn, TypeVar
@@ -31,11 +30,3 @@ def until(condition: Callable[[], T | None], *, seconds: float, what: str) -> T:
         if time.monotonic() > deadline:
             pytest.fail(f"{what}: not within {seconds:g} s; last seen: {value!r}")
         time.sleep(POLL_SECONDS)
-
-
-def free_port() -> int:
-    """A port of the loopback interface that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

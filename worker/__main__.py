@@ -1,4 +1,4 @@
-"""`python -m worker`: run a worker until SIGTERM. `python -m worker health`: exit 0 where a worker of this host lives."""
+"""`python -m worker`: run a worker until SIGTERM. Whether one lives says worker/health.py."""
 
 from __future__ import annotations
 
@@ -19,32 +19,22 @@ FAILED, WRONG_USE = 1, 2
 
 
 def main(arguments: list[str]) -> int:
-    if arguments not in ([], ["health"]):
-        print("usage: python -m worker [health]", file=sys.stderr)
+    if arguments:
+        print("usage: python -m worker", file=sys.stderr)
         return WRONG_USE
     try:
         settings = read()
     except Misconfigured as error:
         print(error.detail, file=sys.stderr)
         return WRONG_USE
-    if arguments == ["health"]:
-        return health(settings)
     log.configure(settings.log_level)
     # A warning about a default that the settings of the queue state explicitly.
     warnings.filterwarnings("ignore", category=PendingDeprecationWarning, module="celery")
     return work(settings)
 
 
-def health(settings: Settings) -> int:
-    """Without store, Redis or engine: those may be away for a while, and a restart of the worker would not bring them back."""
-    from worker.registration import healthy
-
-    # A chore may wait for the engine once before the next pulse.
-    return 0 if healthy(settings.home, within_seconds=3 * settings.reap_seconds + settings.engine_seconds) else FAILED
-
-
 def work(settings: Settings) -> int:
-    from worker.app import create_worker  # Celery and the engine's client take a moment that the health check has not
+    from worker.app import create_worker  # Celery and the engine's client take a moment; a wrong setting is said before
 
     logger = structlog.get_logger(__name__)
     try:

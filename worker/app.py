@@ -56,7 +56,11 @@ class Worker:
         self._queue = CeleryQueue(settings)
         self._events = RedisEvents(settings)
         blobs = BlobStore(settings.home)
-        self._registration = Registration(settings.home)
+        self._registration = Registration(
+            settings.home,
+            # A chore may wait for the engine once before the next pulse.
+            pulse_seconds=3 * settings.reap_seconds + settings.engine_seconds,
+        )
         worker = self._registration.worker
         self._host = DockerHost(settings, worker_id=worker)
         self._weaker: list[str] | None = None

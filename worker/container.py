@@ -56,7 +56,6 @@ class Engine(Protocol):
 class DockerSandbox:
     """One container: prepared, used once, destroyed. A context manager: leaving it destroys the container."""
 
-    start = "cold"
 
     def __init__(
         self,

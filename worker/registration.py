@@ -11,7 +11,6 @@ import json
 import os
 import secrets
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,12 +22,14 @@ from fumehood.files import make_private
 log = structlog.get_logger(__name__)
 
 SUFFIX = ".lock"
+PULSE_SECONDS = 60.0
 
 
 class Registration:
     """This worker's own lock, held from the constructor to `leave()`."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, pulse_seconds: float = PULSE_SECONDS) -> None:
+        """`pulse_seconds`: who was not heard of for so long counts as stuck (worker/health.py reads it)."""
         self.worker = f"wrk_{secrets.token_hex(8)}"
         self.directory = home / "workers"
         make_private(self.directory)
@@ -37,7 +38,8 @@ class Registration:
         unfinished = self.directory / f".{self.worker}"
         self._descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.write(self._descriptor, json.dumps({"host": socket.gethostname(), "process": os.getpid()}).encode())
+        facts = {"host": socket.gethostname(), "process": os.getpid(), "pulse_seconds": pulse_seconds}
+        os.write(self._descriptor, json.dumps(facts).encode())
         unfinished.rename(self._path)
         self._held: set[str] = set()
 
@@ -87,36 +89,14 @@ class Registration:
                 os.close(descriptor)
 
 
-def healthy(home: Path, *, within_seconds: float) -> bool:
-    """Whether a worker of this host is alive and its loop went round lately: for the health check of a container."""
-    for path in sorted((home / "workers").glob(f"*{SUFFIX}")):
-        try:
-            host = json.loads(path.read_bytes()[:4096]).get("host")
-            age_seconds = time.time() - path.stat().st_mtime
-        except (OSError, ValueError):
-            continue
-        # A clock that was set back makes an age negative; the lock still says that the process lives.
-        if host == socket.gethostname() and age_seconds <= within_seconds and _is_locked(path):
-            return True
-    return False
-
-
-def _is_locked(path: Path) -> bool:
-    descriptor = _lock(path, shared=True)
-    if descriptor is not None:
-        os.close(descriptor)
-        return False
-    return path.exists()
-
-
-def _lock(path: Path, *, shared: bool = False) -> int | None:
+def _lock(path: Path) -> int | None:
     """A descriptor that holds the lock; None where somebody else does, or the file is gone."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     try:
-        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # The one who held it may have removed the file while we opened it.
         if os.fstat(descriptor).st_nlink:
             return descriptor

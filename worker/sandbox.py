@@ -81,8 +81,6 @@ class Sandbox(Protocol):
     name: str
     scratch: Scratch
     image: str
-    start: str
-    """`cold` or `warm`."""
 
     def run(self, limits: Limits, *, stop: StopSignal, on_log: Callable[[int], None]) -> Exit:
         """Send the go line, wait for the end, and kill the container if it is not over in time.
@@ -99,7 +97,7 @@ class Sandbox(Protocol):
 
 
 class SandboxHost(Protocol):
-    """Makes sandboxes. The only implementation that ships is `worker.docker_sandbox.DockerHost`; `warm_pool` will be another."""
+    """Makes sandboxes. The only implementation that ships is `worker.docker_sandbox.DockerHost`."""
 
     image: str
 

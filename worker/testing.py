@@ -95,7 +95,6 @@ def blocks(scratch: Scratch, limits: Limits, stop: StopSignal, on_log: Callable[
 
 
 class FakeSandbox:
-    start = "cold"
 
     def __init__(self, host: FakeSandboxHost, scratch: Scratch, name: str) -> None:
         self.name = name

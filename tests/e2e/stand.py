@@ -15,7 +15,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.services import free_port, missing, until
+from fumehood.testing import free_port
+from tests.services import missing, until
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from fumehood.testing import free_port
 from tests.e2e.stand import EXAMPLES, TABLE, Stand, docker, submit
-from tests.services import free_port, until
+from tests.services import until
 
 
 @pytest.fixture(scope="module")

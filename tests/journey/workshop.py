@@ -157,8 +157,8 @@ class Workshop:
 
     def is_healthy(self) -> bool:
         """What a container's health check asks."""
-        command, environment = [sys.executable, "-m", "worker", "health"], os.environ | self.environment
-        return subprocess.run(command, cwd=ROOT, env=environment, timeout=30, check=False).returncode == 0
+        command = [sys.executable, "-I", "-S", "worker/health.py", str(self.home)]
+        return subprocess.run(command, cwd=ROOT, timeout=30, check=False).returncode == 0
 
     def freeze(self, worker: WorkerProcess) -> None:
         """Stop a worker between two transactions: one that is frozen inside a write to SQLite holds up everybody."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
 import subprocess
 import sys
 import time
@@ -11,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from worker.registration import Registration, healthy
+from worker.health import healthy
+from worker.registration import Registration
 
+ROOT = Path(__file__).resolve().parents[2]
 WORKER = """
 import pathlib, sys
 from worker.registration import Registration
@@ -82,14 +86,14 @@ def test_who_has_no_file_is_not_alive(registration: Registration, worker: str) -
 
 def test_health_needs_a_pulse_of_this_host(home: Path, registration: Registration) -> None:
     path = file_of(home, registration.worker)
-    assert healthy(home, within_seconds=10)
+    assert healthy(str(home))
     old = time.time() - 60
     os.utime(path, (old, old))
-    assert not healthy(home, within_seconds=10)
+    assert not healthy(str(home))
     registration.pulse()
-    assert healthy(home, within_seconds=10)
-    path.write_text('{"host": "elsewhere", "process": 1}')
-    assert not healthy(home, within_seconds=10)
+    assert healthy(str(home))
+    path.write_text(path.read_text().replace(socket.gethostname(), "elsewhere"))
+    assert not healthy(str(home))
 
 
 def test_a_dead_worker_is_not_healthy(home: Path) -> None:
@@ -99,8 +103,27 @@ def test_a_dead_worker_is_not_healthy(home: Path) -> None:
     content = path.read_bytes()
     registration.leave()
     path.write_bytes(content)
-    assert not healthy(home, within_seconds=10)
+    assert not healthy(str(home))
 
 
 def test_a_home_without_workers_is_not_healthy(home: Path) -> None:
-    assert not healthy(home, within_seconds=10)
+    assert not healthy(str(home))
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"host": 1}', "x" * 10_000])
+def test_what_no_worker_wrote_is_not_healthy(home: Path, content: str) -> None:
+    (home / "workers").mkdir(parents=True)
+    (home / "workers" / "wrk_odd.lock").write_text(content)
+    assert not healthy(str(home))
+
+
+def test_the_health_check_starts_with_next_to_nothing(home: Path, registration: Registration) -> None:
+    """Many times a minute: what it imports is what it costs."""
+    program = ROOT / "worker" / "health.py"
+    command = [sys.executable, "-I", "-S", "-X", "importtime", program, home]
+    imported = subprocess.run(command, capture_output=True, text=True, timeout=30).stderr
+    assert "socket" in imported
+    assert not re.search(r"\| +(pathlib|subprocess|typing|pydantic|structlog|worker)\b", imported)
+    command = [sys.executable, "-I", "-S", program]
+    assert subprocess.run([*command, home], timeout=30).returncode == 0
+    assert subprocess.run([*command, home.parent], timeout=30).returncode == 1

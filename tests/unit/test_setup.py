@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 
 from fumehood.tenant import key_prefix
-from tests.services import free_port
+from fumehood.testing import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = ("compose", "engine", "home", "progress", "python_packages")

@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from fumehood.job_store import JobStore
+
+
+@pytest.mark.parametrize("package", ["api", "worker"])
+def test_a_store_of_a_newer_version_ends_the_start_with_one_event_that_says_so(package: str, home: Path) -> None:
+    store = JobStore(f"sqlite:///{home}/fumehood.db")
+    store.migrate()
+    with store.migrating() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    store.close()
+    environment = os.environ | {"FUMEHOOD_HOME": str(home), "FUMEHOOD_IMAGE": f"sha256:{0:064}"}
+    done = subprocess.run([sys.executable, "-m", package], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    events = [json.loads(line) for line in (done.stdout + done.stderr).splitlines()]
+    assert [event["event"] for event in events] == [f"{package} cannot start"]
+    assert "schema is revision 9999" in events[0]["error"]
 
 
 @pytest.mark.parametrize("package", ["api", "worker"])
