@@ -57,7 +57,9 @@ class Settings(BaseSettings):
     # Above 2^30, past what accounts, subordinate ids of rootless containers (/etc/subuid) and systemd's containers are given.
     sandbox_uid_first: int = Field(1_879_048_192, ge=1000, description="First of the user ids that sandboxes run as, one each.")
     sandbox_uid_count: int = Field(4096, ge=1, description="How many user ids there are.")
-    attempts_max: int = Field(3, ge=1, le=10, description="How often a job is started at most.")
+    attempts_max: int = Field(
+        3, ge=1, le=10, description="How often a job is started at most; a start that an orderly shutdown hands back is not counted."
+    )
     beat_seconds: float = Field(1.0, gt=0, description="How often a worker renews the lease of a running job, and looks for a cancel.")
     lease_seconds: float = Field(10.0, gt=0, description="A lease that was not renewed for so long is taken away.")
     reap_seconds: float = Field(3.0, gt=0, description="How often a worker looks for overdue jobs, orphans and lost tickets.")
