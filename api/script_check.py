@@ -1,7 +1,7 @@
 """The check before queueing: what is certainly wrong with a script is said at once (contract, rule 22).
 
 The script's text is the only tenant input that the API may parse, and it does so in a helper process
-(`api/script_reader.py`): bounded in memory, given a second, and replaced when it dies.
+(`fumehood/script_reader.py`): bounded in memory, given a second, and replaced when it dies.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from typing import Any
 
 import structlog
 
+from fumehood import script_reader
 from fumehood.errors import BadField
 
 log = structlog.get_logger()
 
-READER = Path(__file__).with_name("script_reader.py")
+READER = Path(script_reader.__file__)
 ANSWER_BYTES = 64 * 1024
 
 

@@ -22,12 +22,11 @@ from fumehood.dataset import FORMATS
 from fumehood.errors import BadField, BadRequest, NotFound
 from fumehood.job import Input, Job, Kind, Lane, State, new_id
 from fumehood.job_store import Idempotency, Submitted
-from fumehood.limits import KIB, Limits, requested
+from fumehood.limits import Limits, check_parameters_size, requested
 from fumehood.tenant import Tenant
 
 LABELS_MAX = 16
 LABEL_VALUE_CHARACTERS = 128
-PARAMETERS_BYTES = 64 * KIB
 LABEL_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -246,9 +245,8 @@ def label_fault(name: str, value: str) -> str | None:
 
 
 def _parameters(draft: Draft, parameters: dict[str, Any]) -> None:
-    size = len(documents.canonical(parameters))
-    if size > PARAMETERS_BYTES:
-        draft.fault("/parameters", f"are {size:,} bytes of JSON; the limit is {PARAMETERS_BYTES:,}")
+    if (too_many := check_parameters_size(parameters)) is not None:
+        draft.faults.append(too_many)
     for name in parameters:
         if not name.isidentifier() or keyword.iskeyword(name):
             draft.fault("/parameters", f"the name {name[:80]!r} is no Python identifier")

@@ -1,7 +1,7 @@
 """Probe: one job in a sandbox that answers what only a sandbox can, without running a line of the script.
 
 The sandbox reads the tables and unpacks the bundle as for the job itself; what runs then is a script of ours, made of
-`api/script_reader.py` (the check before queueing, by the very Python that would run the script) and TEMPLATE.
+`fumehood/script_reader.py` (the check before queueing, by the very Python that would run the script) and TEMPLATE.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from api import script_reader
 from cli.errors import NoLocalRun
 from cli.request_options import Request
+from fumehood import script_reader
 from fumehood.client.body import Upload
 from fumehood.client.surface import Surface
 

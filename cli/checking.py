@@ -8,17 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 
-from api import script_reader
 from cli import check_parameters, check_probe, check_traps, terminal
 from cli.errors import ExitCode, NoLocalRun
 from cli.request_options import Request
+from fumehood import script_reader
 from fumehood.client.body import Upload
 from fumehood.client.surface import Surface
 from fumehood.errors import BadRequest
-from fumehood.limits import KIB, requested
+from fumehood.limits import check_parameters_size, requested
 from fumehood.settings import Settings, read
-
-PARAMETERS_BYTES = 64 * KIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +61,8 @@ def statically(request: Request) -> Iterator[Finding]:
     except BadRequest as error:
         yield from (Finding("error", field.pointer, field.detail) for field in error.errors)
     parameters = request.document.get("parameters") or {}
-    if (size := len(json.dumps(parameters))) > PARAMETERS_BYTES:
-        yield Finding("error", "/parameters", f"are {size:,} bytes of JSON; the limit is {PARAMETERS_BYTES:,}")
+    if (too_many := check_parameters_size(parameters)) is not None:
+        yield Finding("error", too_many.pointer, too_many.detail)
     source = _source(request, settings)
     if source is None:
         return

@@ -21,12 +21,13 @@ from cli.terminal import LogWriter, complain, console, one_line, say, size
 from fumehood.client.body import OnBytes, Upload
 from fumehood.client.errors import ClientError, InTheWay, NotThere
 from fumehood.client.surface import Document, Surface, is_final
+from fumehood.client.watching import Shown
+from fumehood.dataset import ARROW
 
 PROGRESS_BYTES = 4 * 2**20
 """Smaller uploads are over before a bar could be read."""
 PREVIEW_BYTES_MAX = 64 * 2**20
 LOG_TAIL_BYTES = 8 * 1024
-ARROW = "application/vnd.apache.arrow.file"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +71,7 @@ def run(client: Surface, request: Request, wishes: Wishes) -> ExitCode:
 def follow(client: Surface, record: Document, stream: TextIO, *, local: bool = False) -> None:
     """State changes on stderr and the log on `stream` as they come; then what the live log left out."""
     writer = LogWriter(stream)
-    shown = _Shown()
+    shown = Shown()
     said = report.state(record)
     attempt = 1
     for event in client.follow(record["id"]):
@@ -78,7 +79,7 @@ def follow(client: Surface, record: Document, stream: TextIO, *, local: bool = F
             data = event.data
             if data.get("attempt", attempt) != attempt:
                 attempt = data["attempt"]
-                shown = _Shown()
+                shown = Shown()
                 writer.end_line()
                 say(f"attempt {attempt}: the log begins anew")
             writer.write(shown.fresh(int(data.get("offset", 0)), str(data.get("text", ""))))
@@ -93,30 +94,7 @@ def follow(client: Surface, record: Document, stream: TextIO, *, local: bool = F
     writer.end_line()
 
 
-class _Shown:
-    """How much of the log was shown, without holding it."""
-
-    def __init__(self) -> None:
-        self.bytes = 0
-        self.digest = hashlib.sha256()
-        self._position = 0
-
-    def fresh(self, offset: int, text: str) -> str:
-        """What of `text`, which begins at `offset` of the log, was not shown yet: after Redis lost events the service tells
-        a log from its beginning."""
-        chunk = text.encode(errors="replace")
-        # A replaced byte is told as three; counted as one, nothing that is new can be taken for old.
-        end = offset + len(chunk) - 2 * text.count("\ufffd")
-        if end <= self._position:
-            return ""
-        chunk = chunk[max(0, self._position - offset) :]
-        self._position = end
-        self.bytes += len(chunk)
-        self.digest.update(chunk)
-        return chunk.decode(errors="replace")
-
-
-def _complete(client: Surface, record: Document, shown: _Shown, writer: LogWriter, *, local: bool) -> None:
+def _complete(client: Surface, record: Document, shown: Shown, writer: LogWriter, *, local: bool) -> None:
     """Print what the stored log has beyond what was shown live, or its end where the live log had gaps."""
     tail: deque[bytes] = deque()
     seen, digest, fits = 0, hashlib.sha256(), None

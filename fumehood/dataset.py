@@ -15,6 +15,7 @@ FORMATS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "ndjson": (("application/x-ndjson", "application/ndjson", "application/jsonl"), (".ndjson", ".jsonl")),
     "zip": (("application/zip", "application/x-zip-compressed"), (".zip",)),
 }
+ARROW = FORMATS["arrow"][0][0]
 TABLE_FORMATS = tuple(name for name in FORMATS if name != "zip")
 
 

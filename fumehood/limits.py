@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from fumehood.errors import BadField, BadRequest
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
+PARAMETERS_BYTES = 64 * KIB
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,6 +103,14 @@ def requested(values: dict[str, Any], *, default: Limits, ceiling: Limits) -> Li
     if "memory_bytes" in clean and "disk_bytes" not in clean:
         clean["disk_bytes"] = int(min(default.disk_bytes, clean["memory_bytes"] // 2))
     return replace(default, **clean)
+
+
+def check_parameters_size(parameters: dict[str, Any]) -> BadField | None:
+    """What is wrong with the size of a job's parameters: as JSON without spaces, in UTF-8, however they were written."""
+    size = len(json.dumps(parameters, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass"))
+    if size <= PARAMETERS_BYTES:
+        return None
+    return BadField("/parameters", f"are {size:,} bytes of JSON; the limit is {PARAMETERS_BYTES:,}")
 
 
 def _check(name: str, value: Any, *, low: float, high: float) -> list[BadField]:

@@ -15,6 +15,7 @@ from fumehood.client.figures import Figure
 from fumehood.client.surface import AsyncSurface, Document
 from fumehood.client.tables import frame_of, read_table
 from fumehood.client.values import JobOutput
+from fumehood.dataset import ARROW
 from fumehood.outcome import Usage
 from fumehood.text import harmless
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-ARROW = "application/vnd.apache.arrow.file"
 LOG_BYTES_MAX = 200 * 2**20
 """More than any stored log as UTF-8."""
 T = TypeVar("T")

@@ -153,3 +153,10 @@ def test_the_probe_is_a_script_that_runs_nothing_of_the_author_s(tmp_path: Path,
     told = json.loads((tmp_path / "outputs" / "answer.json").read_text())
     assert (told["finding"]["line"], told["finding"]["caret"].splitlines()[0]) == (2, "def azureml_main(:")
     assert list(told["missing"]) == ["sklern"]
+
+
+def test_parameters_are_measured_as_the_service_measures_them(tmp_path: Path) -> None:
+    script = "def azureml_main(*, word):\n    return None\n"
+
+    assert check(tmp_path, script, "--param", f"word={'é' * 32_000}").exit_code == 0
+    assert "are 66,011 bytes of JSON; the limit is 65,536" in check(tmp_path, script, "--param", f"word={'é' * 33_000}").stdout

@@ -1,4 +1,6 @@
-"""The helper process that reads scripts: the only place of the service that parses anything a tenant wrote but JSON.
+"""The reader of scripts: the only place of the service that parses anything a tenant wrote but JSON, in a helper process.
+
+`fumehood check` asks the same of it, here and inside a sandbox, so it also has to read with any Python from 3.11 on.
 
 Run by path (`python -I -S script_reader.py`), so it imports the standard library only. Stdin and stdout are one socket.
 A question is a JSON object behind its length (four bytes, big endian); the answer is one line of JSON: a finding or null.
