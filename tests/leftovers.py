@@ -19,6 +19,8 @@ MARK = "FUMEHOOD_TEST_SESSION"
 BROKEN_OFF = pytest.StashKey[bool]()
 SETTLE_SECONDS = 20.0
 ENGINE_SECONDS = 30
+# Enough to tell whose it is; a sandbox carries the list of its packages as a label.
+LINE_CHARACTERS = 500
 
 # What to list, and how one line of each looks. An image is looked at by its names; one without any is dangling.
 LISTS: dict[str, list[str]] = {
@@ -45,7 +47,7 @@ def nothing_is_left_over(request: pytest.FixtureRequest, tmp_path_factory: pytes
     left = _settled(before, places, mark)
     del os.environ[MARK]
     if left:
-        text = "the tests left something behind:\n" + "\n".join(f"  {line}" for line in sorted(left))
+        text = "the tests left something behind:\n" + "\n".join(f"  {line[:LINE_CHARACTERS]}" for line in sorted(left))
         if request.config.stash.get(BROKEN_OFF, False):
             # No test is left that could fail, and pytest would end without its summary. The session has failed anyway.
             print(text)
