@@ -111,7 +111,7 @@ def debug(client: Surface | None, case: Case, *, step: bool, breaks: list[int]) 
     if out_of_memory or code == SIGKILLED:
         say(f"the script was killed: it used more than its {limits.memory_bytes / GIB:.3g} GiB of memory")
     elif code == SUPERVISOR_LEFT:
-        say(f"the session was over after {SESSION_SECONDS / 60:.0f} minutes")
+        say(f"the session was ended; it lasts {SESSION_SECONDS / 60:.0f} minutes, or until nobody looks")
     elif code not in (0, 1):
         say(f"the debugger ended with exit code {code}")
     say("the sandbox is gone, and so are its files")

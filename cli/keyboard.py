@@ -30,6 +30,7 @@ class Terminal:
         self._before: list[object] | None = None
         self._screened = Screened() if os.isatty(sys.stdout.fileno()) else None
         self._over, self._wake = os.pipe()
+        self._gone = False
 
     def __enter__(self) -> Terminal:
         self._resized_before = signal.signal(signal.SIGWINCH, self._resized)
@@ -58,10 +59,17 @@ class Terminal:
         self._write(data if self._screened is None else self._screened.take(data).encode(errors="replace"))
 
     def _write(self, data: bytes) -> None:
-        sys.stdout.flush()
-        view = memoryview(data)
-        while view:
-            view = view[os.write(sys.stdout.fileno(), view) :]
+        """Where nobody looks any more (`| head`) the session ends; until then what comes is still taken, or the engine would stop."""
+        if self._gone:
+            return
+        try:
+            sys.stdout.flush()
+            view = memoryview(data)
+            while view:
+                view = view[os.write(sys.stdout.fileno(), view) :]
+        except OSError:
+            self._gone = True
+            self._sandbox.leave()
 
     def until_the_end(self) -> None:
         """Pass keys on until the session is over."""

@@ -58,6 +58,10 @@ class DebugSandbox(DockerSandbox):
     def resize(self, rows: int, columns: int) -> None:
         self._tell({"size": [rows, columns]})
 
+    def leave(self) -> None:
+        """End the session: the end of its stdin ends a sandbox."""
+        self._stream.end_input()
+
     def on_end(self, listener: Callable[[], None]) -> None:
         """Call `listener`, in a thread of its own, when the session is over."""
 

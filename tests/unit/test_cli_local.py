@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from cli import debugging, local_engine, local_home, profile_view
+from cli import debugging, keyboard, local_engine, local_home, profile_view
 from cli.app import app
 from cli.errors import BadInput, NoLocalRun
 from cli.request_options import request_of
@@ -103,6 +103,24 @@ def test_no_two_users_share_user_ids_for_sandboxes_nor_any_with_a_service(monkey
         assert not mine & taken
         assert max(mine) < 2**31
         taken |= mine
+
+
+def test_a_session_whose_screen_is_gone_takes_on_what_comes_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Sandbox:
+        left = 0
+
+        def leave(self) -> None:
+            self.left += 1
+
+    (reading, writing), sandbox = os.pipe(), Sandbox()
+    os.close(reading)
+    with open(os.devnull) as keys, open(writing, "w") as screen:
+        monkeypatch.setattr("sys.stdin", keys)
+        monkeypatch.setattr("sys.stdout", screen)
+        with keyboard.Terminal(sandbox) as terminal:  # type: ignore[arg-type]
+            terminal.show(b"one")
+            terminal.show(b"two")
+    assert sandbox.left == 1
 
 
 def test_without_room_every_place_is_named_with_what_is_free() -> None:

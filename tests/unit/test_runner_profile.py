@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pyarrow as pa
 import pytest
 
 from tests.contract.loading import runner
 
 histogram = runner("histogram")
+kinds = runner("kinds")
 profile = runner("profile")
+
+
+class Progress:
+    """Stands in for the child's."""
+
+    def part(self, name: str) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def note(self, kind: str, text: str, **facts: object) -> None: ...
 
 
 def of(values: list, kind: pa.DataType) -> dict | None:
@@ -59,6 +71,18 @@ def test_a_long_column_is_counted_in_parts(monkeypatch):
     monkeypatch.setattr(profile, "SLICE_ROWS", 7)
     found = profile.of_table(pa.table({"s": ["x", "y", "z"] * 10}))["columns"][0]
     assert (found["distinct"], found["top"]) == (3, [["x", 10], ["y", 10], ["z", 10]])
+
+
+def test_a_table_that_arrow_cannot_profile_is_refused_and_no_fault_of_the_runner_s(monkeypatch, tmp_path):
+    def fails(*_: object) -> None:
+        raise pa.ArrowInvalid("offset overflow")
+
+    (tmp_path / "dataset1").write_bytes(b"a\n1\n")
+    monkeypatch.setattr(kinds.places, "IN", str(tmp_path))
+    monkeypatch.setattr(kinds.profile, "write", fails)
+    limits = {"memory_bytes": 2**30, "output_bytes": 2**20}
+    with pytest.raises(runner("refused").Refused, match="as a profile: offset overflow"):
+        kinds.describe_columns({"limits": limits, "inputs": {"dataset1": {"format": "csv"}}}, Progress(), frozenset())
 
 
 def test_the_document_has_a_bound_however_hard_its_texts_are_to_write():

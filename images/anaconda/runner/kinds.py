@@ -70,7 +70,7 @@ def describe_columns(request: dict, progress, _modules_at_start: frozenset[str])
     limits, form = request["limits"], request["inputs"]["dataset1"]["format"]
     with progress.part("read"):
         table = formats.read("dataset1", f"{places.IN}/dataset1", form, limits, progress)
-    with progress.part("write"), tables_out.output_limit(limits["output_bytes"], "result"):
+    with progress.part("write"), refused_as("a profile"), tables_out.output_limit(limits["output_bytes"], "result"):
         profile.write(table, places.RESULT, progress)
     progress.results["result"] = tables_out.describe(table)
 
