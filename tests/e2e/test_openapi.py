@@ -1,0 +1,38 @@
+"""The walk over the OpenAPI document, short, against the service as it is run: real Redis, worker and sandboxes."""
+
+from __future__ import annotations
+
+import httpx
+
+from tests.e2e.stand import EXAMPLES, TABLE, Stand, submit
+from tests.openapi_walk import Walk
+from tests.services import until
+
+# In each of these a sandbox is started, or something goes that others need.
+SLOW = {"POST /v1/datasets": 3, "POST /v1/jobs": 3}
+
+
+def test_every_call_of_a_real_service_answers_as_the_document_says(stand: Stand, client: httpx.Client) -> None:
+    table = TABLE.read_text()
+    jobs = [submit(client, (EXAMPLES / "feature_importance.py").read_text(), table, wait_seconds=60)["id"]]
+    jobs += [submit(client, "def azureml_main(frame):\n    raise ValueError\n", table, wait_seconds=60)["id"]]
+    dataset = client.post("/v1/datasets", content=table, headers={"Content-Type": "text/csv"}).raise_for_status().json()["id"]
+    known = {
+        "job_id": jobs,
+        "DELETE job_id": jobs[1:],
+        "dataset_id": [dataset],
+        "n": ["0"],
+        "digest": [image["digest"] for image in client.get("/v1/images").raise_for_status().json()["items"]],
+        "port": ["script", "dataset1"],
+    }
+    key = stand.key_file.read_text().strip()
+    with Walk(stand.address, key, known) as walk:
+        operations = sorted(walk.operations(), key=lambda operation: operation.method == "delete")
+        for operation in operations:
+            walk.go(operation, "as described", examples=SLOW.get(operation.label, 6))
+    assert {name: seen for name, seen in walk.seen.items() if max(seen) >= 500} == {}
+
+    def over() -> bool:
+        return not any(client.get("/v1/jobs", params={"state": state}).json()["items"] for state in ("queued", "running"))
+
+    until(over, seconds=120, what="the walk's jobs end")
