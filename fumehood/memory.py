@@ -97,6 +97,12 @@ class MemoryEvents(Events):
             with self._lock:
                 self._waiting.discard(waiter)
 
+    @property
+    def followed(self) -> bool:
+        """What a test waits for."""
+        with self._lock:
+            return bool(self._waiting)
+
     def published(self, job_id: str) -> list[Event]:
         """What a test looks at."""
         with self._lock:

@@ -79,6 +79,8 @@ class Listening:
                 return usual(job, content)
             for offset, text in says or []:
                 self.stand.events.publish(job.id, "log", {"attempt": job.attempt, "offset": offset, "text": text})
+            if says:  # A job that has ended before anybody follows it is told from its stored log, not from what was said live.
+                until(lambda: self.stand.events.followed, seconds=20, what="a follower")
             return make()
 
         self.stand.worker.make = work

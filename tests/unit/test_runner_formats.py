@@ -310,3 +310,24 @@ def test_json_refuses_a_column_without_a_form_by_name(tmp_path):
     twice = pa.StructArray.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
     with pytest.raises(Refused, match=r"^Column 'x' \(struct<a: int64, a: int64>\) cannot be written as NDJSON: "):
         formats.WRITERS["ndjson"](pa.table({"x": twice}), str(tmp_path / "out"), Notes())
+
+
+@pytest.mark.parametrize("error", [ValueError("strange"), RecursionError("strange"), KeyError("strange"), pa.ArrowInvalid("strange")])
+def test_what_no_reader_thought_of_is_still_about_the_bytes(read, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def broken(*_: object) -> None:
+        raise error
+
+    monkeypatch.setitem(formats.READERS, "csv", broken)
+    with pytest.raises(Refused, match=r"dataset1 cannot be read as csv: .*strange") as caught:
+        read("csv", b"a")
+    assert caught.value.reason == "bad_input"
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(5, "the disk is broken")])
+def test_a_limit_or_a_broken_disk_is_not_about_the_bytes(read, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def broken(*_: object) -> None:
+        raise error
+
+    monkeypatch.setitem(formats.READERS, "csv", broken)
+    with pytest.raises(type(error)):
+        read("csv", b"a")

@@ -2,7 +2,10 @@
 
 import os
 
+import pyarrow as pa
+
 from . import arrow_in, csv_in, csv_out, json_in, json_out, parquet_in, parquet_out, tables_out
+from .failure import safe_text
 from .refused import Refused
 
 # Format → function(port, path, limits, progress) giving a checked `pyarrow.Table`.
@@ -24,6 +27,9 @@ WRITERS = {
     "parquet": parquet_out.write,
 }
 
+# What libraries raise over bytes that they cannot make sense of. Errors of files and memory keep their own names.
+READING = (pa.ArrowException, ValueError, TypeError, ArithmeticError, LookupError, RecursionError)
+
 
 def read(port: str, path: str, form: str, limits: dict, progress):
     """The table in a file, checked fully: n × m, unique column names, no stored metadata.
@@ -35,4 +41,10 @@ def read(port: str, path: str, form: str, limits: dict, progress):
         raise Refused("bad_input", f"{port} is in the format {str(form)[:40]!r}; possible are {', '.join(sorted(READERS))}.")
     if os.stat(path).st_size == 0:
         raise Refused("bad_input", f"{port} is an empty file (0 bytes).")
-    return READERS[form](port, path, limits, progress)
+    try:
+        return READERS[form](port, path, limits, progress)
+    except (Refused, MemoryError):
+        raise
+    except READING as error:
+        # Each reader names what it knows. What no one thought of is still about these bytes, and would come again with them.
+        raise Refused("bad_input", f"{port} cannot be read as {form}: {safe_text(error, 200).rstrip('.')}.") from None
