@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import shutil
@@ -82,7 +83,8 @@ class Terminal:
             keys = os.read(self._keys, PORTION_BYTES)
             if not keys:
                 watched.remove(self._keys)
-            self._sandbox.type(keys or END_OF_TRANSMISSION)
+            with contextlib.suppress(OSError):  # Pressed while the sandbox went away: the end comes next.
+                self._sandbox.type(keys or END_OF_TRANSMISSION)
 
     def _resized(self, number: int, frame: FrameType | None) -> None:
         self._sandbox.resize(*self.size())

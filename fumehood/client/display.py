@@ -47,7 +47,8 @@ def shape(table: dict[str, Any]) -> str:
 
 
 def html(record: dict[str, Any], glance: Glance) -> str:
-    return f'<div class="fumehood-result">{"".join(_blocks(record, glance))}</div>'
+    # The two other classes keep MathJax from reading a stranger's cells as formulas, which may hold links.
+    return f'<div class="fumehood-result tex2jax_ignore mathjax_ignore">{"".join(_blocks(record, glance))}</div>'
 
 
 def _blocks(record: dict[str, Any], glance: Glance) -> Iterator[str]:

@@ -203,6 +203,14 @@ def test_nothing_of_a_script_becomes_markup() -> None:
     assert "container abc; 5 files, 2.0 KiB" in shown
 
 
+def test_no_cell_is_read_as_a_formula() -> None:
+    shown = html(RECORD, Glance(head=pa.table({"a": [r"$\href{https://example.org}{click}$"]}), figures=[], hint=""))
+
+    classes = shown[: shown.index(">")]
+    assert "tex2jax_ignore" in classes
+    assert "mathjax_ignore" in classes
+
+
 def test_a_png_is_shown_as_one_and_an_svg_never_becomes_part_of_the_page() -> None:
     assert FIGURES[0]._repr_png_() == PNG
     assert FIGURES[0]._repr_html_() is None
