@@ -50,7 +50,8 @@ def failure(record: Document) -> Iterator[str]:
     said = f"{one_line(error['type'])}: {one_line(error.get('message') or '')}" if error.get("type") else ""
     if said:
         yield said
-    if message and not (said and said in message):
+    # The message of an exception of the script says the same in one line; with a hint, in other punctuation.
+    if message and not (said and (said in message or record.get("reason") == "script_error")):
         yield message
     if record.get("blame") == "service":
         yield "this was the service's fault, not the script's"

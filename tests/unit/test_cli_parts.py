@@ -263,6 +263,13 @@ def test_the_function_named_in_a_failure_is_the_one_that_holds_the_line() -> Non
     assert list(failure(record)) == ["script.py, line 3, in helper", "E: m"]
 
 
+def test_a_hint_is_said_once() -> None:
+    error = {"type": "KeyError", "message": "'x' (The columns are 'a'.)", "file": "script.py", "line": 2}
+    record = {"reason": "script_error", "message": "KeyError: 'x' (line 2 of script.py). The columns are 'a'.", "error": error}
+
+    assert list(failure(record)) == ["script.py, line 2", "KeyError: 'x' (The columns are 'a'.)"]
+
+
 @pytest.mark.parametrize(
     ("record", "words"),
     [
