@@ -61,7 +61,8 @@ class PostgresServer:
         settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
         with open(self._directory / "log", "ab") as log:
             self._process = subprocess.Popen(
-                [self._programs / "postgres", "-D", self._data, "-k", self._directory, *settings],
+                # It ends with the tests, also where those are killed.
+                ["setpriv", "--pdeathsig", "QUIT", self._programs / "postgres", "-D", self._data, "-k", self._directory, *settings],
                 **self._as_user(),
                 stdout=log,
                 stderr=log,
