@@ -98,7 +98,7 @@ def save_open_figures():
     plt = sys.modules.get("matplotlib.pyplot")
     for number in plt.get_fignums() if plt else ():
         if not hasattr(plt.figure(number), "was_saved"):
-            plt.figure(number).savefig(f"Figure {number}.png")
+            plt.figure(number).savefig(f"Figure {number}.png", bbox_inches="tight")
 
 
 for case in sorted(Path(sys.argv[1]).resolve().iterdir()):

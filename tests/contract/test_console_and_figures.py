@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 from tests.contract.samples import bundle
 
 OK = "\ndef azureml_main(df=None):\n    import pandas\n    return pandas.DataFrame({'a': [1]})\n"
@@ -88,6 +90,24 @@ def azureml_main(df=None):
     assert run.names("figure") == ["saved by the script.png", "Figure 1.png", "Figure 4.png"]
     assert run.file("Figure 1.png").startswith(b"\x89PNG\r\n\x1a\n")
     assert run.log == ""
+
+
+def test_an_open_figure_is_saved_with_its_long_labels_and_without_what_lies_far_away(sandbox):
+    script = """
+import matplotlib.pyplot as plt, pandas
+def azureml_main():
+    plt.figure(figsize=(4, 3), dpi=100)
+    plt.bar(["a label " * 5], [1])
+    plt.xticks(rotation=90)
+    plt.figure(figsize=(4, 3), dpi=100)
+    plt.text(1e4, 0.5, "far away")
+    return pandas.DataFrame({"n": [1]})
+"""
+    run = sandbox.run(script)
+    assert run.notes("warning") == []
+    labelled, plain = (struct.unpack(">II", run.file(f"Figure {number}.png")[16:24]) for number in (1, 2))
+    assert 400 < labelled[1] < 900
+    assert plain == (400, 300)
 
 
 def test_figures_come_in_the_order_of_their_last_write_and_only_real_ones(sandbox):

@@ -44,6 +44,7 @@ def read(tmp_path, form: str, data: bytes):
         (b"", "dataset1 is an empty file (0 bytes)."),
         (b"\xef\xbb\xbf\n", "dataset1 is empty: a CSV file needs at least a header row."),
         (b"a,b\n1,2\n3\n", "row 3 has 1 cells, the header has 2"),
+        (b"a;b\n1,5;2\n", "row 2 has 2 cells, the header has 1; its header looks separated by semicolons, and a CSV file is"),
         (b"a\n1\n\xe4\n", "dataset1 is not UTF-8 in line 3"),
         (b"a\n1\nx\xc3", "dataset1 ends in the middle of a character"),
         (b"a\nx\0y\n", "dataset1 has a zero byte in line 2"),
@@ -55,6 +56,14 @@ def test_a_bad_csv_is_refused_with_its_place(tmp_path, data, sentence):
         read(tmp_path, "csv", data)
     assert refused.value.reason == "bad_input"
     assert sentence in refused.value.message
+
+
+@pytest.mark.parametrize(("header", "noted"), [("a;b", ["warning"]), ("a\tb", ["warning"]), ("a", []), ("a;b,c", [])])
+def test_a_csv_of_one_column_that_looks_separated_otherwise_is_noted(tmp_path, header, noted):
+    path, notes = tmp_path / "dataset1", Notes()
+    path.write_text(f"{header}\n1{',2' * header.count(',')}\n")
+    formats.read("dataset1", str(path), "csv", LIMITS, notes)
+    assert notes.notes == noted
 
 
 def test_a_row_of_twenty_megabytes_is_read(tmp_path):

@@ -15,6 +15,8 @@ CHECK_BYTES = 4 * 1024 * 1024
 BLOCK_BYTES = 8 * 1024 * 1024
 # A row must fit into a block.
 BLOCK_BYTES_MOST = 1024 * 1024 * 1024
+HEADER_BYTES = 64 * 1024
+OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 # Words for «missing» in columns that are otherwise numbers or dates; in a column of text they are text.
 MISSING_WORDS = csv.ConvertOptions().null_values
 
@@ -24,6 +26,8 @@ def read(port: str, path: str, limits: dict, progress) -> pa.Table:
     check_text(port, path)
     table = parse(port, path, {"null_values": [""], "strings_can_be_null": True, "quoted_strings_can_be_null": False})
     check_schema(table.schema, port)
+    if table.num_columns == 1 and (hint := separated_otherwise(table.column_names[0])):
+        progress.note("warning", f"{port} has one column; {hint}.", column=table.column_names[0])
     unique = names.make_unique_noting(table.column_names, port, progress)
     if unique == table.column_names:
         table = with_missing_words(port, path, table)
@@ -96,8 +100,19 @@ def first_problem(path: str, said: str) -> str:
     except (pa.ArrowException, ValueError):
         pass
     if rows:
-        return f"row {rows[0].number} has {rows[0].actual_columns} cells, the header has {rows[0].expected_columns}"
+        said = f"row {rows[0].number} has {rows[0].actual_columns} cells, the header has {rows[0].expected_columns}"
+        with open(path, "rb") as file:
+            hint = separated_otherwise(file.readline(HEADER_BYTES).decode("utf-8", "replace"))
+        return f"{said}; {hint}" if hint else said
     return said.split("\n")[0][:200]
+
+
+def separated_otherwise(header: str) -> str:
+    """A sentence where `header` holds another separator more often than commas, as spreadsheets write it in many countries."""
+    for separator, called in OTHER_SEPARATORS.items():
+        if header.count(separator) > header.count(","):
+            return f"its header looks separated by {called}, and a CSV file is separated by commas here"
+    return ""
 
 
 def with_missing_words(port: str, path: str, table: pa.Table) -> pa.Table:

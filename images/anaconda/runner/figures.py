@@ -9,6 +9,7 @@ from . import places
 from .failure import safe_text
 
 SAVED = "_saved_by_script"
+TIGHT_MOST = 3.0
 
 
 def watch_matplotlib() -> None:
@@ -98,9 +99,16 @@ def save_open(most: int, progress) -> None:
         return
     for figure in unsaved:
         try:
-            figure.savefig(free_name(figure.number))
+            figure.savefig(free_name(figure.number), bbox_inches=extent(figure))
         except BaseException as exception:
             progress.note("warning", f"The open figure {figure.number} could not be saved: {safe_text(exception, 200)}")
+
+
+def extent(figure) -> str | None:
+    """`tight`, as notebooks save a figure, so that no long label is cut off; None where something lies so far outside that the
+    picture would be many times as large."""
+    box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    return "tight" if box.width <= TIGHT_MOST * width and box.height <= TIGHT_MOST * height else None
 
 
 def free_name(number: object) -> str:
