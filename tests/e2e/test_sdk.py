@@ -119,7 +119,8 @@ def test_each_end_has_its_error(sdk: Client, script: Any, limits: dict[str, floa
 def test_ctrl_c_cancels_the_job(stand: Stand, sdk: Client, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(WAITS)
-    command = [sys.executable, program, stand.address]
+    # As from a terminal, whatever the one who started the tests in the background hands down.
+    command = ["env", "--default-signal=INT", sys.executable, program, stand.address]
     with subprocess.Popen(
         command, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

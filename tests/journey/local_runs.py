@@ -40,7 +40,8 @@ class LocalRuns:
 
     def begin(self, *arguments: object) -> subprocess.Popen[str]:
         """The command, from any directory."""
-        command = [sys.executable, "-m", "cli", *map(str, arguments)]
+        # As from a terminal: whoever starts the tests in the background hands down that signals are ignored.
+        command = ["env", "--default-signal=INT,HUP", sys.executable, "-m", "cli", *map(str, arguments)]
         return subprocess.Popen(
             command, cwd=self.directory, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
         )

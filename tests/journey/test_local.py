@@ -183,7 +183,7 @@ def test_it_works_as_a_member_of_the_group_docker(local_runs: LocalRuns) -> None
     python = [Path(sys.executable).resolve(), ROOT / "cli" / "app.py"]
     drop = ["setpriv", f"--reuid={who}", f"--regid={who}", f"--groups={docker_group}", "--inh-caps=-all"]
     if any(subprocess.run([*drop, "test", "-r", path], check=False).returncode for path in python):
-        pytest.skip("another user cannot read this checkout")
+        pytest.skip("another user cannot read this checkout, or its Python")
     script, table = local_runs.file("s.py", WORKS), local_runs.file("t.csv", TABLE)
     saved_by_root = local_runs.directory / "root.csv"
     assert local_runs("run", "--local", script, "--dataset1", table, "--out", saved_by_root).returncode == 0
