@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,13 @@ class Stand:
 def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     if not shutil.which("docker"):
         missing("docker is not installed; the end-to-end tests need it")
-    made = Stand(home=tmp_path_factory.mktemp("stand") / "home", port=free_port())
+    with standing(Stand(home=tmp_path_factory.mktemp("stand") / "home", port=free_port())) as made:
+        yield made
+
+
+@contextmanager
+def standing(made: Stand) -> Iterator[Stand]:
+    """The service from its start to its erasure, and a look that nothing is left."""
     try:
         made.setup("start")
         yield made

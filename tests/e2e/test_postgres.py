@@ -10,21 +10,14 @@ import httpx
 import pytest
 
 from fumehood.testing import free_port
-from tests.e2e.stand import EXAMPLES, TABLE, Stand, docker, submit
+from tests.e2e.stand import EXAMPLES, TABLE, Stand, docker, standing, submit
 from tests.services import until
 
 
 @pytest.fixture(scope="module")
 def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
-    made = Stand(home=tmp_path_factory.mktemp("stand-postgres") / "home", port=free_port(), store="postgres")
-    try:
-        made.setup("start")
+    with standing(Stand(home=tmp_path_factory.mktemp("stand-postgres") / "home", port=free_port(), store="postgres")) as made:
         yield made
-    finally:
-        if made.home.exists():
-            made.setup("erase")
-    assert not made.home.exists()
-    assert docker("ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={made.project}") == ""
 
 
 def test_the_example_goes_through_it_and_the_record_outlives_the_server(stand: Stand, client: httpx.Client) -> None:
