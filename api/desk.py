@@ -77,6 +77,7 @@ class Desk:
         for task in list(self._chores):
             task.cancel()
         await asyncio.gather(*self._chores, return_exceptions=True)
+        await self.events.leave()
         await self.file(self.checker.close)
         await self.ask(self.store.close)
 

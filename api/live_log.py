@@ -16,12 +16,11 @@ from api.desk import Desk
 from fumehood.errors import NotFound
 from fumehood.job import Job
 
-FOLLOW_SECONDS = 2.0
+PLACE_SECONDS = 2.0  # while a job waits its place is told, and nothing says when that changes
 KEEP_ALIVE_SECONDS = 15.0
 STREAM_SECONDS_MAX = 4 * 3600.0  # then the connection closes; a client comes back with Last-Event-ID
-POLL_SECONDS = 0.5
+POLL_SECONDS = 0.5  # where no news come (Redis is away), the row is read that often
 CHUNK_BYTES = 16 * 1024
-SILENCE_SECONDS = 0.2  # nothing new for so long: everything that was said so far has been read
 SO_FAR_SECONDS = 2.0
 
 # Events of Redis are numbered by milliseconds of today; those of a stored log come after all of them.
@@ -49,7 +48,8 @@ async def live_events(desk: Desk, job: Job, last_event_id: str | None) -> AsyncI
             yield frame(None, "progress", {"queue_position": ahead})
         began = time.monotonic()
         # A job that has ended is asked for what Redis still holds, but not waited for.
-        seconds = SILENCE_SECONDS if job.state.final else FOLLOW_SECONDS
+        quiet_seconds = PLACE_SECONDS if job.queue_position is not None else KEEP_ALIVE_SECONDS - (began - told_at)
+        seconds = 0.0 if job.state.final else quiet_seconds
         async for event in desk.events.follow(job.id, after=cursor, timeout_seconds=seconds):
             cursor, told_at = event.id, time.monotonic()
             yield frame(event.id, event.kind, event.data)
@@ -60,7 +60,7 @@ async def live_events(desk: Desk, job: Job, last_event_id: str | None) -> AsyncI
         if time.monotonic() - told_at >= KEEP_ALIVE_SECONDS:
             told_at = time.monotonic()
             yield KEEP_ALIVE
-        if time.monotonic() - began < POLL_SECONDS:
+        if time.monotonic() - began < seconds / 2:  # it ended early
             await asyncio.sleep(POLL_SECONDS)
         try:
             job = await desk.ask(desk.store.get_job, job.tenant, job.id)
@@ -107,22 +107,18 @@ async def stored_text(desk: Desk, job: Job, offset: int = 0) -> AsyncIterator[tu
 
 async def text_so_far(desk: Desk, job: Job) -> AsyncIterator[str]:
     """What the live stream of the current attempt holds now, event by event; nothing where Redis is away. It ends where the
-    stream is silent for a moment, and where it goes on after 2 seconds of waiting: this is no following. A slow reader's time
-    does not count, or the text would end early for it."""
-    cursor, left, silent = "0", SO_FAR_SECONDS, False
-    while left > 0 and not silent:
-        silent = True
-        async with aclosing(desk.events.follow(job.id, after=cursor, timeout_seconds=SILENCE_SECONDS)) as events:
-            began = time.monotonic()
-            async for event in events:
-                left -= time.monotonic() - began
-                cursor, silent = event.id, False
-                if event.kind == "log" and event.data.get("attempt") == job.attempt:
-                    yield str(event.data.get("text", ""))
-                if event.kind == "end" or left <= 0:
-                    return
-                began = time.monotonic()
+    stream ends for now, and where that goes on for 2 seconds: this is no following. A slow reader's time does not count, or
+    the text would end early for it."""
+    left = SO_FAR_SECONDS
+    async with aclosing(desk.events.follow(job.id, timeout_seconds=0.0)) as events:
+        began = time.monotonic()
+        async for event in events:
             left -= time.monotonic() - began
+            if event.kind == "log" and event.data.get("attempt") == job.attempt:
+                yield str(event.data.get("text", ""))
+            if event.kind == "end" or left <= 0:
+                return
+            began = time.monotonic()
 
 
 def frame(event_id: str | None, kind: str, data: dict[str, Any]) -> bytes:

@@ -1,8 +1,7 @@
-"""Waiting for a job to end: woken by events, certain by the row, never longer than asked."""
+"""Waiting for a job to end: woken by news of it, certain by the row, never longer than asked."""
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable
@@ -11,8 +10,9 @@ from api.desk import Desk
 from fumehood.job import Job
 
 WAIT_SECONDS_MAX = 60.0
-REREAD_SECONDS = 2.0
-POLL_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6)  # where no events come (Redis is away), the row is read at growing distances
+GONE_SECONDS = 2.0  # who asked may have gone; they are looked after that often
+REREAD_SECONDS = 10.0  # news are lost where the worker cannot say them
+POLL_SECONDS = (0.1, 0.2, 0.4, 0.8, 1.6)  # where no news come (Redis is away), the row is read at growing distances
 
 _PREFERENCE = re.compile(r'(?:^|[,;])\s*wait\s*=\s*"?(\d{1,9})"?\s*(?=$|[,;])', re.IGNORECASE)
 
@@ -30,15 +30,17 @@ async def wait_final(desk: Desk, job: Job, seconds: float, gone: Callable[[], Aw
         NotFound: it was deleted meanwhile.
     """
     deadline = time.monotonic() + seconds
-    cursor, quiet = "0", 0
-    while not job.state.final and (left := deadline - time.monotonic()) > 0 and not await gone():
-        share, began, ended = min(left, REREAD_SECONDS), time.monotonic(), False
-        async for event in desk.events.follow(job.id, after=cursor, timeout_seconds=share):
-            cursor, quiet, ended = event.id, 0, event.kind == "end"
-            if ended:
-                break
-        if not ended and time.monotonic() - began < share / 2:
-            await asyncio.sleep(min(POLL_SECONDS[min(quiet, len(POLL_SECONDS) - 1)], max(0.0, deadline - time.monotonic())))
-            quiet += 1
-        job = await desk.ask(desk.store.get_job, job.tenant, job.id)
-    return job
+    if job.state.final or seconds <= 0:
+        return job
+    with desk.events.listen(job.id, kind="end") as bell:
+        looks = 0
+        while True:
+            # Read with the bell already hung: what comes after this look rings.
+            job = await desk.ask(desk.store.get_job, job.tenant, job.id)
+            now = time.monotonic()
+            if job.state.final or now >= deadline or await gone():
+                return job
+            pause = POLL_SECONDS[min(looks, len(POLL_SECONDS) - 1)] if bell.away else REREAD_SECONDS
+            look_at, looks = min(now + pause, deadline), looks + 1
+            while not await bell.wait(min(look_at - time.monotonic(), GONE_SECONDS)) and time.monotonic() < look_at and not await gone():
+                pass

@@ -8,9 +8,11 @@ import re
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import redis.asyncio
 import structlog
@@ -18,6 +20,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from fumehood.bells import CHANNEL, Bell, Ear, news
 from fumehood.redis_link import CALL_SECONDS, RedisLink, redis_address
 from fumehood.settings import Settings
 
@@ -34,7 +37,6 @@ KEPT_AFTER_END_SECONDS = 120
 
 _FIELDS_BYTES = 64  # what Redis adds to an event's data, about
 _JOBS_COUNTED = 1000
-_BLOCK_SECONDS = 5.0
 _BATCH = 100
 _ID = re.compile(r"[0-9]{1,19}(-[0-9]{1,19})?")
 
@@ -58,20 +60,32 @@ class Events:
 
     def publish(self, job_id: str, kind: str, data: dict[str, Any]) -> None:
         """Never raises: a reader that misses an event reads the row."""
+        self.publish_all(job_id, [(kind, data)])
+
+    def publish_all(self, job_id: str, told: Sequence[tuple[str, dict[str, Any]]]) -> None:
+        """Several events of a job, (kind, data) each, in one round trip. Never raises."""
         raise NotImplementedError
 
     def forget(self, job_id: str) -> None:
         """Remove the job's stream: for who deletes the job. Never raises; where Redis is away the stream expires by itself."""
         raise NotImplementedError
 
+    def listen(self, job_id: str, *, kind: str | None = None) -> AbstractContextManager[Bell]:
+        """Hear of news of the job (of that `kind` only), from now on and while the block lasts: woken, not told. What was
+        published may be lost on the way, so the row is read at the end of every wait. In an event loop only."""
+        raise NotImplementedError
+
     def follow(self, job_id: str, *, after: str = "0", timeout_seconds: float) -> AsyncGenerator[Event, None]:
-        """Events after the id `after`, as they come (XREAD BLOCK), until `end` or the time is over. Where Redis is away the
-        iterator ends early; the caller reads the row. An `after` that is no id means the beginning. Whoever stops before
-        the end closes it (`aclose`), and its connection with it."""
+        """Events after the id `after`, as they come, until `end` or the time is over; with no time, those that are there. Where
+        Redis is away the iterator ends early; the caller reads the row. An `after` that is no id means the beginning. Whoever
+        stops before the end closes it (`aclose`)."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close what is open for publishing."""
+
+    async def leave(self) -> None:
+        """Close what is open in this event loop for listening and following. A loop that ends closes it too."""
 
 
 class RedisEvents(Events):
@@ -79,23 +93,24 @@ class RedisEvents(Events):
         self._address, self._password = redis_address(settings), settings.secret("redis_password")
         self._link = RedisLink(settings)
         self._newest = Newest()
+        self._ears: WeakKeyDictionary[asyncio.AbstractEventLoop, Ear] = WeakKeyDictionary()
 
-    def publish(self, job_id: str, kind: str, data: dict[str, Any]) -> None:
-        document = as_document(job_id, kind, data)
-        if document is None:
+    def publish_all(self, job_id: str, told: Sequence[tuple[str, dict[str, Any]]]) -> None:
+        documents = [(kind, document) for kind, data in told if (document := as_document(job_id, kind, data)) is not None]
+        if not documents:
             return
-
-        kept = self._newest.count(job_id, len(document))
-        kept_seconds = KEPT_SECONDS
-        if kind == "end":
+        kept = [self._newest.count(job_id, len(document)) for _, document in documents]
+        kinds = [kind for kind, _ in documents]
+        if "end" in kinds:
             self._newest.forget(job_id)
-            kept_seconds = KEPT_AFTER_END_SECONDS
 
         def add(client: redis.Redis) -> list[Any]:
             pipeline = client.pipeline(transaction=False)  # one round trip
-            # Redis trims in whole nodes where that will do, and exactly where the bytes count.
-            pipeline.xadd(_stream(job_id), {"kind": kind, "data": document}, maxlen=kept or STREAM_EVENTS, approximate=kept is None)
-            pipeline.expire(_stream(job_id), kept_seconds)
+            for (kind, document), most in zip(documents, kept, strict=True):
+                # Redis trims in whole nodes where that will do, and exactly where the bytes count.
+                pipeline.xadd(_stream(job_id), {"kind": kind, "data": document}, maxlen=most or STREAM_EVENTS, approximate=most is None)
+            pipeline.expire(_stream(job_id), KEPT_AFTER_END_SECONDS if "end" in kinds else KEPT_SECONDS)
+            pipeline.publish(CHANNEL, news(job_id, kinds))
             return pipeline.execute()
 
         self._link.call(add)
@@ -104,36 +119,56 @@ class RedisEvents(Events):
         self._newest.forget(job_id)
         self._link.call(lambda client: client.unlink(_stream(job_id)))
 
+    @contextmanager
+    def listen(self, job_id: str, *, kind: str | None = None) -> Iterator[Bell]:
+        ear = self._ear()
+        with ear.bells.hung(job_id, kind) as bell:
+            ear.listen()
+            yield bell
+
     async def follow(self, job_id: str, *, after: str = "0", timeout_seconds: float) -> AsyncGenerator[Event, None]:
         deadline = time.monotonic() + timeout_seconds
         last = start_of(after)
-        # A connection of its own: a blocking read would hold a shared one.
-        client = redis.asyncio.Redis.from_url(
-            self._address,
-            password=self._password,
-            single_connection_client=True,
-            socket_connect_timeout=CALL_SECONDS,
-            socket_timeout=_BLOCK_SECONDS + 2,
-            retry=Retry(NoBackoff(), 0),
-        )
-        try:
-            while (left := deadline - time.monotonic()) > 0:
-                milliseconds = max(1, int(min(left, _BLOCK_SECONDS) * 1000))  # 0 would mean for ever
-                # Connecting and logging in count too: a Redis that is frozen accepts connections and then says nothing.
-                async with asyncio.timeout(milliseconds / 1000 + CALL_SECONDS):
-                    streams = await client.xread({_stream(job_id): last}, count=_BATCH, block=milliseconds)
-                for event in _events(streams):
-                    last = event.id
-                    yield event
-                    if event.kind == "end":
+        with self.listen(job_id) as bell:
+            try:
+                while True:
+                    # Connecting and logging in count too: a Redis that is frozen accepts connections and then says nothing.
+                    async with asyncio.timeout(2 * CALL_SECONDS):
+                        streams = await self._ear().client.xread({_stream(job_id): last}, count=_BATCH)
+                    events = _events(streams)
+                    for event in events:
+                        last = event.id
+                        yield event
+                        if event.kind == "end":
+                            return
+                    if len(events) < _BATCH and (bell.away or not await bell.wait(deadline - time.monotonic())):
                         return
-        except (RedisError, OSError) as error:
-            log.warning("redis is away", error=type(error).__name__, job=job_id)
-        finally:
-            await client.aclose()
+            except (RedisError, OSError) as error:
+                log.warning("redis is away", error=type(error).__name__, job=job_id)
 
     def close(self) -> None:
         self._link.close()
+
+    async def leave(self) -> None:
+        ear = self._ears.pop(asyncio.get_running_loop(), None)
+        if ear is not None:
+            await ear.close()
+
+    def _ear(self) -> Ear:
+        """The one of this event loop; connections cannot be shared between loops."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._ears:
+            self._ears[loop] = Ear(self._connected)
+        return self._ears[loop]
+
+    def _connected(self) -> redis.asyncio.Redis:
+        return redis.asyncio.Redis.from_url(
+            self._address,
+            password=self._password,
+            socket_connect_timeout=CALL_SECONDS,
+            socket_timeout=CALL_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        )
 
 
 class Newest:

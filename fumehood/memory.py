@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import threading
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
+from fumehood.bells import Bell, Bells
 from fumehood.events import STREAM_EVENTS, Event, Events, Newest, as_document, start_of
 from fumehood.job import Lane
 from fumehood.job_queue import TICKETS_MAX, JobQueue
@@ -52,21 +53,21 @@ class MemoryEvents(Events):
         self._streams: dict[str, deque[Event]] = defaultdict(lambda: deque(maxlen=STREAM_EVENTS))
         self._newest = Newest()
         self._count = 0
-        self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
+        self._bells = Bells(lambda: self.away)
 
-    def publish(self, job_id: str, kind: str, data: dict[str, Any]) -> None:
-        document = as_document(job_id, kind, data)
-        if self.away or document is None:
+    def publish_all(self, job_id: str, told: Sequence[tuple[str, dict[str, Any]]]) -> None:
+        documents = [(kind, document) for kind, data in told if (document := as_document(job_id, kind, data)) is not None]
+        if self.away or not documents:
             return
         with self._lock:
-            self._count += 1
             stream = self._streams[job_id]
-            stream.append(Event(f"{self._count}-0", kind, json.loads(document)))
-            kept = self._newest.count(job_id, len(document))
-            while kept is not None and len(stream) > kept:
-                stream.popleft()
-            for loop, came in self._waiting:
-                loop.call_soon_threadsafe(came.set)
+            for kind, document in documents:
+                self._count += 1
+                stream.append(Event(f"{self._count}-0", kind, json.loads(document)))
+                kept = self._newest.count(job_id, len(document))
+                while kept is not None and len(stream) > kept:
+                    stream.popleft()
+        self._bells.ring(job_id, [kind for kind, _ in documents])
 
     def forget(self, job_id: str) -> None:
         if not self.away:
@@ -74,34 +75,27 @@ class MemoryEvents(Events):
                 self._newest.forget(job_id)
                 self._streams.pop(job_id, None)
 
+    def listen(self, job_id: str, *, kind: str | None = None) -> AbstractContextManager[Bell]:
+        return self._bells.hung(job_id, kind)
+
     async def follow(self, job_id: str, *, after: str = "0", timeout_seconds: float) -> AsyncGenerator[Event, None]:
         deadline = time.monotonic() + timeout_seconds
         last = _position(start_of(after))
-        waiter = (asyncio.get_running_loop(), asyncio.Event())
-        with self._lock:
-            self._waiting.add(waiter)
-        try:
+        with self.listen(job_id) as bell:
             while not self.away:
-                waiter[1].clear()
                 for event in self.published(job_id):
                     if _position(event.id) > last:
                         last = _position(event.id)
                         yield event
                         if event.kind == "end":
                             return
-                try:
-                    await asyncio.wait_for(waiter[1].wait(), deadline - time.monotonic())
-                except TimeoutError:
+                if not await bell.wait(deadline - time.monotonic()):
                     return
-        finally:
-            with self._lock:
-                self._waiting.discard(waiter)
 
     @property
     def followed(self) -> bool:
         """What a test waits for."""
-        with self._lock:
-            return bool(self._waiting)
+        return bool(self._bells)
 
     def published(self, job_id: str) -> list[Event]:
         """What a test looks at."""

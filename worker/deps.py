@@ -51,11 +51,12 @@ def announce(events: Publishes, job: Job) -> None:
     """Tell those who follow a job what its row says now."""
     reason = job.outcome.reason if job.outcome is not None else None
     state: dict[str, Any] = {"state": str(job.state), "reason": str(reason) if reason is not None else None}
+    told: list[tuple[str, dict[str, Any]]] = [("state", state)]
     if job.state is State.RUNNING:
-        events.publish(job.id, "attempt", {"attempt": job.attempt})
-    events.publish(job.id, "state", state)
+        told.insert(0, ("attempt", {"attempt": job.attempt}))
     if job.state.final:
-        events.publish(job.id, "end", state)
+        told.append(("end", state))
+    events.publish_all(job.id, told)
 
 
 def discard(blobs: BlobStore, job: Job) -> None:

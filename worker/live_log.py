@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import structlog
@@ -24,6 +24,8 @@ PAUSE_SECONDS = 10.0
 
 class Publishes(Protocol):
     def publish(self, job_id: str, kind: str, data: dict[str, Any]) -> None: ...
+
+    def publish_all(self, job_id: str, told: Sequence[tuple[str, dict[str, Any]]]) -> None: ...
 
     def forget(self, job_id: str) -> None: ...
 

@@ -71,7 +71,6 @@ def test_what_a_running_job_has_said_is_sent_part_by_part(stand: Stand, us: Coun
     assert stand.worker.claim() is not None
     for number in range(50):
         stand.events.publish(name, "log", {"attempt": 1, "offset": number, "text": f"{number},"})
-    monkeypatch.setattr("api.live_log.SILENCE_SECONDS", 0.05)
     monkeypatch.setattr("api.live_log.SO_FAR_SECONDS", 0.5)
     job = stand.store.get_job(_tenant(stand), name)
 
@@ -180,7 +179,7 @@ def test_a_follower_comes_back_after_redis_was_wiped(stand: Stand, us: Counter) 
 
 
 def test_progress_tells_how_many_jobs_are_ahead(stand: Stand, us: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.live_log.FOLLOW_SECONDS", 0.05)
+    monkeypatch.setattr("api.live_log.PLACE_SECONDS", 0.05)
     monkeypatch.setattr("api.live_log.POLL_SECONDS", 0.01)
     first, name = us.job(), us.job()
     asked: list[None] = []
@@ -221,7 +220,7 @@ def test_a_job_that_is_cancelled_while_followed_ends_the_stream(us: Counter) -> 
 
 def test_a_silent_stream_is_kept_alive(stand: Stand, us: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("api.live_log.KEEP_ALIVE_SECONDS", 0.0)
-    monkeypatch.setattr("api.live_log.FOLLOW_SECONDS", 0.05)
+    monkeypatch.setattr("api.live_log.PLACE_SECONDS", 0.05)
     monkeypatch.setattr("api.live_log.POLL_SECONDS", 0.01)
     name, asked, follow = us.job(), [], stand.events.follow
 
