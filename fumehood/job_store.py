@@ -105,7 +105,7 @@ class JobStore(Records):
                     if first is not None:
                         return Submitted(self._with_position(connection, first), replayed=True)
                 check_needs(connection, job)
-                row = connection.execute(insert(JOBS).values(values).returning(*JOBS.c)).one()
+                row = connection.execute(insert(JOBS).returning(*JOBS.c), values).one()
                 labels = [{"tenant": job.tenant, "key": key, "value": value, "job_seq": row.seq} for key, value in job.labels.items()]
                 if labels:
                     connection.execute(insert(JOB_LABELS), labels)
@@ -250,7 +250,8 @@ class JobStore(Records):
     def renew(self, job: Job) -> Lease:
         """beat + 1. Raises LeaseLost where `job.fence` is not the row's any more, or the job is final."""
         with self._database.writing() as connection:
-            row = change(connection, leased(connection, job), {"beat": JOBS.c.beat + 1})
+            held = leased(connection, job)
+            row = change(connection, held, {"beat": held.beat + 1})
             return Lease(cancel_requested=row.cancel_requested)
 
     def finish(self, job: Job, outcome: Outcome, erasure: Erasure) -> Job:

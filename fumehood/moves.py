@@ -1,10 +1,14 @@
-"""Moves: one row of the job table, found, locked, and moved from state to state. The steps that the store's verbs are made of."""
+"""Moves: one row of the job table, found, locked, and moved from state to state. The steps that the store's verbs are made of.
+
+Statements are built once and given their values when they are executed: building one costs many times what executing it does.
+"""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, ScalarSelect, delete, func, select, update
+from sqlalchemy import Connection, Delete, Row, ScalarSelect, Select, Update, bindparam, delete, func, select, update
 
 from fumehood.errors import Conflict, LeaseLost, NotFound
 from fumehood.job import TRANSITIONS, Job, Lane, State
@@ -17,8 +21,7 @@ FINAL_STATE = {reason: State.FAILED for reason in Reason} | {Reason.OK: State.SU
 
 
 def find(connection: Connection, tenant: str, job_id: str, *, lock: bool = False) -> Row[Any] | None:
-    query = select(JOBS).where(JOBS.c.id == job_id, JOBS.c.tenant == tenant)
-    return connection.execute(query.with_for_update() if lock else query).one_or_none()
+    return connection.execute(_find(lock), {"of_id": job_id, "of_tenant": tenant}).one_or_none()
 
 
 def found(row: Row[Any] | None, job_id: str) -> Row[Any]:
@@ -39,7 +42,9 @@ def leased(connection: Connection, job: Job) -> Row[Any]:
 
 
 def change(connection: Connection, row: Row[Any], values: dict[str, Any]) -> Row[Any]:
-    return connection.execute(update(JOBS).where(JOBS.c.seq == row.seq).values(values).returning(*JOBS.c)).one()
+    """The row afterwards. `values` are plain ones, by column."""
+    given = {f"new_{name}": value for name, value in values.items()}
+    return connection.execute(_change(tuple(sorted(values))), {"of_seq": row.seq, **given}).one()
 
 
 def move(connection: Connection, row: Row[Any], state: State, values: dict[str, Any]) -> Row[Any]:
@@ -51,18 +56,17 @@ def move(connection: Connection, row: Row[Any], state: State, values: dict[str, 
 
 def end(connection: Connection, row: Row[Any], outcome: Outcome, erasure: dict[str, Any], *, now: float) -> Job:
     """Into the final state that the outcome's reason means. A job that has ended needs nothing any more."""
-    connection.execute(delete(JOB_NEEDS).where(JOB_NEEDS.c.job_id == row.id))
+    connection.execute(_need_nothing(), {"of_id": row.id})
     values = {"outcome": outcome.as_dict(), "erasure": erasure, "finished_at": now}
     return job_from_row(move(connection, row, FINAL_STATE[outcome.reason], values))
 
 
 def count_queued(connection: Connection, lane: str, *, before_seq: int | None = None) -> int:
-    query = select(func.count()).select_from(JOBS).where(JOBS.c.lane == lane, JOBS.c.state == State.QUEUED.value)
-    if before_seq is not None:
-        query = query.where(JOBS.c.seq < before_seq)
-    return int(connection.execute(query).scalar_one())
+    before = {} if before_seq is None else {"before_seq": before_seq}
+    return int(connection.execute(_count_queued(before_seq is not None), {"of_lane": lane, **before}).scalar_one())
 
 
+@cache
 def reserved_by_running() -> ScalarSelect[Any]:
     """The disk that running jobs may fill, whichever worker runs them: one home is one disk."""
     running = JOBS.alias("running")
@@ -72,3 +76,27 @@ def reserved_by_running() -> ScalarSelect[Any]:
         .where(running.c.lane.in_(lanes), running.c.state == State.RUNNING.value)
         .scalar_subquery()
     )
+
+
+# the statements ----------------------------------------------------------------------------------------------------------
+@cache
+def _find(lock: bool) -> Select[Any]:
+    query = select(JOBS).where(JOBS.c.id == bindparam("of_id"), JOBS.c.tenant == bindparam("of_tenant"))
+    return query.with_for_update() if lock else query
+
+
+@cache
+def _change(columns: tuple[str, ...]) -> Update:
+    values = {name: bindparam(f"new_{name}", type_=JOBS.c[name].type) for name in columns}
+    return update(JOBS).where(JOBS.c.seq == bindparam("of_seq")).values(values).returning(*JOBS.c)
+
+
+@cache
+def _need_nothing() -> Delete:
+    return delete(JOB_NEEDS).where(JOB_NEEDS.c.job_id == bindparam("of_id"))
+
+
+@cache
+def _count_queued(before: bool) -> Select[Any]:
+    query = select(func.count()).select_from(JOBS).where(JOBS.c.lane == bindparam("of_lane"), JOBS.c.state == State.QUEUED.value)
+    return query.where(JOBS.c.seq < bindparam("before_seq")) if before else query
