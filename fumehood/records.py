@@ -5,9 +5,10 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import Select, bindparam, delete, select
 from sqlalchemy.exc import IntegrityError
 
 from fumehood.database import BUSY_SECONDS, Database
@@ -52,9 +53,8 @@ class Records:
         prefix = key_prefix(key)
         if prefix is None:
             return None
-        keys = select(API_KEYS.c.salt, API_KEYS.c.digest, TENANTS.c.id, TENANTS.c.name).join(TENANTS)
         with self._database.reading() as connection:
-            row = connection.execute(keys.where(API_KEYS.c.prefix == prefix)).one_or_none()
+            row = connection.execute(_owner_of_key(), {"of_prefix": prefix}).one_or_none()
         if row is None or not key_matches(key, row.salt, row.digest):
             return None
         return Tenant(id=row.id, name=row.name)
@@ -148,3 +148,10 @@ class Records:
 
 def _no_dataset(dataset_id: str) -> NotFound:
     return NotFound(f"there is no dataset {dataset_id!r}")
+
+
+@cache
+def _owner_of_key() -> Select[Any]:
+    """Asked by every request; built once (see fumehood.moves)."""
+    owner = select(API_KEYS.c.salt, API_KEYS.c.digest, TENANTS.c.id, TENANTS.c.name).join(TENANTS)
+    return owner.where(API_KEYS.c.prefix == bindparam("of_prefix"))
