@@ -47,10 +47,16 @@ class Kind(StrEnum):
     DESCRIBE = "describe"
     CONVERT = "convert"
     PROFILE = "profile"
+    CHUNK = "chunk"
+    """Many items of one batch, one after the other in one sandbox: the tenant's own work, shown item by item."""
 
     @property
     def lane(self) -> Lane:
-        return Lane.JOBS if self is Kind.SCRIPT else Lane.ERRANDS
+        return Lane.JOBS if self.runs_scripts else Lane.ERRANDS
+
+    @property
+    def runs_scripts(self) -> bool:
+        return self in (Kind.SCRIPT, Kind.CHUNK)
 
 
 class Lane(StrEnum):
@@ -72,6 +78,8 @@ class Input:
     """The dataset's id, where the input is a stored one."""
     source: dict[str, str] | None = None
     """`{"job": id, "output": "result"}` where the input is another job's output."""
+    offset: int | None = None
+    """Where the input begins in its blob, and it has `bytes`; None where it is the whole blob."""
 
 
 PORTS = ("script", "dataset1", "dataset2", "bundle")
@@ -90,6 +98,9 @@ class Job:
     limits: Limits = field(default_factory=Limits)
     labels: dict[str, str] = field(default_factory=dict)
     target_format: str | None = None
+    batch: str | None = None
+    """The batch that it belongs to; `item` is the number there, None for a chunk."""
+    item: int | None = None
     attempts_max: int = 3
 
     state: State = State.QUEUED
@@ -115,12 +126,12 @@ class Job:
     @property
     def blob_prefix(self) -> str:
         """Where the job's own blobs live (its script and inline files, and each attempt's outputs)."""
-        return f"jobs/{self.id}"
+        return f"jobs/{self.id}" if self.batch is None else f"batches/{self.batch}/{self.id}"
 
     @property
     def reserved_bytes(self) -> int:
         """Disk that an attempt may fill. A script can write to every output; an errand runs the runner alone, which fills one."""
-        return self.limits.reserved_bytes if self.kind is Kind.SCRIPT else self.limits.file_bytes
+        return self.limits.reserved_bytes if self.kind.runs_scripts else self.limits.file_bytes
 
     def output_blob(self, name: str) -> str:
         """Key of an output of the last attempt. The fence is part of it: a stale attempt writes elsewhere."""

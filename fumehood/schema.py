@@ -4,7 +4,8 @@
        │
        ├── jobs ──┬── job_labels     one row per label, so that a page of one label is read from an index
        │          ├── job_needs      what a job that is not final still reads: a dataset, or another job's output
-       │          └── idempotency    a caller's key, and the job it made
+       │          └── idempotency    a caller's key, and the job or the batch it made
+       ├── batches ── batch_items    one row per item, which names the job that runs it
        └── datasets
     workers                          who is there; nothing refers to it
     images                           what scripts have run in, by digest; kept for the records that name it
@@ -104,6 +105,9 @@ JOBS = Table(
     Column("started_at", Float),
     Column("finished_at", Float),
     Column("target_format", _Text),
+    # Without a foreign key: SQLite could add one only by writing the whole table anew. The store deletes both together.
+    Column("batch", _Text),
+    Column("item", Integer),
     # A copy of Job.reserved_bytes, for the claim's condition.
     Column("reserved_bytes", BigInteger, nullable=False),
     Column("limits", _Document, nullable=False),
@@ -115,6 +119,7 @@ JOBS = Table(
     Index(None, "lane", "state", "seq"),  # claim, queue position, depth, running
     Index(None, "tenant", "lane", "seq"),  # pages
     Index(None, "tenant", "lane", "state", "seq"),  # pages of one state
+    Index(None, "batch", "state"),  # what is left of a batch
     sqlite_autoincrement=True,
 )
 
@@ -167,6 +172,40 @@ IDEMPOTENCY = Table(
     # No foreign key: the row is written before its job, because it decides whether there will be one.
     Column("job_id", _Text, nullable=False, index=True),
     Column("created_at", Float, nullable=False, index=True),
+)
+
+BATCHES = Table(
+    "batches",
+    METADATA,
+    Column("seq", _Sequence, primary_key=True, autoincrement=True),
+    Column("id", _Text, nullable=False, unique=True),
+    Column("tenant", _Text, nullable=False),
+    Column("isolation", _Text, nullable=False),
+    Column("items", Integer, nullable=False),
+    Column("inputs", _Document, nullable=False),
+    Column("parameters", _Document, nullable=False),
+    Column("limits", _Document, nullable=False),
+    Column("labels", _Document, nullable=False),
+    Column("cancel_requested", Boolean(create_constraint=False), nullable=False),
+    Column("created_at", Float, nullable=False),
+    Index(None, "tenant", "seq"),  # pages
+    sqlite_autoincrement=True,
+)
+
+BATCH_ITEMS = Table(
+    "batch_items",
+    METADATA,
+    Column("batch", _Text, ForeignKey("batches.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("name", _Text, nullable=False),
+    # A job of a batch goes with its batch only.
+    Column("job", _Text, ForeignKey("jobs.id"), nullable=False, index=True),
+    # What a chunk needs to know; of an item that is a job of its own they stand there.
+    Column("inputs", _Document),
+    Column("parameters", _Document),
+    # Null as long as the item ends as its job does.
+    Column("state", _Text),
+    Column("ending", _Document),
 )
 
 WORKERS = Table(

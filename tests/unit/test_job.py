@@ -36,6 +36,7 @@ def test_every_reason_has_its_blame() -> None:
 def test_errands_have_a_lane_of_their_own() -> None:
     assert {kind: kind.lane for kind in Kind} == {
         Kind.SCRIPT: Lane.JOBS,
+        Kind.CHUNK: Lane.JOBS,
         Kind.DESCRIBE: Lane.ERRANDS,
         Kind.CONVERT: Lane.ERRANDS,
         Kind.PROFILE: Lane.ERRANDS,

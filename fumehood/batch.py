@@ -1,0 +1,125 @@
+"""Batch: one script over many inputs. Its items are run by jobs: one each, or many in one (`Isolation`)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from fumehood.job import Input, Job, State
+from fumehood.limits import KIB, MIB, Limits
+from fumehood.outcome import Reason
+
+ITEMS_MAX = 10_000
+ITEM_BYTES = 64 * MIB
+"""Largest table that is sent with a batch; a larger one is stored as a dataset first."""
+PACK_ALIGNMENT_BYTES = 64
+"""Tables lie in a pack as Arrow wants its buffers to lie."""
+
+CHUNK_ITEMS_LEAST, CHUNK_ITEMS_MOST = 25, 250
+# So many chunks keep the slots of a small machine busy to the end; more would only pay for more sandboxes.
+CHUNKS = 4
+
+ITEM_REPORT_BYTES = 8 * KIB
+"""What a chunk's report may say about one item."""
+
+
+class Isolation(StrEnum):
+    """
+    item        every item is a job like any other, in a sandbox of its own
+    batch       the items of a chunk follow each other in one sandbox, each in a process and a directory of its own
+    """
+
+    ITEM = "item"
+    BATCH = "batch"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Item:
+    """One input of a batch. What is its own stands beside what all share, and wins."""
+
+    number: int
+    name: str = ""
+    inputs: dict[str, Input] = field(default_factory=dict)
+    """Its own, by port: `dataset1`, `dataset2`."""
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    id: str
+    tenant: str
+    isolation: Isolation = Isolation.ITEM
+    items: int
+    """How many."""
+    inputs: dict[str, Input] = field(default_factory=dict)
+    """Shared by all items, by port: `script`, `bundle`, `dataset2`."""
+    parameters: dict[str, Any] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    """Of each item; a chunk's own wall limit is longer, its other limits are these."""
+    labels: dict[str, str] = field(default_factory=dict)
+    cancel_requested: bool = False
+    created_at: float = 0.0
+    finished_at: float | None = None
+    counts: dict[State, int] = field(default_factory=dict)
+    """How many items are in each state."""
+
+    @property
+    def final(self) -> bool:
+        return self.finished_at is not None
+
+    @property
+    def blob_prefix(self) -> str:
+        """Where all of it lies: what came with the request, and what its jobs leave."""
+        return f"batches/{self.id}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ending:
+    """How one item of a chunk ended, in the words of the chunk's runner; what lies where in the chunk's outputs."""
+
+    number: int
+    reason: Reason
+    message: str = ""
+    error: dict[str, Any] | None = None
+    result: dict[str, Any] | None = None
+    """`rows`, `columns`, and `offset`, `bytes` in the chunk's `result`; None where there is none."""
+    result2: dict[str, Any] | None = None
+    """The second table, in the chunk's `result` too."""
+    log: dict[str, Any] = field(default_factory=dict)
+    """`offset`, `bytes` in the chunk's `log`, and `truncated`."""
+    notes: list[dict[str, Any]] = field(default_factory=list)
+    milliseconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ran:
+    """An item and the job that runs it. Without an `ending` of its own it ends as its job does."""
+
+    item: Item
+    job: Job
+    ending: Ending | None = None
+
+    @property
+    def state(self) -> State:
+        if self.ending is None:
+            return self.job.state
+        return State.SUCCEEDED if self.ending.reason is Reason.OK else State.FAILED
+
+    @property
+    def reason(self) -> Reason | None:
+        if self.ending is not None:
+            return self.ending.reason
+        return self.job.outcome.reason if self.job.outcome is not None else None
+
+
+def chunk_sizes(items: int) -> list[int]:
+    """How many items each chunk takes: some chunks for parallel slots, none so small that its sandbox costs more than its items."""
+    size = max(CHUNK_ITEMS_LEAST, min(CHUNK_ITEMS_MOST, math.ceil(items / CHUNKS)))
+    return [min(size, items - begin) for begin in range(0, items, size)]
+
+
+def chunk_wall_seconds(items: int, wall_seconds: float, *, ceiling_seconds: float) -> float:
+    """The wall limit of a chunk: that of all its items one after the other, as far as the service's ceiling allows."""
+    return min(items * wall_seconds, max(ceiling_seconds, wall_seconds))
