@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from fumehood.database import BUSY_SECONDS
 from fumehood.errors import BadRequest, Conflict, IdempotencyReuse, LeaseLost
 from fumehood.job import TRANSITIONS, Job, Lane, State
 from fumehood.migrations import upgrade
-from fumehood.moves import change, count_queued, end, find, found, leased, move, reserved_by_running
+from fumehood.moves import change, claim_next, count_queued, end, find, found, leased, move, reserved_by_running
 from fumehood.needs import check_needs, needs_of
 from fumehood.outcome import Erasure, Outcome, Reason
 from fumehood.pages import read_page
@@ -199,32 +199,9 @@ class JobStore(Records):
         waited for, not overtaken for ever.
         """
         assert State.RUNNING in TRANSITIONS[State.QUEUED]
-        head = (
-            select(JOBS.c.seq)
-            .where(JOBS.c.lane == lane.value, JOBS.c.state == State.QUEUED.value)
-            .order_by(JOBS.c.seq)
-            .limit(1)
-            .with_for_update()  # PostgreSQL: a cancel that has the row ends first; SQLite has one writer at a time anyway
-            .scalar_subquery()
-        )
-        claimed = (
-            update(JOBS)
-            .where(JOBS.c.seq == head, JOBS.c.reserved_bytes <= disk_budget_bytes - reserved_by_running())
-            .values(
-                state=State.RUNNING.value,
-                attempt=JOBS.c.attempt + 1,
-                fence=JOBS.c.fence + 1,
-                beat=0,
-                worker=worker,
-                sandbox=None,
-                scratch=None,
-                erasure=None,
-                started_at=self._clock(),
-            )
-            .returning(*JOBS.c)
-        )
+        given = {"of_lane": lane.value, "budget": disk_budget_bytes, "new_worker": worker, "now": self._clock()}
         with self._database.claiming() as connection:
-            row = connection.execute(claimed).one_or_none()
+            row = connection.execute(claim_next(), given).one_or_none()
         return job_from_row(row) if row else None
 
     def too_large_for_disk(self, lane: Lane, *, disk_budget_bytes: int) -> int | None:

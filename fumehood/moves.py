@@ -78,6 +78,36 @@ def reserved_by_running() -> ScalarSelect[Any]:
     )
 
 
+@cache
+def claim_next() -> Update:
+    """The head of a lane becomes running, where what it reserves fits into what the running ones leave of the budget."""
+    head = (
+        select(JOBS.c.seq)
+        .where(JOBS.c.lane == bindparam("of_lane"), JOBS.c.state == State.QUEUED.value)
+        .order_by(JOBS.c.seq)
+        .limit(1)
+        .with_for_update()  # PostgreSQL: a cancel that has the row ends first; SQLite has one writer at a time anyway
+        .scalar_subquery()
+    )
+    budget = bindparam("budget", type_=JOBS.c.reserved_bytes.type)
+    return (
+        update(JOBS)
+        .where(JOBS.c.seq == head, JOBS.c.reserved_bytes <= budget - reserved_by_running())
+        .values(
+            state=State.RUNNING.value,
+            attempt=JOBS.c.attempt + 1,
+            fence=JOBS.c.fence + 1,
+            beat=0,
+            worker=bindparam("new_worker"),
+            sandbox=None,
+            scratch=None,
+            erasure=None,
+            started_at=bindparam("now"),
+        )
+        .returning(*JOBS.c)
+    )
+
+
 # the statements ----------------------------------------------------------------------------------------------------------
 @cache
 def _find(lock: bool) -> Select[Any]:
