@@ -11,15 +11,15 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
+from fumehood.batch_store import Batches, end_items
 from fumehood.database import BUSY_SECONDS
 from fumehood.errors import BadRequest, Conflict, IdempotencyReuse, LeaseLost
-from fumehood.job import TRANSITIONS, Job, Lane, State
+from fumehood.job import TRANSITIONS, Job, Kind, Lane, State
 from fumehood.migrations import upgrade
 from fumehood.moves import change, claim_next, count_queued, end, find, found, leased, move, reserved_by_running
 from fumehood.needs import check_needs, needs_of
 from fumehood.outcome import Erasure, Outcome, Reason
 from fumehood.pages import read_page
-from fumehood.records import Records
 from fumehood.rows import job_from_row, job_to_row
 from fumehood.schema import IDEMPOTENCY, JOB_LABELS, JOB_NEEDS, JOBS
 
@@ -47,7 +47,7 @@ class Lease:
     cancel_requested: bool
 
 
-class JobStore(Records):
+class JobStore(Batches):
     """SQLAlchemy 2 (Core) over SQLite (WAL, synchronous=FULL, BEGIN IMMEDIATE, busy_timeout) or PostgreSQL.
 
     Safe to share between threads. Every call raises `StoreUnavailable` when the database does not answer.
@@ -143,6 +143,7 @@ class JobStore(Records):
         A page may be shorter than `limit` and have a next one (its documents are long). Raises BadRequest on a bad cursor.
         """
         query, seq = select(JOBS).where(JOBS.c.tenant == tenant, JOBS.c.lane == Lane.JOBS.value), JOBS.c.seq
+        query = query.where(JOBS.c.kind == Kind.SCRIPT.value)  # a chunk is shown by its items
         if state is not None:
             query = query.where(JOBS.c.state == state)
         for key, value in labels:
@@ -191,17 +192,20 @@ class JobStore(Records):
             raise Conflict(f"an output of job {job_id} is read by a job that has not ended; cancel that job or wait for its end") from error
 
     # the workshop ----------------------------------------------------------------------------------------------------
-    def claim(self, *, worker: str, lane: Lane, disk_budget_bytes: int) -> Job | None:
+    def claim(
+        self, *, worker: str, lane: Lane, disk_budget_bytes: int, sandbox: str | None = None, scratch: str | None = None
+    ) -> Job | None:
         """The next job of `lane`: queued → running, attempt + 1, fence + 1, beat 0, in one statement; first come first served.
 
         `disk_budget_bytes` is the free space that running jobs may fill, all of them together. None where there is nothing
         eligible, or where the next job's `reserved_bytes` exceed what the running ones leave of it: a large job is
-        waited for, not overtaken for ever.
+        waited for, not overtaken for ever. `sandbox` and `scratch` name what the slot holds ready for whatever job comes; where
+        nothing is ready, `name_sandbox` does so later.
         """
         assert State.RUNNING in TRANSITIONS[State.QUEUED]
-        given = {"of_lane": lane.value, "budget": disk_budget_bytes, "new_worker": worker, "now": self._clock()}
+        made = {"new_worker": worker, "new_sandbox": sandbox, "new_scratch": scratch, "now": self._clock()}
         with self._database.claiming() as connection:
-            row = connection.execute(claim_next(), given).one_or_none()
+            row = connection.execute(claim_next(), {"of_lane": lane.value, "budget": disk_budget_bytes, **made}).one_or_none()
         return job_from_row(row) if row else None
 
     def too_large_for_disk(self, lane: Lane, *, disk_budget_bytes: int) -> int | None:
@@ -237,7 +241,10 @@ class JobStore(Records):
         An outcome that is there stands, even where a cancel was asked for meanwhile.
         """
         with self._database.writing() as connection:
-            return end(connection, leased(connection, job), outcome, asdict(erasure), now=self._clock())
+            row = leased(connection, job)
+            if job.kind is Kind.CHUNK:
+                outcome = end_items(connection, job, outcome)
+            return end(connection, row, outcome, asdict(erasure), now=self._clock())
 
     def give_back(self, job: Job, erasure: Erasure, outcome: Outcome, *, beat: int | None = None, count_attempt: bool = True) -> Job:
         """End an attempt that was nobody's fault but the service's: running → queued (at the front of its lane, fence + 1),

@@ -99,8 +99,8 @@ def claim_next() -> Update:
             fence=JOBS.c.fence + 1,
             beat=0,
             worker=bindparam("new_worker"),
-            sandbox=None,
-            scratch=None,
+            sandbox=bindparam("new_sandbox"),
+            scratch=bindparam("new_scratch"),
             erasure=None,
             started_at=bindparam("now"),
         )

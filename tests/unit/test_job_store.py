@@ -271,6 +271,17 @@ def test_the_sandbox_is_named_before_it_is_made(store: JobStore) -> None:
     assert store.running() == [named]
 
 
+def test_a_claim_may_name_the_sandbox_that_is_ready_and_the_next_one_names_none(store: JobStore) -> None:
+    submit(store)
+    claimed = store.claim(worker="worker-1", lane=Lane.JOBS, disk_budget_bytes=BUDGET, sandbox="fumehood-1", scratch="abc")
+    assert claimed is not None
+    assert (claimed.sandbox, claimed.scratch) == ("fumehood-1", "abc")
+    assert store.running() == [claimed]
+    give_back(store, claimed)
+    again = claim(store)
+    assert (again.sandbox, again.scratch) == (None, None)
+
+
 STALE_MOVES: dict[str, Callable[[JobStore, Job], object]] = {
     "renew": lambda store, stale: store.renew(stale),
     "name_sandbox": lambda store, stale: store.name_sandbox(stale, sandbox="x", scratch="y"),
