@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from fumehood.job import Input, Job, State
+from fumehood.job import Input, Job, Kind, State, new_id
 from fumehood.limits import KIB, MIB, Limits
 from fumehood.outcome import Reason
 
@@ -123,3 +123,31 @@ def chunk_sizes(items: int) -> list[int]:
 def chunk_wall_seconds(items: int, wall_seconds: float, *, ceiling_seconds: float) -> float:
     """The wall limit of a chunk: that of all its items one after the other, as far as the service's ceiling allows."""
     return min(items * wall_seconds, max(ceiling_seconds, wall_seconds))
+
+
+def jobs_of(batch: Batch, items: list[Item], *, attempts_max: int, ceiling_seconds: float) -> list[tuple[Job, list[Item]]]:
+    """The jobs that run a batch, in the order of its items, each with the items that it runs."""
+    shared: dict[str, Any] = {"tenant": batch.tenant, "batch": batch.id, "attempts_max": attempts_max}
+    if batch.isolation is Isolation.ITEM:
+        return [
+            (
+                Job(
+                    id=new_id("job"),
+                    item=item.number,
+                    inputs={**batch.inputs, **item.inputs},
+                    parameters={**batch.parameters, **item.parameters},
+                    limits=batch.limits,
+                    **shared,
+                ),
+                [item],
+            )
+            for item in items
+        ]
+    made, begin = [], 0
+    for size in chunk_sizes(len(items)):
+        wall = chunk_wall_seconds(size, batch.limits.wall_seconds, ceiling_seconds=ceiling_seconds)
+        limits = replace(batch.limits, wall_seconds=wall)
+        job = Job(id=new_id("job"), kind=Kind.CHUNK, inputs=batch.inputs, parameters=batch.parameters, limits=limits, **shared)
+        made.append((job, items[begin : begin + size]))
+        begin += size
+    return made

@@ -1,0 +1,316 @@
+"""Batches in the job store: stored whole in one transaction, counted from their rows, ended by the jobs that run them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, String, bindparam, cast, delete, func, insert, select, text, update
+from sqlalchemy.exc import IntegrityError
+
+from fumehood.batch import Batch, Ending, Isolation, Item, Ran
+from fumehood.errors import BadField, BadRequest, Conflict, IdempotencyReuse, NotFound
+from fumehood.job import Input, Job, Kind, State
+from fumehood.limits import Limits
+from fumehood.needs import needs_of
+from fumehood.outcome import Erasure, Outcome, Reason
+from fumehood.pages import PAGE_BYTES, PAGE_ROWS, read_cursor, read_page, write_cursor
+from fumehood.records import Records
+from fumehood.rows import job_from_row, job_to_row
+from fumehood.schema import BATCH_ITEMS, BATCHES, DATASETS, IDEMPOTENCY, JOB_NEEDS, JOBS
+
+# Below what any database takes as parameters of one statement.
+_STEP = 500
+_UNFINISHED = (State.QUEUED.value, State.RUNNING.value)
+_STATE: ColumnElement[str] = func.coalesce(BATCH_ITEMS.c.state, JOBS.c.state)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Chunk:
+    """What the job of a chunk runs."""
+
+    wall_seconds: float
+    """Of each item."""
+    items: list[Item]
+
+
+class Batches(Records):
+    """The part of `JobStore` that knows which jobs belong together."""
+
+    def submit_batch(
+        self, batch: Batch, jobs: Sequence[tuple[Job, Sequence[Item]]], *, key: str | None = None, request_sha256: str = ""
+    ) -> tuple[Batch, bool]:
+        """Insert a batch with its items and the jobs that run them, in one transaction. The flag is True where the idempotency
+        key was known: the batch is then the first one, and nothing was stored.
+
+        Raises:
+            IdempotencyReuse: the key stands for another request.
+            BadRequest: an input dataset or job output was deleted meanwhile.
+        """
+        now = batch.created_at or self._clock()
+        try:
+            with self._database.writing() as connection:
+                if key is not None and (first := self._take_key(connection, batch, key, request_sha256)) is not None:
+                    return first, True
+                needs = [need for job, items in jobs for need in _needs(job, items)]
+                _check_there(connection, batch.tenant, needs)
+                connection.execute(insert(BATCHES), _batch_to_row(batch) | {"created_at": now})
+                connection.execute(insert(JOBS), [job_to_row(job) | {"created_at": now} for job, _ in jobs])
+                connection.execute(insert(BATCH_ITEMS), [_item_to_row(batch, job, item) for job, items in jobs for item in items])
+                if needs:
+                    connection.execute(insert(JOB_NEEDS), needs)
+                return _read(connection, batch.tenant, batch.id), False
+        except IntegrityError as error:  # As in `submit`: a foreign key of job_needs.
+            raise BadRequest("an input of the batch was deleted meanwhile") from error
+
+    def find_idempotent_batch(self, tenant: str, key: str, request_sha256: str) -> Batch | None:
+        """The batch that this key made, if it is remembered. Raises IdempotencyReuse."""
+        with self._database.reading() as connection:
+            kept = IDEMPOTENCY.c.created_at > self._oldest_key_at()
+            known = connection.execute(
+                select(IDEMPOTENCY).where(IDEMPOTENCY.c.tenant == tenant, IDEMPOTENCY.c.key == key, kept)
+            ).one_or_none()
+            return None if known is None else _first(connection, known, request_sha256)
+
+    def get_batch(self, tenant: str, batch_id: str) -> Batch:
+        """With its counts. Raises NotFound."""
+        with self._database.reading() as connection:
+            return _read(connection, tenant, batch_id)
+
+    def list_batches(self, tenant: str, *, before: str | None = None, limit: int = 50) -> tuple[list[Batch], str | None]:
+        """Newest first, without counts; the second value is the cursor (opaque) of the next page. Raises BadRequest on a bad cursor."""
+        documents: list[ColumnElement[Any]] = [BATCHES.c.inputs, BATCHES.c.parameters]
+        with self._database.reading() as connection:
+            query = select(BATCHES).where(BATCHES.c.tenant == tenant)
+            rows, cursor = read_page(connection, query, seq=BATCHES.c.seq, before=before, limit=limit, documents=documents)
+        return [_batch_from_row(row) for row in rows], cursor
+
+    def list_items(
+        self, tenant: str, batch_id: str, *, state: str | None = None, after: str | None = None, limit: int = 50
+    ) -> tuple[list[Ran], str | None]:
+        """By number, those in `state` alone where it is given; the second value is the cursor (opaque) of the next page, which may be
+        short as any page may. Raises NotFound; BadRequest on a bad cursor."""
+        limit = max(1, min(limit, PAGE_ROWS))
+        length = func.coalesce(func.length(cast(JOBS.c.outcome, String)), 0) + func.coalesce(
+            func.length(cast(BATCH_ITEMS.c.ending, String)), 0
+        )
+        query = _ran().add_columns(length.label("document_bytes")).where(BATCH_ITEMS.c.batch == batch_id)
+        if after is not None:
+            query = query.where(BATCH_ITEMS.c.number > read_cursor(after))
+        if state is not None:
+            query = query.where(_STATE == state)
+        page: list[Ran] = []
+        size = 0
+        with self._database.reading() as connection:
+            _find(connection, tenant, batch_id)
+            rows = connection.execution_options(yield_per=50).execute(query.order_by(BATCH_ITEMS.c.number).limit(limit + 1))
+            for row in rows:
+                size += row.document_bytes
+                if len(page) == limit or (page and size > PAGE_BYTES):
+                    rows.close()
+                    return page, write_cursor(page[-1].item.number)
+                page.append(_ran_from_row(row))
+        return page, None
+
+    def get_item(self, tenant: str, batch_id: str, number: int) -> Ran:
+        """Raises NotFound."""
+        with self._database.reading() as connection:
+            _find(connection, tenant, batch_id)
+            one = _ran().where(BATCH_ITEMS.c.batch == batch_id, BATCH_ITEMS.c.number == number)
+            row = connection.execute(one).one_or_none()
+        if row is None:
+            raise NotFound(f"the batch has no item {number}")
+        return _ran_from_row(row)
+
+    def unfinished_job(self, tenant: str, batch_id: str) -> Job | None:
+        """The job of a batch that is likely to end last; None where all have ended."""
+        left = select(JOBS).where(JOBS.c.batch == batch_id, JOBS.c.tenant == tenant, JOBS.c.state.in_(_UNFINISHED))
+        with self._database.reading() as connection:
+            row = connection.execute(left.order_by(JOBS.c.seq.desc()).limit(1)).one_or_none()
+        return job_from_row(row) if row else None
+
+    def cancel_batch(self, tenant: str, batch_id: str) -> tuple[Batch, list[str]]:
+        """What is queued ends as cancelled at once, what runs is marked. Asking twice is fine. Returns the jobs that ended, too.
+
+        Raises NotFound; Conflict where all of it has ended.
+        """
+        now = self._clock()
+        nothing = asdict(Erasure(container=None, files=0, bytes=0, erased_at=now))
+        outcome = Outcome(reason=Reason.CANCELLED, message="Cancelled before it ran.").as_dict()
+        cancelled = {"state": State.CANCELLED.value, "cancel_requested": True, "outcome": outcome, "finished_at": now}
+        with self._database.writing() as connection:
+            batch = _find(connection, tenant, batch_id, lock=True)
+            left = select(JOBS.c.id, JOBS.c.state).where(JOBS.c.batch == batch_id, JOBS.c.state.in_(_UNFINISHED))
+            states = connection.execute(left.order_by(JOBS.c.seq).with_for_update()).all()
+            if not states:
+                raise Conflict(f"batch {batch_id} has ended; only one that has not can be cancelled")
+            ended = [job_id for job_id, state in states if state == State.QUEUED.value]
+            here = (JOBS.c.batch == batch_id, JOBS.c.state == State.QUEUED.value)
+            needed = select(JOBS.c.id).where(*here)
+            connection.execute(delete(JOB_NEEDS).where(JOB_NEEDS.c.job_id.in_(needed)))
+            # The receipt of a job that never ran names nothing; one that was handed back has the receipt of that attempt.
+            connection.execute(update(JOBS).where(*here, JOBS.c.erasure.is_(None)).values(erasure=nothing))
+            connection.execute(update(JOBS).where(*here).values(cancelled))
+            running = (JOBS.c.batch == batch_id, JOBS.c.state == State.RUNNING.value)
+            connection.execute(update(JOBS).where(*running).values(cancel_requested=True))
+            connection.execute(update(BATCHES).where(BATCHES.c.seq == batch.seq).values(cancel_requested=True))
+            return _read(connection, tenant, batch_id), ended
+
+    def delete_batch(self, tenant: str, batch_id: str) -> Batch:
+        """Forget a batch that has ended with all its items and jobs, and the idempotency key that made it.
+
+        Raises NotFound; Conflict while one of its jobs is not final, or while a job that is not final reads an output of it.
+        """
+        try:
+            with self._database.writing() as connection:
+                connection.execute(delete(IDEMPOTENCY).where(IDEMPOTENCY.c.job_id == batch_id, IDEMPOTENCY.c.tenant == tenant))
+                _find(connection, tenant, batch_id, lock=True)
+                batch = _read(connection, tenant, batch_id)
+                if not batch.final:
+                    raise Conflict(f"batch {batch_id} has not ended; cancel it or wait for its end")
+                connection.execute(delete(BATCH_ITEMS).where(BATCH_ITEMS.c.batch == batch_id))
+                connection.execute(delete(JOBS).where(JOBS.c.batch == batch_id))
+                connection.execute(delete(BATCHES).where(BATCHES.c.id == batch_id))
+                return batch
+        except IntegrityError as error:  # the foreign key of job_needs
+            raise Conflict(f"an output of batch {batch_id} is read by a job that has not ended; cancel that job or wait") from error
+
+    def chunk_of(self, job: Job) -> Chunk:
+        """The items that the job of a chunk runs, by number. Raises NotFound: the batch is gone."""
+        with self._database.reading() as connection:
+            limits = connection.execute(select(BATCHES.c.limits).where(BATCHES.c.id == job.batch)).scalar_one_or_none()
+            rows = connection.execute(select(BATCH_ITEMS).where(BATCH_ITEMS.c.job == job.id).order_by(BATCH_ITEMS.c.number)).all()
+        if limits is None or not rows:
+            raise NotFound(f"job {job.id} belongs to a batch that is gone")
+        return Chunk(wall_seconds=limits["wall_seconds"], items=[_item_from_row(row) for row in rows])
+
+    def _take_key(self, connection: Connection, batch: Batch, key: str, request_sha256: str) -> Batch | None:
+        """Take the idempotency key for `batch`. The first batch where it was taken before."""
+        here = (IDEMPOTENCY.c.tenant == batch.tenant, IDEMPOTENCY.c.key == key)
+        connection.execute(delete(IDEMPOTENCY).where(*here, IDEMPOTENCY.c.created_at <= self._oldest_key_at()))
+        values = {"tenant": batch.tenant, "key": key, "request_sha256": request_sha256, "job_id": batch.id, "created_at": self._clock()}
+        known = self._database.insert_or_get(connection, IDEMPOTENCY, values, unique=("tenant", "key"))
+        return None if known.job_id == batch.id else _first(connection, known, request_sha256)
+
+    def _oldest_key_at(self) -> float:
+        raise NotImplementedError
+
+
+def end_items(connection: Connection, job: Job, outcome: Outcome) -> Outcome:
+    """Give every item of a chunk the ending that the chunk's report has for it; the outcome without them, for the chunk's own row."""
+    said = outcome.report.get("items")
+    if not said:
+        return outcome  # They end as the chunk does.
+    one = update(BATCH_ITEMS).where(
+        BATCH_ITEMS.c.batch == job.batch, BATCH_ITEMS.c.job == job.id, BATCH_ITEMS.c.number == bindparam("of_number")
+    )
+    states = {True: State.SUCCEEDED.value, False: State.FAILED.value}
+    connection.execute(
+        one.values(state=bindparam("new_state"), ending=bindparam("new_ending", type_=BATCH_ITEMS.c.ending.type)),
+        [
+            {"of_number": ending["number"], "new_state": states[ending["reason"] == Reason.OK.value], "new_ending": ending}
+            for ending in said
+        ],
+    )
+    return replace(outcome, report={name: value for name, value in outcome.report.items() if name != "items"})
+
+
+# rows --------------------------------------------------------------------------------------------------------------------
+
+
+def _find(connection: Connection, tenant: str, batch_id: str, *, lock: bool = False) -> Row[Any]:
+    query = select(BATCHES).where(BATCHES.c.id == batch_id, BATCHES.c.tenant == tenant)
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    if row is None:
+        raise NotFound(f"there is no batch {batch_id!r}")
+    return row
+
+
+def _read(connection: Connection, tenant: str, batch_id: str) -> Batch:
+    row = _find(connection, tenant, batch_id)
+    counted = select(_STATE.label("state"), func.count()).join(JOBS, JOBS.c.id == BATCH_ITEMS.c.job).where(BATCH_ITEMS.c.batch == batch_id)
+    counts = {State(state): int(count) for state, count in connection.execute(counted.group_by(text("1"))).all()}
+    last = None
+    if not any(state in counts for state in (State.QUEUED, State.RUNNING)):
+        last = connection.execute(select(func.max(JOBS.c.finished_at)).where(JOBS.c.batch == batch_id)).scalar_one()
+    return replace(_batch_from_row(row), counts=counts, finished_at=last)
+
+
+def _first(connection: Connection, known: Row[Any], request_sha256: str) -> Batch | None:
+    if known.request_sha256 != request_sha256:
+        raise IdempotencyReuse("the idempotency key was used with another request; use a new key for a new request")
+    return _read(connection, known.tenant, known.job_id)
+
+
+def _check_there(connection: Connection, tenant: str, needs: list[dict[str, Any]]) -> None:
+    """Raises BadRequest where a dataset or a source job that any item needs is not this tenant's."""
+    for table, column, what in ((DATASETS, "dataset", "dataset"), (JOBS, "source_job", "job")):
+        wanted = sorted({need[column] for need in needs if need[column] is not None})
+        for begin in range(0, len(wanted), _STEP):
+            some = wanted[begin : begin + _STEP]
+            there = set(connection.execute(select(table.c.id).where(table.c.id.in_(some), table.c.tenant == tenant)).scalars())
+            if gone := [name for name in some if name not in there]:
+                fields = tuple(BadField("/items", f"there is no {what} {name!r}") for name in gone[:50])
+                raise BadRequest("an input of the batch is not there", errors=fields)
+
+
+def _needs(job: Job, items: Sequence[Item]) -> Iterator[dict[str, Any]]:
+    yield from needs_of(job)
+    if job.kind is Kind.CHUNK:
+        for item in items:
+            own = replace(job, inputs=item.inputs)
+            yield from (need | {"port": f"{item.number}/{need['port']}"} for need in needs_of(own))
+
+
+def _batch_to_row(batch: Batch) -> dict[str, Any]:
+    return {
+        "id": batch.id,
+        "tenant": batch.tenant,
+        "isolation": batch.isolation.value,
+        "items": batch.items,
+        "inputs": {port: asdict(given) for port, given in batch.inputs.items()},
+        "parameters": batch.parameters,
+        "limits": batch.limits.as_dict(),
+        "labels": batch.labels,
+        "cancel_requested": False,
+    }
+
+
+def _batch_from_row(row: Row[Any]) -> Batch:
+    return Batch(
+        id=row.id,
+        tenant=row.tenant,
+        isolation=Isolation(row.isolation),
+        items=row.items,
+        inputs={port: Input(**given) for port, given in row.inputs.items()},
+        parameters=row.parameters,
+        limits=Limits.from_dict(row.limits),
+        labels=row.labels,
+        cancel_requested=row.cancel_requested,
+        created_at=row.created_at,
+    )
+
+
+def _item_to_row(batch: Batch, job: Job, item: Item) -> dict[str, Any]:
+    own = {"inputs": {port: asdict(given) for port, given in item.inputs.items()}, "parameters": item.parameters}
+    kept = own if job.kind is Kind.CHUNK else {"inputs": None, "parameters": None}
+    return {"batch": batch.id, "number": item.number, "name": item.name, "job": job.id, **kept}
+
+
+def _item_from_row(row: Row[Any]) -> Item:
+    inputs = {port: Input(**given) for port, given in (row.inputs or {}).items()}
+    return Item(number=row.number, name=row.name, inputs=inputs, parameters=row.parameters or {})
+
+
+def _ran() -> Select[Any]:
+    own = [BATCH_ITEMS.c.number, BATCH_ITEMS.c.name, BATCH_ITEMS.c.ending]
+    item = [BATCH_ITEMS.c.inputs.label("item_inputs"), BATCH_ITEMS.c.parameters.label("item_parameters")]
+    return select(JOBS, *own, *item).select_from(BATCH_ITEMS.join(JOBS, JOBS.c.id == BATCH_ITEMS.c.job))
+
+
+def _ran_from_row(row: Row[Any]) -> Ran:
+    inputs = {port: Input(**given) for port, given in (row.item_inputs or {}).items()}
+    item = Item(number=row.number, name=row.name, inputs=inputs, parameters=row.item_parameters or {})
+    ending = Ending(**(row.ending | {"reason": Reason(row.ending["reason"])})) if row.ending else None
+    return Ran(item=item, job=job_from_row(row), ending=ending)
