@@ -73,3 +73,18 @@ assert signal.getsignal(signal.SIGCHLD) == signal.SIG_DFL and signal.getsignal(s
 """
     run = sandbox.run(script + OK)
     assert (run.reason, run.log) == ("ok", ""), run.report
+
+
+def test_what_the_runner_tries_before_there_is_a_job_leaves_nothing(sandbox):
+    script = """
+import os, sys, warnings
+print(sorted(os.path.relpath(os.path.join(at, name), "/job") for at, names, files in os.walk("/job") for name in names + files))
+print(os.listdir("/dev/shm"), os.listdir("/proc/self/task") == [str(os.getpid())], [n for n in sys.modules if "<" in n])
+print(sorted(os.readlink(f"/proc/self/fd/{n}").split(":")[0] for n in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{n}")))
+"""
+    run = sandbox.run(script + OK)
+    assert run.log.splitlines() == [
+        str([".\\Script Bundle", ".config", ".config/matplotlib", "Script Bundle", "script.py", "tmp"]),
+        "[] True []",
+        "['/dev/null', 'pipe', 'pipe', 'pipe']",
+    ]

@@ -1,15 +1,17 @@
 """The child: one job, from a fresh fork to its report. What it sends is believed by nobody."""
 
 import io
+import itertools
 import json
 import os
 import resource
 import signal
 import sys
 import time
+import traceback
 from contextlib import contextmanager
 
-from . import environment, failure, kinds, places, processes
+from . import environment, failure, kinds, places, processes, rehearsal
 from .refused import Refused
 
 EXIT_FAILED = 1
@@ -68,18 +70,51 @@ def main(request: dict, log_pipe: int, report_pipe: int, modules_at_start: froze
     """Do the job and end this process. Never returns and never raises."""
     code = EXIT_NO_REPORT
     try:
-        # Not inherited by programs that the script starts.
-        progress = Progress(os.dup(report_pipe))
-        code = work(request, progress, log_pipe, modules_at_start)
+        progress = leave_supervisor(log_pipe, report_pipe)
+        code = work(request, progress, modules_at_start)
     finally:
         # Not `sys.exit`: nothing of the script may run now, no thread, no atexit function, no destructor.
         os._exit(code)
 
 
-def work(request: dict, progress: Progress, log_pipe: int, modules_at_start: frozenset[str]) -> int:
+def wait(go_pipe: int, log_pipe: int, report_pipe: int, modules_at_start: frozenset[str]) -> None:
+    """Rehearse, say one byte, wait for the number of bytes that a file may grow to, then do the job as `main` does."""
+    code = EXIT_NO_REPORT
+    try:
+        try:
+            rehearsal.rehearse()
+            progress = leave_supervisor(log_pipe, report_pipe, go_pipe)
+        except Exception:
+            # Still to the worker's log: nothing of a tenant's is here yet.
+            traceback.print_exc()
+            return
+        os.write(progress.pipe, b"\n")
+        # The end of this pipe: there is no job for this child.
+        if file_bytes := os.read(go_pipe, 64):
+            os.close(go_pipe)
+            processes.lower_file_limit(int(file_bytes))
+            code = work(read_request(), progress, modules_at_start)
+    finally:
+        os._exit(code)
+
+
+def leave_supervisor(log_pipe: int, report_pipe: int, *kept: int) -> Progress:
+    # Another number, not inherited by programs that the script starts.
+    progress = Progress(os.dup(report_pipe))
+    settle(log_pipe, progress.pipe, *kept)
+    return progress
+
+
+def read_request() -> dict:
+    """The worker's request for this job."""
+    with open(places.REQUEST, "rb", buffering=0) as file:
+        return json.loads(file.read(min(os.fstat(file.fileno()).st_size, places.REQUEST_BYTES)))
+
+
+def work(request: dict, progress: Progress, modules_at_start: frozenset[str]) -> int:
     """Do the job and report; the exit code."""
     try:
-        settle(log_pipe, progress.pipe, request["limits"])
+        environment.for_script(float(request["limits"]["cpus"]))
         kinds.KINDS[request.get("kind", "script")](request, progress, modules_at_start)
     except Refused as refused:
         ending = {"reason": refused.reason, "message": refused.message}
@@ -96,8 +131,8 @@ def work(request: dict, progress: Progress, log_pipe: int, modules_at_start: fro
     return ending.get("exit_code", EXIT_FAILED)
 
 
-def settle(log_pipe: int, report_pipe: int, limits: dict) -> None:
-    """Turn a copy of the supervisor into an ordinary process that holds nothing of the supervisor's but `report_pipe`."""
+def settle(log_pipe: int, *kept: int) -> None:
+    """Turn a copy of the supervisor into an ordinary process that holds nothing of the supervisor's but `kept`."""
     os.setsid()
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGALRM):
@@ -108,16 +143,15 @@ def settle(log_pipe: int, report_pipe: int, limits: dict) -> None:
     os.dup2(null, 0)
     os.dup2(log_pipe, 1)
     os.dup2(log_pipe, 2)
-    top = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    os.closerange(3, report_pipe)
-    os.closerange(report_pipe + 1, min(top, 65536))
+    top = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0], 65536)
+    for below, above in itertools.pairwise((2, *sorted(kept), top)):
+        os.closerange(below + 1, above)
     unbuffer()
 
     processes.set_dumpable(True)
     # When memory runs out the kernel must take the script and leave the supervisor.
     with open("/proc/self/oom_score_adj", "wb") as file:
         file.write(b"1000")
-    environment.for_script(float(limits["cpus"]))
     for directory in (places.JOB_TMP, places.MATPLOTLIB):
         os.makedirs(directory, exist_ok=True)
     os.chdir(places.JOB)

@@ -16,7 +16,7 @@ import termios
 import time
 import traceback
 
-from . import child, debugger, places, processes, supervisor
+from . import child, debugger, environment, places, processes, supervisor
 
 TERMINAL_EVENT = "terminal"
 PORTION_BYTES = 64 * 1024
@@ -59,7 +59,7 @@ def main(*, started_at: float, wait_seconds: float, modules_at_start: frozenset[
     go = lines.first(deadline)
     deadline.move(started_at + float(go["expires_seconds"]))
     processes.lower_file_limit(int(go["file_bytes"]))
-    request = supervisor.read_request()
+    request = child.read_request()
     master, slave = pty.openpty()
     resize(master, go["size"])
     child_ended = supervisor.wake_on_child_end()
@@ -94,7 +94,8 @@ def sit_down(request: dict, slave: int, go: dict, modules_at_start: frozenset[st
     try:
         # `settle` closes every descriptor but the standard ones and one more.
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        child.settle(slave, nowhere, request["limits"])
+        child.settle(slave, nowhere)
+        environment.for_script(float(request["limits"]["cpus"]))
         fcntl.ioctl(1, termios.TIOCSCTTY, 0)
         os.environ["TERM"] = str(go.get("term") or "dumb")[:64]
         code = debugger.debug(request, child.Progress(nowhere), modules_at_start, step=bool(go.get("step")), lines=go.get("breaks") or [])

@@ -64,8 +64,8 @@ def kill_all(seconds: float) -> dict[int, int]:
 def _read_figure(path: str, key: str | None = None) -> int | None:
     """A number from a cgroup file: the whole file, or the value after `key`."""
     try:
-        with open(path, encoding="ascii") as file:
-            text = file.read(4096)
+        with open(path, "rb", buffering=0) as file:
+            text = file.read(4096).decode()
     except (OSError, ValueError):
         return None
     words = text.split() if key is None else next((line.split()[1:] for line in text.splitlines() if line.startswith(key + " ")), [])

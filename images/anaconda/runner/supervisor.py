@@ -13,14 +13,12 @@ import signal
 import time
 
 from . import child, collector, places, processes, report, report_file
+from .attempt import Attempt
 from .log import Log
+from .waiting import WaitingChild
 
-LOG_EVENT_SECONDS = 0.1
-PIPE_BYTES = 256 * 1024
 # The worker's own deadline stands two seconds behind the wall limit; killing, collecting and reporting must fit.
 AFTER_WALL_SECONDS = 1.4
-# Freeing gigabytes takes a moment on a busy machine.
-KILL_SECONDS = 10.0
 KILL_AGAIN_SECONDS = 1.0
 COLLECT_SECONDS = 30.0
 COLLECT_SECONDS_LEAST = 0.3
@@ -60,12 +58,12 @@ class Worker:
 
     def tell(self, event: str, must_arrive: bool = True, **facts: object) -> None:
         line = json.dumps({"event": event, **facts}).encode() + b"\n"
-        if must_arrive:
-            select.select([], [1], [], 1.0)
-        try:
-            os.write(1, line[: places.EVENT_LINE_BYTES])
-        except OSError:
-            pass
+        for seconds in (1.0, 0.0) if must_arrive else (0.0,):
+            try:
+                os.write(1, line[: places.EVENT_LINE_BYTES])
+                return
+            except OSError:
+                select.select([], [1], [], seconds)
 
     def read_go_line(self, deadline: Deadline) -> dict:
         """The first line of stdin, as JSON. A worker that goes away, waits too long or talks nonsense ends the sandbox."""
@@ -89,96 +87,6 @@ class Worker:
             os._exit(EXIT_LEFT)
 
 
-class Attempt:
-    """One child seen from outside: its two pipes, its end, and what it left running."""
-
-    def __init__(self, worker: Worker, log: Log, wall_at: float):
-        self._worker = worker
-        self._log = log
-        self.wall_at = wall_at
-        self._told_bytes = 0
-        self._next_event_at = 0.0
-        self._said = bytearray()
-        self._pid = 0
-        self._log_pipe = self._report_pipe = -1
-        self.status: int | None = None
-        self.timed_out = False
-
-    def start(self, run_child) -> None:
-        """Fork; `run_child(log_pipe, report_pipe)` must not return."""
-        self._log_pipe, log_end = os.pipe()
-        self._report_pipe, report_end = os.pipe()
-        self._pid = os.fork()
-        if self._pid == 0:
-            run_child(log_end, report_end)
-            os._exit(70)
-        os.close(log_end)
-        os.close(report_end)
-        os.set_blocking(self._log_pipe, False)
-        os.set_blocking(self._report_pipe, False)
-
-    def watch(self, child_ended: int) -> None:
-        """Copy the log until the child has ended or the wall limit has passed; `child_ended` is readable after SIGCHLD."""
-        poller = select.poll()
-        for descriptor in (0, self._log_pipe, self._report_pipe, child_ended):
-            poller.register(descriptor, select.POLLIN)
-        while self.status is None:
-            now = time.monotonic()
-            if now >= self.wall_at:
-                self.timed_out = True
-                return
-            for descriptor, _ in poller.poll(self._poll_milliseconds(now)):
-                if descriptor == 0:
-                    self._worker.check_still_there()
-                elif descriptor == child_ended:
-                    os.read(child_ended, 4096)
-                    self._note_ended(processes.reap())
-                elif self._read(descriptor) == b"":
-                    poller.unregister(descriptor)
-            self._tell_log()
-
-    def end(self) -> None:
-        """Kill all that is left, then take what is still in the pipes."""
-        self._note_ended(processes.kill_all(KILL_SECONDS))
-        for descriptor in (self._log_pipe, self._report_pipe):
-            while self._read(descriptor):
-                pass
-            os.close(descriptor)
-
-    def said(self) -> bytes:
-        """What came through the report pipe, at most CHILD_REPORT_BYTES."""
-        return bytes(self._said)
-
-    def _poll_milliseconds(self, now: float) -> float:
-        wake_at = self.wall_at
-        if self._told_bytes != self._log.settled_bytes:
-            wake_at = min(wake_at, self._next_event_at)
-        return max(0.0, wake_at - now) * 1000 + 1
-
-    def _note_ended(self, ended: dict[int, int]) -> None:
-        if self._pid in ended:
-            self.status = ended[self._pid]
-
-    def _read(self, descriptor: int) -> bytes | None:
-        """Take one portion and return it: empty at the end of the pipe, None when there is nothing now."""
-        try:
-            data = os.read(descriptor, PIPE_BYTES)
-        except BlockingIOError:
-            return None
-        if descriptor == self._log_pipe:
-            self._log.feed(data)
-        elif len(self._said) <= places.CHILD_REPORT_BYTES:
-            self._said += data
-        return data
-
-    def _tell_log(self) -> None:
-        now = time.monotonic()
-        if self._told_bytes != self._log.settled_bytes and now >= self._next_event_at:
-            self._told_bytes = self._log.settled_bytes
-            self._next_event_at = now + LOG_EVENT_SECONDS
-            self._worker.tell("log", must_arrive=False, bytes=self._told_bytes)
-
-
 def main(*, started_at: float, wait_seconds: float, modules_at_start: frozenset[str]) -> None:
     """Run one job from `ready` to `done`."""
     processes.set_dumpable(False)
@@ -186,6 +94,8 @@ def main(*, started_at: float, wait_seconds: float, modules_at_start: frozenset[
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     deadline = Deadline(started_at + wait_seconds)
     import_libraries()
+    child_ended = wake_on_child_end()
+    waiting = WaitingChild(modules_at_start)
     worker = Worker()
     imported_at = time.monotonic()
     worker.tell("ready", milliseconds=round((imported_at - started_at) * 1000))
@@ -198,11 +108,10 @@ def main(*, started_at: float, wait_seconds: float, modules_at_start: frozenset[
     try:
         processes.lower_file_limit(int(go["file_bytes"]))
         wall_at = go_at + float(go["wall_seconds"])
-        request = read_request()
+        request = child.read_request()
         log = Log(os.open(places.LOG, os.O_WRONLY), int(go["log_bytes"]))
-        child_ended = wake_on_child_end()
         attempt = Attempt(worker, log, wall_at)
-        attempt.start(lambda log_end, report_end: child.main(request, log_end, report_end, modules_at_start))
+        attempt.adopt(waiting.go(int(go["file_bytes"])))
     except Exception as error:
         text = report.of_failure("sandbox_error", error)
     else:
@@ -249,12 +158,6 @@ def import_libraries() -> None:
 
     # These objects are for life; the child's garbage collector need not look through them, or copy their pages.
     gc.freeze()
-
-
-def read_request() -> dict:
-    """The worker's request for this job."""
-    with open(places.REQUEST, "rb") as file:
-        return json.loads(file.read(places.REQUEST_BYTES))
 
 
 def wake_on_child_end() -> int:
