@@ -61,6 +61,7 @@ CELERY: dict[str, Any] = {
         "health_check_interval": 10,
         "retry_on_timeout": False,
         "client_name": "fumehood",
+        "priority_steps": [0],  # one list a lane
     },
     # Two lanes and no other queue: a misspelt name is an error and not a queue that nobody reads.
     "task_queues": {

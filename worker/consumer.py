@@ -14,12 +14,24 @@ import structlog
 from celery import Celery
 from celery.app import trace
 from celery.worker import WorkController, state
+from kombu.transport import redis, virtual
 
 from fumehood.job import Lane
 from fumehood.job_queue import TASK_NAME, queue_name
 from fumehood.log import said
 
 log = structlog.get_logger(__name__)
+
+
+class TicketChannel(redis.Channel):
+    """What is taken off the list is taken. kombu's Redis channel also keeps a copy of every message until it is acknowledged, which is
+    two round trips for each; a ticket that is lost is sent again by the reconciler, so nobody would ever read them."""
+
+    QoS = virtual.QoS  # type: ignore[assignment]  # kombu says: its own class, and means one like it
+
+
+class TicketTransport(redis.Transport):
+    Channel = TicketChannel
 
 
 class Consumer:
@@ -29,6 +41,7 @@ class Consumer:
         self._app = app
         self._threads = threads
         self._name = name
+        app.conf.broker_transport = TicketTransport
         lanes = {queue_name(lane): lane for lane in Lane}
 
         @app.task(name=TASK_NAME, bind=True, ignore_result=True)  # type: ignore[untyped-decorator]  # Celery has no types
