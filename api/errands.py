@@ -120,7 +120,12 @@ async def errand(
 
 async def require_space(desk: Desk, needed_bytes: int) -> None:
     """Raises DiskFull where the store's file system could not hold what is about to be taken on."""
-    free, floor = await desk.file(desk.blobs.free_bytes), desk.settings.disk_floor_bytes
+    await desk.file(check_space, desk, needed_bytes)
+
+
+def check_space(desk: Desk, needed_bytes: int) -> None:
+    """The same, for who is in a thread already."""
+    free, floor = desk.blobs.free_bytes(), desk.settings.disk_floor_bytes
     if free < floor + needed_bytes:
         raise DiskFull(f"{free:,} bytes are free; this needs {needed_bytes:,} above the floor of {floor:,}", retry_after_seconds=30)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
@@ -18,7 +18,7 @@ from api.schemas import JobPage, JobRecord
 from api.submission import LABELS_MAX, label_fault, submit
 from api.waiting import WAIT_SECONDS_MAX, preferred_wait, wait_final
 from fumehood.errors import BadField, BadRequest, NotFound
-from fumehood.job import Job, Kind, State
+from fumehood.job import Job, Kind, State, new_id
 from fumehood.tenant import Tenant
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(known_parameters)])
@@ -26,6 +26,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(known
 # How long is a setting, filled in by `api.openapi`.
 KEY_DESCRIPTION = "1 to 255 printable ASCII characters: the same request again gives the same job, for {idempotency_hours:g} hours."
 _JSON, _MULTIPART = "application/json", "multipart/form-data"
+SMALL_BYTES = 8 * 1024
 _FILE = {"type": "string", "format": "binary"}
 _EXAMPLES = {
     "smallest": {
@@ -90,20 +91,22 @@ async def submit_job(
 ) -> JobRecord:
     """A job acknowledged with 202 is on disk and will end in a final state. What is certainly wrong is said at once (422)."""
     _single(request, "idempotency-key")
-    with ExitStack() as stack:
-        raw, form = await _read(request, desk, stack)
-        submitted = await submit(desk, tenant, raw, form, idempotency_key)
-    job = submitted.job
-    response.headers["Location"] = f"/v1/jobs/{job.id}"
-    if submitted.replayed:
-        response.headers["Idempotency-Replayed"] = "true"
     seconds = preferred_wait(request.headers.getlist("prefer"))
-    if seconds is not None:
-        response.headers["Preference-Applied"] = f"wait={seconds:g}"
-        job = await wait_final(desk, job, seconds, request.is_disconnected)
-        if job.state.final:
-            response.status_code = 200
-            return job_record(job)
+    job_id = new_id("job")
+    with desk.events.listen(job_id, kind="end") if seconds is not None else nullcontext() as bell:
+        with ExitStack() as stack:
+            raw, form = await _read(request, desk, stack)
+            submitted = await submit(desk, tenant, raw, form, idempotency_key, job_id=job_id)
+        job = submitted.job
+        response.headers["Location"] = f"/v1/jobs/{job.id}"
+        if submitted.replayed:
+            response.headers["Idempotency-Replayed"] = "true"
+        if seconds is not None:
+            response.headers["Preference-Applied"] = f"wait={seconds:g}"
+            job = await wait_final(desk, job, seconds, request.is_disconnected, bell=None if submitted.replayed else bell)
+            if job.state.final:
+                response.status_code = 200
+                return job_record(job)
     response.headers["Retry-After"] = "1"
     return job_record(job)
 
@@ -203,16 +206,21 @@ async def _read(request: Request, desk: Desk, stack: ExitStack) -> tuple[dict[st
     idle = desk.settings.body_idle_seconds
     if kind.strip().lower() == _JSON and charset in ("", "utf-8", "utf8"):
         body = await bodies.whole(request, limit_bytes=desk.settings.document_bytes, idle_seconds=idle)
-        return await desk.file(documents.parse_object, body), Form()
+        return await _parsed(desk, body), Form()
     if kind.strip().lower() == _MULTIPART:
         reader = FormReader(boundary_of(content_type), blobs=desk.blobs, settings=desk.settings, stack=stack)
         async for piece in bodies.pieces(request, limit_bytes=body_limit(desk.settings), idle_seconds=idle):
             await desk.file(reader.feed, piece)
         form = reader.finish()
-        return await desk.file(documents.parse_object, form.job or b"{}"), form
+        return await _parsed(desk, form.job or b"{}"), form
     raise UnknownMediaType(
         f"the Content-Type is {content_type[:80]!r}; expected {_JSON} in UTF-8, or {_MULTIPART}", available=[_JSON, _MULTIPART]
     )
+
+
+async def _parsed(desk: Desk, body: bytes) -> dict[str, Any]:
+    # What takes longer than the way to a thread and back must not hold up the others.
+    return documents.parse_object(body) if len(body) <= SMALL_BYTES else await desk.file(documents.parse_object, body)
 
 
 def _single(request: Request, name: str) -> None:

@@ -13,14 +13,14 @@ from pydantic import ValidationError
 from api import documents
 from api.answers import require_id
 from api.desk import Desk
-from api.errands import require_space
+from api.errands import check_space
 from api.multipart import Arrived, Form
 from api.names import showable
 from api.problems import IdempotencyBusy
 from api.schemas import JobDocument, JobOutput
 from fumehood.dataset import FORMATS
 from fumehood.errors import BadField, BadRequest, NotFound
-from fumehood.job import Input, Job, Kind, Lane, State, new_id
+from fumehood.job import Input, Job, Kind, State
 from fumehood.job_store import Idempotency, Submitted
 from fumehood.limits import Limits, check_parameters_size, requested
 from fumehood.tenant import Tenant
@@ -50,8 +50,9 @@ class Draft:
         self.faults.append(BadField(pointer, detail))
 
 
-async def submit(desk: Desk, tenant: Tenant, raw: dict[str, Any], form: Form, key: str | None) -> Submitted:
-    """Check everything, store the blobs, then the row, then send a ticket. A refused request leaves nothing behind.
+async def submit(desk: Desk, tenant: Tenant, raw: dict[str, Any], form: Form, key: str | None, *, job_id: str) -> Submitted:
+    """Check everything, store the blobs, then the row, then send a ticket. A refused request leaves nothing behind. `job_id` is
+    the new job's, where one is made.
 
     Raises:
         BadRequest: names every fault, also those of the script.
@@ -60,7 +61,7 @@ async def submit(desk: Desk, tenant: Tenant, raw: dict[str, Any], form: Form, ke
     """
     idempotency = _idempotency(raw, form, key)
     if idempotency is None:
-        return await _submit(desk, tenant, raw, form, None)
+        return await _submit(desk, tenant, raw, form, None, job_id)
     place = (tenant.id, idempotency.key)
     if place in desk.in_flight:
         raise IdempotencyBusy("the first request with this idempotency key is still being handled; try again in a moment")
@@ -68,14 +69,14 @@ async def submit(desk: Desk, tenant: Tenant, raw: dict[str, Any], form: Form, ke
     try:
         # Before all checks: the first answer is given again also when its inputs have been deleted since.
         known = await desk.ask(desk.store.find_idempotent, tenant.id, idempotency)
-        return Submitted(known, replayed=True) if known else await _submit(desk, tenant, raw, form, idempotency)
+        return Submitted(known, replayed=True) if known else await _submit(desk, tenant, raw, form, idempotency, job_id)
     finally:
         desk.in_flight.discard(place)
 
 
-async def _submit(desk: Desk, tenant: Tenant, raw: dict[str, Any], form: Form, idempotency: Idempotency | None) -> Submitted:
+async def _submit(desk: Desk, tenant: Tenant, raw: dict[str, Any], form: Form, idempotency: Idempotency | None, job_id: str) -> Submitted:
     document = _shape(raw)
-    draft, job_id = Draft(), new_id("job")
+    draft = Draft()
     source = _script(draft, document, form, desk.settings.script_bytes)
     await _connect(desk, tenant, draft, document, form, job_id)
     _labels(draft, document.labels)
@@ -87,7 +88,6 @@ async def _submit(desk: Desk, tenant: Tenant, raw: dict[str, Any], form: Form, i
         draft.faults += [finding] if finding else []
     if draft.faults or source is None or limits is None:
         raise BadRequest("the job cannot be taken", errors=tuple(draft.faults))
-    await require_space(desk, limits.reserved_bytes + len(source))
     job = Job(
         id=job_id,
         tenant=tenant.id,
@@ -98,14 +98,13 @@ async def _submit(desk: Desk, tenant: Tenant, raw: dict[str, Any], form: Form, i
         labels=document.labels,
         attempts_max=desk.settings.attempts_max,
     )
-    submitted = await desk.file(_store, desk, job, source, form.files, idempotency)
-    if not submitted.replayed:
-        await desk.ask(desk.queue.send_ticket, Lane.JOBS)
-    return submitted
+    return await desk.file(_store, desk, job, source, form.files, idempotency)
 
 
 def _store(desk: Desk, job: Job, source: bytes, files: dict[str, Arrived], idempotency: Idempotency | None) -> Submitted:
-    """Blobs first, the row last. One blocking call: a request that is cancelled half-way cannot part the row from its blobs."""
+    """Blobs first, then the row, then its ticket. One blocking call: a request that is cancelled half-way cannot part the row from
+    its blobs, and each way to a thread and back is a part of what the caller waits for."""
+    check_space(desk, job.reserved_bytes + len(source))
     submitted: Submitted | None = None
     try:
         with desk.blobs.incoming(floor_bytes=desk.settings.disk_floor_bytes) as incoming:
@@ -114,10 +113,12 @@ def _store(desk: Desk, job: Job, source: bytes, files: dict[str, Arrived], idemp
         for port, arrived in files.items():
             desk.blobs.keep(arrived.incoming, job.tenant, job.inputs[port].blob)
         submitted = desk.store.submit(job, idempotency=idempotency)
-        return submitted
     finally:
         if submitted is None or submitted.replayed:
             desk.blobs.delete(job.tenant, job.blob_prefix)
+    if not submitted.replayed:
+        desk.queue.send_ticket(job.kind.lane)
+    return submitted
 
 
 # checks --------------------------------------------------------------------------------------------------------------------

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 
 from api.desk import Desk
+from fumehood.bells import Bell
 from fumehood.job import Job
 
 WAIT_SECONDS_MAX = 60.0
@@ -23,8 +25,10 @@ def preferred_wait(headers: list[str]) -> float | None:
     return min(float(found.group(1)), WAIT_SECONDS_MAX) if found else None
 
 
-async def wait_final(desk: Desk, job: Job, seconds: float, gone: Callable[[], Awaitable[bool]]) -> Job:
+async def wait_final(desk: Desk, job: Job, seconds: float, gone: Callable[[], Awaitable[bool]], *, bell: Bell | None = None) -> Job:
     """The job as it is when it is final, when `seconds` are over, or when `gone()` says that nobody waits any more.
+
+    `bell`: one for the job's end that was hung up before the job was there, so that `job` is no older than it.
 
     Raises:
         NotFound: it was deleted meanwhile.
@@ -32,15 +36,20 @@ async def wait_final(desk: Desk, job: Job, seconds: float, gone: Callable[[], Aw
     deadline = time.monotonic() + seconds
     if job.state.final or seconds <= 0:
         return job
-    with desk.events.listen(job.id, kind="end") as bell:
+    with desk.events.listen(job.id, kind="end") if bell is None else nullcontext(bell) as ringing:
+        if bell is None:
+            # Read with the bell hung: what comes after this look rings.
+            job = await _row(desk, job)
         looks = 0
-        while True:
-            # Read with the bell already hung: what comes after this look rings.
-            job = await desk.ask(desk.store.get_job, job.tenant, job.id)
-            now = time.monotonic()
-            if job.state.final or now >= deadline or await gone():
-                return job
-            pause = POLL_SECONDS[min(looks, len(POLL_SECONDS) - 1)] if bell.away else REREAD_SECONDS
+        while not job.state.final and (now := time.monotonic()) < deadline:
+            pause = POLL_SECONDS[min(looks, len(POLL_SECONDS) - 1)] if ringing.away else REREAD_SECONDS
             look_at, looks = min(now + pause, deadline), looks + 1
-            while not await bell.wait(min(look_at - time.monotonic(), GONE_SECONDS)) and time.monotonic() < look_at and not await gone():
-                pass
+            while not await ringing.wait(min(look_at - time.monotonic(), GONE_SECONDS)) and time.monotonic() < look_at:
+                if await gone():
+                    return job
+            job = await _row(desk, job)
+        return job
+
+
+async def _row(desk: Desk, job: Job) -> Job:
+    return await desk.ask(desk.store.get_job, job.tenant, job.id)
