@@ -12,7 +12,7 @@ from api.desk import Desk
 from api.waiting import wait_final
 from fumehood.errors import BadRequest, Conflict, DiskFull, NotFound, Unavailable
 from fumehood.job import Input, Job, Kind, State, new_id
-from fumehood.limits import FLOOR, MIB, Limits
+from fumehood.limits import ERRAND_DISK_BYTES, FLOOR, MIB, Limits
 from fumehood.outcome import Blame, Reason
 from fumehood.settings import Settings
 from fumehood.tenant import Tenant
@@ -32,7 +32,6 @@ GROWTH: dict[str, tuple[int, int]] = {
     "zip": (0, 1 * MIB),
 }
 PROFILE_BYTES = 2 * MIB  # as docs/wall.md bounds it
-SMALL_DISK_BYTES = 16 * MIB  # errands write no temporary files
 
 # What remains of the wait for taking the ticket, starting the container and publishing. Without it a table that takes too long
 # would be told as «no sandbox was free», with the advice to try again, for ever.
@@ -73,7 +72,7 @@ def _limits(settings: Settings, output_bytes: int) -> Limits:
         settings.limits,
         wall_seconds=wall,
         output_bytes=output,
-        disk_bytes=min(SMALL_DISK_BYTES, settings.limits.disk_bytes),
+        disk_bytes=min(ERRAND_DISK_BYTES, settings.limits.disk_bytes),
     )
 
 

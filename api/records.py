@@ -70,6 +70,8 @@ def job_record(job: Job) -> JobRecord:
         milliseconds=dict(outcome.milliseconds) if outcome else {},
         usage=UsageRecord.model_validate(outcome.usage, from_attributes=True) if outcome else None,
         image=outcome.image if outcome else None,
+        start=outcome.start if outcome else None,
+        start_reason=outcome.start_reason if outcome else None,
         error=presentable(outcome.error) if outcome else None,
         notes=presentable(_list(report.get("notes"))),
         result=_table(report.get("result"), outputs.get("result")),

@@ -11,6 +11,8 @@ from fumehood.errors import BadField, BadRequest
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 PARAMETERS_BYTES = 64 * KIB
+ERRAND_DISK_BYTES = 16 * MIB
+"""What errands get at most: they write no temporary files."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

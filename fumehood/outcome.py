@@ -90,6 +90,10 @@ class Outcome:
     """Time spent in each room of the journey, and the runner's own phases as `run.…`."""
     image: str | None = None
     """The image's digest, `sha256:…`."""
+    start: str | None = None
+    """`warm` where the sandbox was ready before the job came, `cold` where it was started for it; None where none was used."""
+    start_reason: str | None = None
+    """Why it was not warm."""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

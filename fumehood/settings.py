@@ -53,6 +53,11 @@ class Settings(BaseSettings):
     docker_host: str = Field("unix:///var/run/docker.sock", description="Address of the Docker engine.")
     runtime: str = Field("runc", description="Container runtime of the sandboxes.")
     slots: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256, description="Jobs a worker runs at once.")
+    warm_min: int = Field(1, ge=0, le=256, description="Sandboxes that wait for jobs even when none have come for long; about 60 MB each.")
+    warm_max: int = Field(
+        default_factory=lambda: 2 * (os.cpu_count() or 1), ge=0, le=256, description="Sandboxes that wait for jobs at most; 0 for none."
+    )
+    warm_idle_seconds: float = Field(60.0, gt=0, description="A sandbox beyond `warm_min` waits for each job of the last so many seconds.")
     errand_slots: int = Field(1, ge=1, le=64, description="Describing and converting sandboxes a worker runs at once.")
     # Above 2^30, past what accounts, subordinate ids of rootless containers (/etc/subuid) and systemd's containers are given.
     sandbox_uid_first: int = Field(1_879_048_192, ge=1000, description="First of the user ids that sandboxes run as, one each.")
@@ -99,6 +104,8 @@ class Settings(BaseSettings):
     def _check_against_each_other(self) -> Settings:
         if self.lease_seconds < 3 * self.beat_seconds:
             raise ValueError(f"lease_seconds is {self.lease_seconds}; expected at least three times beat_seconds, {self.beat_seconds}")
+        if self.warm_min > self.warm_max:
+            raise ValueError(f"warm_min is {self.warm_min}; expected at most warm_max, {self.warm_max}")
         if not self.home.is_absolute():
             raise ValueError(f"home is {self.home}; expected an absolute path")
         above = [name for name in REQUESTABLE if getattr(self.limits, name) > getattr(self.ceiling, name)]

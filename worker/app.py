@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import time
@@ -30,6 +31,7 @@ from worker.registration import Registration
 from worker.rounds import Chore, Rounds
 from worker.sandbox import Stop, StopSignal
 from worker.slots import Slots
+from worker.warm_pool import Recipe, WarmPool, errand_limits
 
 log = structlog.get_logger(__name__)
 
@@ -68,10 +70,22 @@ class Worker:
         self._tickets_dropped: set[Lane] = set()
         self._slots = Slots(
             {Lane.JOBS: settings.slots, Lane.ERRANDS: settings.errand_slots},
-            claim=lambda lane, budget: self._store.claim(worker=worker, lane=lane, disk_budget_bytes=budget),
+            claim=self._claim,
             carry=self._carry,
             free_bytes=blobs.free_bytes,
             floor_bytes=settings.disk_floor_bytes,
+        )
+        self._pool = WarmPool(
+            {
+                Lane.JOBS: Recipe(limits=settings.limits, at_least=settings.warm_min, at_most=settings.warm_max),
+                Lane.ERRANDS: Recipe(limits=errand_limits(settings), at_least=0, at_most=min(settings.warm_max, settings.errand_slots)),
+            },
+            host=self._host,
+            home=settings.home,
+            worker=worker,
+            cpus=os.cpu_count() or 1,
+            idle_seconds=settings.warm_idle_seconds,
+            may_fill=lambda: self._slots.not_ready() is None,
         )
         self._deps = Deps(
             home=settings.home,
@@ -81,6 +95,7 @@ class Worker:
             events=self._events,
             queue=self._queue,
             host=self._host,
+            pool=self._pool,
             doubt=self._slots.doubt,
             floor_bytes=settings.disk_floor_bytes,
             beat_seconds=settings.beat_seconds,
@@ -97,6 +112,7 @@ class Worker:
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         log.info("worker starts", version=__version__, worker=self._deps.worker, slots=self._settings.slots, image=self._settings.image)
         self._rounds.once()  # clean up behind the dead before taking anything new
+        self._pool.start()
         self._rounds.start()
         self._consumer.start()
         while signal.sigtimedwait(SIGNALS, LOOK_SECONDS) is None and self._failure is None:
@@ -122,7 +138,7 @@ class Worker:
                 break
         slots.stop_all(Stop.SHUTDOWN)
         # Killing, erasing and handing back, each with its own bound; the engine's answer is the longest of them.
-        idle = slots.wait_idle(2 * settings.engine_seconds + settings.lease_seconds)
+        idle = slots.wait_idle(2 * settings.engine_seconds + settings.lease_seconds) & self._pool.close()
         stopped = all((self._consumer.join(CONSUMER_SECONDS), self._rounds.stop(settings.engine_seconds)))
         # A ticket that came while we left was for somebody else.
         for lane in self._tickets_dropped:
@@ -142,6 +158,22 @@ class Worker:
             self._store.forget_worker(self._deps.worker)
         except Exception as error:  # Others forget us in an hour.
             log.warning("worker's row not removed", error=said(error))
+
+    def _claim(self, lane: Lane, disk_budget_bytes: int) -> Job | None:
+        """Names the sandbox that is ready in the claim itself, so that the usual way needs no second transaction."""
+        ready = self._pool.hold(lane)
+        if ready is None:
+            return self._store.claim(worker=self._deps.worker, lane=lane, disk_budget_bytes=disk_budget_bytes)
+        try:
+            job = self._store.claim(
+                worker=self._deps.worker, lane=lane, disk_budget_bytes=disk_budget_bytes, sandbox=ready.name, scratch=ready.scratch.name
+            )
+        except BaseException:
+            self._pool.discard(ready)
+            raise
+        if job is None:
+            self._pool.put_back(ready)
+        return job
 
     def _carry(self, job: Job, stop: StopSignal) -> None:
         carry(job, self._deps, stop)
@@ -166,6 +198,7 @@ class Worker:
             Chore("bury dead workers", reaper.bury_dead_workers),
             Chore("take expired leases", reaper.take_expired_leases),
             Chore("check engine and image", housekeeping.check_engine),
+            Chore("wake the warm pool", self._pool.poke),
             Chore("say what is in the image", housekeeping.keep_image),
             Chore("say that we are here", housekeeping.beat),
             Chore("send missing tickets", housekeeping.send_missing_tickets),

@@ -103,6 +103,7 @@ class AttachStream:
         self.log_bytes = 0
         self._connection = connection
         self._on_close = on_close
+        self._on_end: list[Callable[[], None]] = []
         self._budget_bytes = STREAM_BYTES
         self._lines = Lines(self._on_event)
         self._thread = threading.Thread(target=self._drain, name=f"attach-{name}", daemon=True)
@@ -128,6 +129,14 @@ class AttachStream:
         """Close our half only: the supervisor sees the end of its stdin."""
         with contextlib.suppress(OSError):
             self._connection.shutdown(socket.SHUT_WR)
+
+    def on_end(self, listener: Callable[[], None]) -> None:
+        """Call `listener`, from the reading thread, when the stream ends; now, if it has."""
+        with self.changed:
+            if not self.ended:
+                self._on_end.append(listener)
+                return
+        listener()
 
     def wake(self) -> None:
         with self.changed:
@@ -163,6 +172,9 @@ class AttachStream:
         with self.changed:
             self.ended = True
             self.changed.notify_all()
+            listeners = list(self._on_end)
+        for listener in listeners:
+            listener()
 
     def _feed(self, chunk: bytes) -> None:
         try:

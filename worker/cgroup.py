@@ -1,4 +1,4 @@
-"""What a container used, read from its cgroup: the differences between cgroup v1, hybrid and v2 in one place.
+"""What a container used, and whether anything of it lives, read from its cgroup: cgroup v1, hybrid and v2 in one place.
 
 The engine would tell too, but Engine 20.10 measures once a second for everybody who asks, so its answer takes up to a second;
 these files answer at once. A worker in a container sees them where the host's /sys/fs/cgroup is mounted (read-only is enough).
@@ -22,22 +22,46 @@ class Version:
     cpu_key: str | None
     cpu_unit: float
     memory_peak: tuple[str, ...]
+    oom: str
+    tasks: str
 
 
 VERSIONS = (
-    Version(cpu=("{place}/cpu.stat",), cpu_key="usage_usec", cpu_unit=1e-6, memory_peak=("{place}/memory.peak",)),
+    Version(
+        cpu=("{place}/cpu.stat",),
+        cpu_key="usage_usec",
+        cpu_unit=1e-6,
+        memory_peak=("{place}/memory.peak",),
+        oom="{place}/memory.events",
+        tasks="{place}/pids.current",
+    ),
     Version(
         cpu=("cpuacct/{place}/cpuacct.usage", "cpu,cpuacct/{place}/cpuacct.usage"),
         cpu_key=None,
         cpu_unit=1e-9,
         memory_peak=("memory/{place}/memory.max_usage_in_bytes",),
+        oom="memory/{place}/memory.oom_control",
+        # A count, which is true in every pid namespace; v1's list of processes leaves out those that the reader cannot name.
+        tasks="pids/{place}/pids.current",
     ),
 )
 
 
-def usage(container: str, *, root: Path = ROOT) -> tuple[float, int] | None:
-    """CPU seconds and peak memory in bytes of a live container, by its full id; the peak is 0 where the kernel keeps none
-    (v2 before Linux 5.19). None where its cgroup cannot be seen from here."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Seen:
+    """What the kernel counted of one container so far."""
+
+    cpu_seconds: float
+    memory_peak_bytes: int
+    """0 where the kernel keeps none (v2 before Linux 5.19)."""
+    oom_kills: int | None
+    """None where the kernel does not count them (v1 before Linux 4.13)."""
+    tasks: int | None
+    """Processes and threads that live now; None where they are not counted."""
+
+
+def usage(container: str, *, root: Path = ROOT) -> Seen | None:
+    """Of a live container, by its full id. None where its cgroup cannot be seen from here."""
     if not container:  # It would name the parent of all containers.
         return None
     for version in VERSIONS:
@@ -46,10 +70,21 @@ def usage(container: str, *, root: Path = ROOT) -> tuple[float, int] | None:
                 text = _text(root / name.format(place=place))
                 if text is not None:
                     peaks = (_text(root / peak.format(place=place)) for peak in version.memory_peak)
-                    return _figure(text, version.cpu_key) * version.cpu_unit, max(
-                        (_figure(peak, None) for peak in peaks if peak), default=0
+                    oom = _text(root / version.oom.format(place=place)) or ""
+                    return Seen(
+                        cpu_seconds=_figure(text, version.cpu_key) * version.cpu_unit,
+                        memory_peak_bytes=max((_figure(peak, None) for peak in peaks if peak), default=0),
+                        oom_kills=_figure(oom, "oom_kill") if "oom_kill " in oom else None,
+                        tasks=None if (tasks := _text(root / version.tasks.format(place=place))) is None else _figure(tasks, None),
                     )
     return None
+
+
+def is_empty(container: str, *, root: Path = ROOT) -> bool:
+    """Whether nothing of it lives. To be asked only of a container that `usage` just saw with its tasks counted: what is not
+    there any more has been removed, which the kernel allows of an empty one alone."""
+    counts = (_text(root / version.tasks.format(place=place.format(id=container))) for version in VERSIONS for place in PLACES)
+    return bool(container) and all(count is None or not _figure(count, None) for count in counts)
 
 
 def _text(path: Path) -> str | None:

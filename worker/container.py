@@ -16,20 +16,23 @@ from fumehood.limits import Limits
 from fumehood.log import said
 from worker import cgroup, isolation
 from worker.attach import AttachStream
-from worker.sandbox import Exit, Stop, StopSignal
+from worker.cgroup import Seen
+from worker.removal import Removal
+from worker.sandbox import READY_SECONDS_MAX, Exit, Stop, StopSignal
 from worker.scratch import Scratch
 
 log = structlog.get_logger(__name__)
 
 # A cold start imports pandas; on a busy machine that takes some seconds, and longer with less than one processor.
 READY_SECONDS = 30.0
-READY_SECONDS_MAX = 60.0
 # Behind the supervisor's own wall limit, so that it can report; ours counts only when it does not.
 SLACK_SECONDS = 2.0
 # After the wall limit: collecting figures and files. The supervisor ends by itself then, also where nobody listens.
 EXPIRES_SLACK_SECONDS = 30.0
 LET_GO_SECONDS = 0.5
 DEATH_SECONDS = 10.0
+# Of the engine's answer about a container that waits, what must never change: another of these is another run of it.
+IDENTITY = ("Id", "Name", "RestartCount", "Pid", "StartedAt", "Running", "Paused", "Restarting", "OOMKilled", "Dead")
 
 
 class Engine(Protocol):
@@ -39,6 +42,9 @@ class Engine(Protocol):
 
     def inspect(self, name: str) -> dict[str, Any] | None:
         """None where there is no such container."""
+
+    def update(self, name: str, resources: dict[str, int]) -> None:
+        """Change what a live one may use; keys in the engine's terms."""
 
     def kill(self, name: str) -> None:
         """Fine where it has ended already."""
@@ -55,7 +61,6 @@ class Engine(Protocol):
 
 class DockerSandbox:
     """One container: prepared, used once, destroyed. A context manager: leaving it destroys the container."""
-
 
     def __init__(
         self,
@@ -85,6 +90,8 @@ class DockerSandbox:
         self._gone = gone
         self._id = ""
         self._started_at: float | None = None
+        self._state_when_ready: dict[str, Any] = {}
+        self._removal = Removal(engine, name)
         self._destroyed = False
 
     def __enter__(self) -> Self:
@@ -105,7 +112,7 @@ class DockerSandbox:
             self._started_at = time.monotonic()
             self._engine.start(self.name)
             self.milliseconds["start"] = _milliseconds_since(self._started_at)
-            self._hold_against_the_policy()
+            self._state_when_ready = self._hold_against_the_policy()
         stream = self._stream
         with stream.changed:
             stream.changed.wait_for(
@@ -115,6 +122,35 @@ class DockerSandbox:
             ready = stream.ready and not stream.flooded
         self.milliseconds.setdefault("ready", _milliseconds_since(self._started_at))
         return ready
+
+    @property
+    def waits(self) -> bool:
+        """It got ready and, as far as its stream tells, still is. Costs nothing; `fit` looks closely."""
+        stream = self._stream
+        return stream.ready and not (stream.ended or stream.done or stream.flooded)
+
+    def on_end(self, listener: Callable[[], None]) -> None:
+        """Call `listener`, from the thread that reads the stream, when the sandbox has ended by itself."""
+        self._stream.on_end(listener)
+
+    def fit(self, limits: Limits) -> None:
+        """Give a sandbox that waits the memory, processors and processes of `limits`, and look that it is the one that got
+        ready, that it still runs, and that it has just these.
+
+        Raises:
+            SandboxError: any of that does not hold; it must not be used.
+        """
+        began = time.monotonic()
+        self.milliseconds.clear()  # What was spent before its job came is not the job's.
+        wanted = isolation.changeable(limits, host=self._host_config)
+        if any(self._host_config[key] != value for key, value in wanted.items()):
+            self._engine.update(self.name, wanted)
+            self._host_config = self._host_config | wanted
+        state = self._hold_against_the_policy()
+        if state != self._state_when_ready or not self.waits:
+            changed = sorted(key for key in IDENTITY if state[key] != self._state_when_ready[key])
+            raise SandboxError(f"the waiting sandbox is not as it was when it got ready: {', '.join(changed) or 'its stream'} changed")
+        self.milliseconds["fit"] = _milliseconds_since(began)
 
     def run(self, limits: Limits, *, stop: StopSignal, on_log: Callable[[int], None]) -> Exit:
         """Send the go line, wait for the end, and kill the container if it is not over in time.
@@ -139,7 +175,10 @@ class DockerSandbox:
         wall_seconds = time.monotonic() - go_at
         if stopped is Stop.FLOODED:
             log.error("supervisor broke the rules of its stream", sandbox=self.name, found=self._stream.flooded)
-        return self._end(ready=ready, stopped=stopped, wall_seconds=wall_seconds)
+        exit = self._end(ready=ready, stopped=stopped, wall_seconds=wall_seconds)
+        # Nothing of it lives, so that its outputs can be read while the engine forgets it; `destroy` waits for that.
+        self._removal.begin()
+        return exit
 
     def destroy(self) -> str | None:
         """Remove the container and look that it is gone; returns its name. Raises SandboxError if it is not gone in time."""
@@ -147,7 +186,7 @@ class DockerSandbox:
             return self.name
         began = time.monotonic()
         try:
-            self._engine.remove(self.name)
+            self._removal.finish()
         finally:
             # After the removal, because an engine whose stream is not read answers nothing. The supervisor of a container
             # that could not be removed sees the end of its stdin now and ends by itself.
@@ -158,13 +197,15 @@ class DockerSandbox:
         self.milliseconds["destroy"] = _milliseconds_since(began)
         return self.name
 
-    def _hold_against_the_policy(self) -> None:
+    def _hold_against_the_policy(self) -> dict[str, Any]:
+        """Returns what tells this run of this container from any other, and from one that was tampered with."""
         inspected = self._inspect()
         self._id = inspected["Id"]
         found = isolation.deviations(inspected, config=self._config, host_config=self._host_config)
         if found:
             log.error("sandbox deviates from the isolation policy", sandbox=self.name, deviations=found)
             raise SandboxError(f"the engine did not apply {len(found)} parts of the isolation policy; the log names them")
+        return {key: (inspected | inspected["State"]).get(key) for key in IDENTITY}
 
     def _go(self, limits: Limits, **more: Any) -> None:
         assert self._started_at is not None
@@ -209,10 +250,10 @@ class DockerSandbox:
         """Take what is only known of a live container, kill it, and take the rest."""
         stream = self._stream
         done, engine_error = stream.done, None
-        cpu_seconds, peak_bytes = self._usage()
+        began, seen = time.monotonic(), self._usage()
         state: dict[str, Any] | None = None
         if stopped is None and done:
-            state = self._let_go()
+            state = self._let_go(seen)
         elif stopped is None and stream.ended:
             state = self._state_of_death(SLACK_SECONDS)
             engine_error = None if state else "the sandbox's stream ended while the sandbox ran"
@@ -221,6 +262,7 @@ class DockerSandbox:
             state = self._state_of_death(DEATH_SECONDS)
         if state is None:
             raise SandboxError(f"the sandbox still runs {DEATH_SECONDS:g} s after it was killed")
+        self.milliseconds["end"] = _milliseconds_since(began)
         if state.get("Error"):
             log.error("engine reports an error of the sandbox", sandbox=self.name, error=said(SandboxError(str(state["Error"]))))
             engine_error = "the engine reports an error of the sandbox"
@@ -236,27 +278,33 @@ class DockerSandbox:
             ready=ready,
             done=done,
             wall_seconds=wall_seconds,
-            cpu_seconds=cpu_seconds,
-            memory_peak_bytes=peak_bytes,
+            cpu_seconds=seen.cpu_seconds,
+            memory_peak_bytes=seen.memory_peak_bytes,
             engine_error=engine_error,
             # The same dictionary, on purpose: `destroy` adds its own figure afterwards.
             milliseconds=self.milliseconds,
         )
 
-    def _usage(self) -> tuple[float, int]:
+    def _usage(self) -> Seen:
         """The kernel's figures, or the engine's where they cannot be seen; but nobody waits for those with a kill due."""
         seen = cgroup.usage(self._id)
-        if seen is None and self._stream.done:
-            return self._engine.usage(self.name)
-        return seen or (0.0, 0)
+        if seen is None:
+            cpu_seconds, peak_bytes = self._engine.usage(self.name) if self._stream.done else (0.0, 0)
+            seen = Seen(cpu_seconds=cpu_seconds, memory_peak_bytes=peak_bytes, oom_kills=None, tasks=None)
+        return seen
 
-    def _let_go(self) -> dict[str, Any] | None:
+    def _let_go(self, seen: Seen) -> dict[str, Any] | None:
         """Tell a supervisor that is done to end by itself, which is cheaper than a kill. Its state, or None when it still lives."""
         stream = self._stream
         stream.end_input()
         with stream.changed:
             ended = stream.changed.wait_for(lambda: stream.ended, timeout=LET_GO_SECONDS)
-        return self._state_of_death(LET_GO_SECONDS) if ended else None
+        if not ended:
+            return None
+        # Where the kernel told before what the engine would tell now, and says that nothing is left, the engine is not asked.
+        if seen.oom_kills is not None and seen.tasks and cgroup.is_empty(self._id):
+            return {"Running": False, "ExitCode": 0, "OOMKilled": seen.oom_kills > 0}
+        return self._state_of_death(LET_GO_SECONDS)
 
     def _state_of_death(self, seconds: float) -> dict[str, Any] | None:
         """The container's state once it does not run any more; None where it still does after `seconds`."""

@@ -17,6 +17,7 @@ from fumehood.job_store import JobStore
 from fumehood.log import said
 from worker.live_log import Publishes
 from worker.sandbox import SandboxHost
+from worker.warm_pool import WarmPool
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +37,8 @@ class Deps:
     events: Publishes
     queue: Tickets
     host: SandboxHost
+    pool: WarmPool | None = None
+    """None where every sandbox is started for its job."""
     doubt: Callable[[str], None]
     floor_bytes: int
     """Free disk below which the service takes no work."""

@@ -75,6 +75,14 @@ class DockerEngine:
         with _call("start the sandbox"):
             self._client.start(name)
 
+    def update(self, name: str, resources: dict[str, int]) -> None:
+        """Change what a live container may use; keys in the engine's terms."""
+        with _call("change the sandbox's limits"):
+            # The raw call: the client's own method knows neither NanoCpus nor PidsLimit.
+            client = self._client
+            answer = client._post_json(client._url("/containers/{0}/update", name), data=resources)
+            client._raise_for_status(answer)
+
     def inspect(self, name: str) -> dict[str, Any] | None:
         with _call("look at the sandbox"), contextlib.suppress(docker.errors.NotFound):
             return dict(self._client.inspect_container(name))

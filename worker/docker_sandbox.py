@@ -20,10 +20,10 @@ from fumehood.limits import MIB, Limits
 from fumehood.log import said
 from fumehood.settings import Settings
 from worker import host_check, isolation
-from worker.container import READY_SECONDS_MAX, DockerSandbox
+from worker.container import DockerSandbox
 from worker.docker_engine import DockerEngine
 from worker.isolation import LABEL_HOME, LABEL_SANDBOX, LABEL_WORKER, Host
-from worker.sandbox import StopSignal
+from worker.sandbox import READY_SECONDS_MAX, StopSignal
 from worker.scratch import Scratch
 from worker.uids import SandboxUid, take_uid
 
@@ -44,7 +44,7 @@ class DockerHost:
         self.worker_id = worker_id
         self._settings = settings
         # Each sandbox holds one connection for its attach stream, and asks with another.
-        connections = 2 * (settings.slots + settings.errand_slots) + 4
+        connections = 2 * (settings.slots + settings.errand_slots) + 2 * settings.warm_max + 4
         self.engine = DockerEngine(settings.docker_host, answer_seconds=settings.engine_seconds, connections=connections)
         self._lock = threading.Lock()
         self._host: Host | None = None

@@ -134,6 +134,17 @@ class Host:
         return sentences
 
 
+def changeable(limits: Limits, *, host: Mapping[str, Any]) -> dict[str, int]:
+    """What can be changed of a container that lives, of those values that the configuration `host` states."""
+    values = {
+        "Memory": limits.memory_bytes,
+        "MemorySwap": limits.memory_bytes,
+        "NanoCpus": int(limits.cpus * 1e9),
+        "PidsLimit": limits.processes,
+    }
+    return {key: value for key, value in values.items() if key in host}
+
+
 def tmpfs_sizes(limits: Limits) -> tuple[int, int]:
     """Bytes of `/job` and of `/dev/shm`: together exactly `disk_bytes`."""
     shm = min(64 * MIB, limits.disk_bytes // 4) // (4 * KIB) * (4 * KIB)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from worker.live_log import LiveLog
 from worker.sandbox import Exit, Sandbox, Stop, StopSignal
 from worker.scratch import OUTPUTS, Scratch
 from worker.verdict import judge
+from worker.warm_pool import Offer
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +46,7 @@ HANDS_BACK = {
 NEVER_RAN = Exit(
     exit_code=None, oom_killed=False, stopped=None, ready=False, done=False, wall_seconds=0.0, cpu_seconds=0.0, memory_peak_bytes=0
 )
+NO_POOL = Offer(None, "there is no warm pool")
 SERVICE_FAULT = "The service could not run this job; that was not the script's fault."
 
 
@@ -53,7 +55,7 @@ class Staged:
     job: Job
     scratch: Scratch
     sandbox: str
-    """The container's name, already in the row although there is no container yet."""
+    """The container's name, already in the row although there may be no container yet."""
     bytes_in: int
 
 
@@ -64,6 +66,8 @@ class Bench:
     scratch: Scratch | None = None
     sandbox: str | None = None
     opened: Sandbox | None = None
+    start: str | None = None
+    start_reason: str | None = None
 
 
 @dataclass(slots=True)
@@ -128,7 +132,13 @@ def carry(job: Job, deps: Deps, stop: StopSignal) -> Job | None:
             erasure = erase(job, deps, bench)
         if erasure is None:
             return None
-        outcome = replace(outcome, milliseconds=outcome.milliseconds | rooms.milliseconds, image=deps.host.image)
+        outcome = replace(
+            outcome,
+            milliseconds=outcome.milliseconds | rooms.milliseconds,
+            image=deps.host.image,
+            start=bench.start,
+            start_reason=bench.start_reason,
+        )
         return finish(job, outcome, erasure, deps, count_attempt=stop.reason is not Stop.SHUTDOWN)
 
 
@@ -136,10 +146,8 @@ def carry(job: Job, deps: Deps, stop: StopSignal) -> Job | None:
 
 
 def stage(job: Job, deps: Deps, bench: Bench) -> Staged:
-    """Lay out the inputs and the request. The row names scratch and sandbox before anything else is made from them."""
-    scratch = bench.scratch = Scratch.create(deps.home, worker=deps.worker)
-    sandbox = deps.host.name_of(scratch)
-    deps.store.name_sandbox(job, sandbox=sandbox, scratch=scratch.name)
+    """Choose the sandbox and lay out the inputs and the request. The row names scratch and sandbox before anything is put there."""
+    scratch, sandbox = _place(job, deps, bench)
     bytes_in = 0
     for port, given in job.inputs.items():
         bytes_in += deps.blobs.link_into(job.tenant, given.blob, scratch.inside, FILE_OF_PORT[port])
@@ -147,14 +155,31 @@ def stage(job: Job, deps: Deps, bench: Bench) -> Staged:
     return Staged(job=job, scratch=scratch, sandbox=sandbox, bytes_in=bytes_in)
 
 
+def _place(job: Job, deps: Deps, bench: Bench) -> tuple[Scratch, str]:
+    """A sandbox that waits, or the directory of one to be made; in the bench, and named by the row."""
+    with deps.pool.offer(job) if deps.pool is not None else nullcontext(NO_POOL) as offer:
+        ready, bench.start_reason = offer.sandbox, offer.reason
+        bench.start = "warm" if offer.reason is None else "cold"
+        if ready is not None:
+            bench.opened, bench.sandbox, bench.scratch = ready, ready.name, ready.scratch
+        else:
+            bench.scratch = Scratch.create(deps.home, worker=deps.worker)
+        sandbox = bench.sandbox or deps.host.name_of(bench.scratch)
+        if job.sandbox != sandbox:
+            deps.store.name_sandbox(job, sandbox=sandbox, scratch=bench.scratch.name)
+    return bench.scratch, sandbox
+
+
 def run(staged: Staged, deps: Deps, bench: Bench, stop: StopSignal) -> Exit:
     """One container, from its creation to its death. Facts only."""
     if stop.reason is not None:
         return replace(NEVER_RAN, stopped=stop.reason)
-    bench.sandbox = staged.sandbox
-    bench.opened = deps.host.prepare(staged.scratch, staged.job.limits)
+    if bench.opened is None:
+        bench.sandbox = staged.sandbox
+        bench.opened = deps.host.prepare(staged.scratch, staged.job.limits)
     live_log = LiveLog(staged.job, staged.scratch, deps.events, monotonic=deps.monotonic)
-    exit = bench.opened.run(staged.job.limits, stop=stop, on_log=live_log.grown)
+    with deps.pool.running() if deps.pool is not None else nullcontext():
+        exit = bench.opened.run(staged.job.limits, stop=stop, on_log=live_log.grown)
     live_log.grown(staged.scratch.size("log"))
     # A cancel was accepted while the run was just ending by itself: the promise was «ends as cancelled».
     if stop.reason is Stop.CANCELLED and exit.stopped is None:
@@ -183,11 +208,14 @@ def publish(staged: Staged, exit: Exit, report: Report, outcome: Outcome, deps: 
     The log always, the files where the report lists some (else nobody could ask for a byte of them), the rest unless empty.
     """
     job, scratch = staged.job, staged.scratch
-    outputs: dict[str, int] = {}
-    for name in (*ON_SUCCESS, *ALWAYS) if outcome.reason is Reason.OK else ALWAYS:
+    finished: dict[str, tuple[int, Path]] = {}
+    names = (*ON_SUCCESS, *ALWAYS) if outcome.reason is Reason.OK else ALWAYS
+    for name in names:
         file = FILE_OF_OUTPUT[name]
         if name == "log" or (scratch.size(file) and (name != "files" or report.files)):
-            outputs[name] = deps.blobs.publish(scratch.descriptors[file], scratch.outside[file], job.tenant, job.output_blob(name))
+            finished[job.output_blob(name)] = (scratch.descriptors[file], scratch.outside[file])
+    sizes = deps.blobs.publish_all(job.tenant, finished)
+    outputs = {name: sizes[job.output_blob(name)] for name in names if job.output_blob(name) in sizes}
     usage = Usage(
         wall_seconds=exit.wall_seconds,
         cpu_seconds=exit.cpu_seconds,

@@ -12,6 +12,9 @@ from fumehood.image import Image
 from fumehood.limits import Limits
 from worker.scratch import Scratch
 
+# The longest that a runner may take to be ready, however little of the processors it gets.
+READY_SECONDS_MAX = 60.0
+
 
 class Stop(StrEnum):
     """Why we ended a run ourselves."""
@@ -41,7 +44,7 @@ class Exit:
     memory_peak_bytes: int
     engine_error: str | None = None
     milliseconds: dict[str, float] = field(default_factory=dict)
-    """`create`, `start`, `ready`, `go`, `destroy`."""
+    """`create`, `start`, `ready` of a sandbox that was made for this run, `fit` of one that waited; `go`, `end`, `destroy`."""
 
 
 class StopSignal:
@@ -82,6 +85,28 @@ class Sandbox(Protocol):
     scratch: Scratch
     image: str
 
+    @property
+    def waits(self) -> bool:
+        """It got ready and, as far as it tells by itself, still is. Costs nothing; `fit` looks closely."""
+
+    def make_ready(self, stop: StopSignal) -> bool:
+        """Start it and wait until its runner is ready; idempotent. False when it does not get ready in time, ends, or is stopped.
+
+        Raises:
+            SandboxError: it did not start, or the engine runs something else than it was asked for.
+        """
+
+    def on_end(self, listener: Callable[[], None]) -> None:
+        """Call `listener`, from any thread, when the sandbox has ended by itself."""
+
+    def fit(self, limits: Limits) -> None:
+        """Give a sandbox that waits the memory, processors and processes of `limits`, and look that it is the one that got
+        ready, that it still runs, and that it has just these.
+
+        Raises:
+            SandboxError: any of that does not hold; it must not be used.
+        """
+
     def run(self, limits: Limits, *, stop: StopSignal, on_log: Callable[[int], None]) -> Exit:
         """Send the go line, wait for the end, and kill the container if it is not over in time.
 
@@ -113,8 +138,9 @@ class SandboxHost(Protocol):
     def describe_image(self) -> Image:
         """What the image says is in it. Raises SandboxError where it cannot be looked at."""
 
-    def prepare(self, scratch: Scratch, limits: Limits) -> Sandbox:
-        """Take a user id, create and attach the container (not started). Raises SandboxError."""
+    def prepare(self, scratch: Scratch, limits: Limits, *, wait_seconds: float = ...) -> Sandbox:
+        """Take a user id, create and attach the container (not started). It ends by itself where it gets no go line within
+        `wait_seconds` of its start. Raises SandboxError."""
 
     def orphans(self, *, is_live: Callable[[str], bool]) -> list[tuple[str, str]]:
         """(name, worker) of this home's containers whose worker is not live."""

@@ -95,15 +95,41 @@ def blocks(scratch: Scratch, limits: Limits, stop: StopSignal, on_log: Callable[
 
 
 class FakeSandbox:
-
-    def __init__(self, host: FakeSandboxHost, scratch: Scratch, name: str) -> None:
+    def __init__(self, host: FakeSandboxHost, scratch: Scratch, name: str, limits: Limits) -> None:
         self.name = name
         self.scratch = scratch
         self.image = host.image
+        self.limits = limits
+        self.waits = False
         self._host = host
+        self._used = False
+        self._listeners: list[Callable[[], None]] = []
+
+    def make_ready(self, stop: StopSignal) -> bool:
+        self._host.meet("make_ready")
+        self.waits = stop.reason is None
+        return self.waits
+
+    def on_end(self, listener: Callable[[], None]) -> None:
+        self._listeners.append(listener)
+
+    def fit(self, limits: Limits) -> None:
+        self._host.meet("fit")
+        if not self.waits or self.name not in self._host.containers:
+            raise SandboxError("the sandbox does not wait")
+        self.limits = limits
+
+    def end(self) -> None:
+        """As if its container had ended by itself."""
+        self.waits = False
+        for listener in self._listeners:
+            listener()
 
     def run(self, limits: Limits, *, stop: StopSignal, on_log: Callable[[int], None]) -> Exit:
         self._host.meet("run")
+        if self._used:
+            raise AssertionError(f"the sandbox {self.name} is used twice")
+        self.waits, self._used = False, True
         return self._host.behaviour(self.scratch, limits, stop, on_log)
 
     def destroy(self) -> str | None:
@@ -129,6 +155,7 @@ class FakeSandboxHost:
         self.containers: dict[str, str] = {}
         self.faults: dict[str, Exception] = {}
         self.visits: list[str] = []
+        self.made: list[FakeSandbox] = []
         self.on_prepare: Callable[[str], None] = lambda name: None
         self._lock = threading.Lock()
 
@@ -145,7 +172,7 @@ class FakeSandboxHost:
         self.meet("describe_image")
         return Image(digest=self.image, python="3.13.1", packages={"pandas": "3.1.1"})
 
-    def prepare(self, scratch: Scratch, limits: Limits) -> FakeSandbox:
+    def prepare(self, scratch: Scratch, limits: Limits, *, wait_seconds: float = 90.0) -> FakeSandbox:
         self.meet("prepare")
         name = self.name_of(scratch)
         self.on_prepare(name)
@@ -153,7 +180,9 @@ class FakeSandboxHost:
             if name in self.containers:
                 raise SandboxError(f"there is a container {name} already")
             self.containers[name] = self.worker
-        return FakeSandbox(self, scratch, name)
+        sandbox = FakeSandbox(self, scratch, name, limits)
+        self.made.append(sandbox)
+        return sandbox
 
     def orphans(self, *, is_live: Callable[[str], bool]) -> list[tuple[str, str]]:
         self.meet("orphans")

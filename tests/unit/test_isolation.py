@@ -16,6 +16,7 @@ from fumehood.limits import GIB, MIB, Limits
 from fumehood.settings import Settings
 from worker import cgroup, host_check, isolation, seccomp
 from worker.attach import FRAME_BYTES, LINE_BYTES, Lines
+from worker.cgroup import Seen
 from worker.isolation import Host
 from worker.scratch import Scratch
 from worker.uids import take_uid
@@ -267,7 +268,9 @@ def test_usage_is_found_in_every_layout(files: dict[str, str], tmp_path: Path) -
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert cgroup.usage("abc", root=tmp_path) == (1.5, 4096)
+    seen = cgroup.usage("abc", root=tmp_path)
+    assert seen is not None
+    assert (seen.cpu_seconds, seen.memory_peak_bytes) == (1.5, 4096)
     assert cgroup.usage("other", root=tmp_path) is None
     assert cgroup.usage("", root=tmp_path) is None
 
@@ -275,7 +278,29 @@ def test_usage_is_found_in_every_layout(files: dict[str, str], tmp_path: Path) -
 def test_a_kernel_without_a_peak_says_0(tmp_path: Path) -> None:
     (tmp_path / "docker/abc").mkdir(parents=True)
     (tmp_path / "docker/abc/cpu.stat").write_text("usage_usec 1500000\n")
-    assert cgroup.usage("abc", root=tmp_path) == (1.5, 0)
+    assert cgroup.usage("abc", root=tmp_path) == Seen(cpu_seconds=1.5, memory_peak_bytes=0, oom_kills=None, tasks=None)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "oom", "tasks"),
+    [
+        ("cpuacct/docker/abc/cpuacct.usage", "memory/docker/abc/memory.oom_control", "pids/docker/abc/pids.current"),
+        ("docker/abc/cpu.stat", "docker/abc/memory.events", "docker/abc/pids.current"),
+    ],
+)
+def test_kills_for_memory_and_living_tasks_are_counted(cpu: str, oom: str, tasks: str, tmp_path: Path) -> None:
+    for name, text in ((cpu, "usage_usec 1\n"), (oom, "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n"), (tasks, "3\n")):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    seen = cgroup.usage("abc", root=tmp_path)
+    assert seen is not None
+    assert (seen.oom_kills, seen.tasks) == (2, 3)
+    assert not cgroup.is_empty("abc", root=tmp_path)
+    (tmp_path / tasks).write_text("0\n")
+    assert cgroup.is_empty("abc", root=tmp_path)
+    (tmp_path / tasks).unlink()
+    assert cgroup.is_empty("abc", root=tmp_path), "the kernel removes only what is empty"
+    assert not cgroup.is_empty("", root=tmp_path)
 
 
 # the attach stream --------------------------------------------------------------------------------------------------------

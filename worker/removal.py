@@ -1,0 +1,43 @@
+"""Removal: a dead container's end at the engine, begun in the background and waited for by whoever needs it to be over."""
+
+from __future__ import annotations
+
+import threading
+from typing import Protocol
+
+from fumehood.errors import SandboxError
+
+
+class Removes(Protocol):
+    def remove(self, name: str) -> bool:
+        """Kill, remove, and look that it is gone. Raises SandboxError if it is not gone in time."""
+
+
+class Removal:
+    def __init__(self, engine: Removes, name: str) -> None:
+        self._engine = engine
+        self._name = name
+        self._thread: threading.Thread | None = None
+        self._gone = False
+
+    def begin(self) -> None:
+        """Only of a container that is dead, or may die now. Never raises: `finish` tries again."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._remove, name=f"removal-{self._name}", daemon=True)
+            self._thread.start()
+
+    def finish(self) -> None:
+        """Returns when it is gone. Raises SandboxError if it is not in time."""
+        if self._thread is not None:
+            self._thread.join()  # `remove` has a deadline of its own.
+            self._thread = None
+        if not self._gone:
+            self._engine.remove(self._name)
+            self._gone = True
+
+    def _remove(self) -> None:
+        try:
+            self._engine.remove(self._name)
+        except SandboxError:
+            return
+        self._gone = True
