@@ -88,16 +88,17 @@ class Bench:
     def run(
         self, script: str | bytes = "", *, inputs: dict | None = None, parameters: dict | None = None, kind: str = "script",
         target_format: str | None = None, before_end=None, wait_seconds: float | None = None,
-        expires_seconds: float | None = None, full: tuple[str, ...] = (), home: Path | None = None, **limits: float,
+        expires_seconds: float | None = None, full: tuple[str, ...] = (), home: Path | None = None, more: dict | None = None,
+        **limits: float,
     ) -> Run:  # fmt: skip
         """Run one request and wait for its end.
 
         `inputs`: port → (format, bytes). `before_end(process)` is called after the go line, with the engine's client.
         `wait_seconds`: never send the go line; the sandbox may wait so long. `full`: outputs without room for a byte.
-        `home`: a directory for its files.
+        `home`: a directory for its files. `more`: further fields of the request.
         """
         home = self._lay_out(
-            home or self._directory / uuid.uuid4().hex[:12], script, inputs or {}, LIMITS | limits, parameters, kind, target_format
+            home or self._directory / uuid.uuid4().hex[:12], script, inputs or {}, LIMITS | limits, parameters, kind, target_format, more
         )
         limits = LIMITS | limits
         name = f"fumehood-bench-{uuid.uuid4().hex[:12]}"
@@ -126,7 +127,7 @@ class Bench:
         if errors:
             print(errors)
         text = (home / "out" / "report.json").read_bytes()
-        assert len(text) <= MEBI
+        assert len(text) <= MEBI + 8192 * len((more or {}).get("items", ()))
         return Run(
             home=home, report=json.loads(text) if text else None, events=events, exit_code=exit_code,
             wall_seconds=time.monotonic() - began_at, log=(home / "out" / "log").read_bytes().decode("utf-8", "replace"),
@@ -146,7 +147,7 @@ class Bench:
                     before_end(process)
         return events
 
-    def _lay_out(self, home: Path, script, inputs: dict, limits: dict, parameters, kind, target_format) -> Path:
+    def _lay_out(self, home: Path, script, inputs: dict, limits: dict, parameters, kind, target_format, more) -> Path:
         (home / "in").mkdir(parents=True)
         (home / "out").mkdir()
         for file in OUT_FILES:
@@ -159,6 +160,7 @@ class Bench:
             request["parameters"] = parameters
         if target_format is not None:
             request["target_format"] = target_format
+        request |= more or {}
         files = {"request.json": json.dumps(request).encode(), "script.py": script.encode() if isinstance(script, str) else script}
         files |= {"bundle.zip" if port == "bundle" else port: data for port, (_, data) in inputs.items()}
         for name, data in files.items():

@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
-from . import bundle, entry_point, failure, figures, formats, places, profile, refusing, script_module, tables_in, tables_out
+from . import bundle, entry_point, failure, figures, formats, item, places, profile, refusing, script_module, tables_in, tables_out
 from .refused import Refused
 
 
@@ -33,6 +33,15 @@ def run_script(request: dict, progress, modules_at_start: frozenset[str]) -> Non
     if progress.is_this_process():
         with progress.part("write"):
             tables_out.write(value, tables, limits["output_bytes"], progress)
+
+
+def run_item(request: dict, progress, modules_at_start: frozenset[str]) -> None:
+    """Run one item of a chunk as `run_script` does a job."""
+    item.lay_out(request)
+    run_script(request, progress, modules_at_start)
+    if progress.is_this_process():
+        with progress.part("write"):
+            item.append_results(request, places.RESULT, progress)
 
 
 def describe(request: dict, progress, _modules_at_start: frozenset[str]) -> None:
@@ -86,5 +95,5 @@ def refused_as(target: str):
         raise Refused("bad_input", f"dataset1 cannot be written as {target}: {failure.safe_text(error, 200)}.") from None
 
 
-KINDS = {"script": run_script, "describe": describe, "convert": convert, "profile": describe_columns}
+KINDS = {"script": run_script, "item": run_item, "describe": describe, "convert": convert, "profile": describe_columns}
 

@@ -17,8 +17,10 @@ class Log:
     cap, until `finish`. All writes are at positions of our own: the file is open to the script too.
     """
 
-    def __init__(self, descriptor: int, cap_bytes: int):
+    def __init__(self, descriptor: int, cap_bytes: int, *, begin: int = 0):
+        """`begin`: where in the file; what lies before it is another's."""
         self._descriptor = descriptor
+        self._begin = begin
         self._cap_bytes = cap_bytes
         self._head_bytes = cap_bytes * 3 // 4
         self._tail_bytes = max(0, cap_bytes - self._head_bytes)
@@ -59,7 +61,7 @@ class Log:
             self._write(part)
         self._ring.clear()
         try:
-            os.ftruncate(self._descriptor, self.settled_bytes)
+            os.ftruncate(self._descriptor, self._begin + self.settled_bytes)
         except OSError:
             self._broken = True
         return {"bytes": self.settled_bytes, "truncated": bool(self._dropped_bytes) or self._broken}
@@ -79,7 +81,7 @@ class Log:
         view = memoryview(data)
         try:
             while view and not self._broken:
-                written = os.pwrite(self._descriptor, view, self.settled_bytes)
+                written = os.pwrite(self._descriptor, view, self._begin + self.settled_bytes)
                 self.settled_bytes += written
                 view = view[written:]
         except OSError as error:

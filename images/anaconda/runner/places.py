@@ -4,6 +4,9 @@ IN = "/in"
 REQUEST = "/in/request.json"
 SCRIPT = "/in/script.py"
 
+# By port; an item of a chunk has its tables elsewhere (item.py).
+INPUTS = {"dataset1": "/in/dataset1", "dataset2": "/in/dataset2"}
+
 RESULT = "/out/result.arrow"
 RESULT2 = "/out/result2.arrow"
 RESULTS = {"result": RESULT, "result2": RESULT2}
@@ -12,6 +15,7 @@ FILES = "/out/files.bin"
 LOG = "/out/log"
 
 JOB = "/job"
+SHARED_MEMORY = "/dev/shm"
 JOB_TMP = "/job/tmp"
 JOB_SCRIPT = "/job/script.py"
 OUTPUTS = "/job/outputs"

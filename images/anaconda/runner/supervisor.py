@@ -12,7 +12,7 @@ import select
 import signal
 import time
 
-from . import child, collector, places, processes, report, report_file
+from . import batch, child, collector, places, processes, report, report_file
 from .attempt import Attempt
 from .log import Log
 from .waiting import WaitingChild
@@ -109,13 +109,23 @@ def main(*, started_at: float, wait_seconds: float, modules_at_start: frozenset[
         processes.lower_file_limit(int(go["file_bytes"]))
         wall_at = go_at + float(go["wall_seconds"])
         request = child.read_request()
-        log = Log(os.open(places.LOG, os.O_WRONLY), int(go["log_bytes"]))
-        attempt = Attempt(worker, log, wall_at)
-        attempt.adopt(waiting.go(int(go["file_bytes"])))
+        log_descriptor, log_bytes = os.open(places.LOG, os.O_WRONLY), int(go["log_bytes"])
+        if request.get("kind") == "chunk":
+            waiting.dismiss()
+            chunk = batch.Chunk(request, worker, log_descriptor, log_bytes, wall_at, modules_at_start)
+        else:
+            chunk = None
+            log = Log(log_descriptor, log_bytes)
+            attempt = Attempt(worker, log, wall_at)
+            attempt.adopt(waiting.go(int(go["file_bytes"])))
     except Exception as error:
         text = report.of_failure("sandbox_error", error)
     else:
-        text = outlive(attempt, child_ended, request, log, milliseconds={"import": round((imported_at - started_at) * 1000)})
+        milliseconds = {"import": round((imported_at - started_at) * 1000)}
+        if chunk is not None:
+            text = batch.outlive(chunk, child_ended, milliseconds)
+        else:
+            text = outlive(attempt, child_ended, request, log, milliseconds)
     if not report_file.write(descriptor, text):
         # As where the worker is gone: this end is never taken for the script's.
         os._exit(EXIT_LEFT)

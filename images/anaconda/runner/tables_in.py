@@ -32,12 +32,12 @@ class InputTable:
 
 
 def read(port: str, form: str, limits: dict, progress) -> InputTable:
-    """The table at /in/<port>.
+    """The table of a port.
 
     Raises:
         Refused: `bad_input`, naming the port and the place.
     """
-    table = formats.read(port, f"{places.IN}/{port}", form, limits, progress)
+    table = formats.read(port, places.INPUTS[port], form, limits, progress)
     return from_arrow(port, table)
 
 

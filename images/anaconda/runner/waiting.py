@@ -17,6 +17,11 @@ class WaitingChild:
         if not os.read(self._forked.report_pipe, 1):
             raise RuntimeError("the waiting child ended before it was ready")
 
+    def dismiss(self) -> None:
+        """There is no job for it: it ends."""
+        for descriptor in (self._go_pipe, *self._forked[1:]):
+            os.close(descriptor)
+
     def go(self, file_bytes: int) -> Forked:
         """Let it do its job; none of its files can grow past `file_bytes`. Raises BrokenPipeError if it is not there any more."""
         os.write(self._go_pipe, b"%d" % file_bytes)
