@@ -109,9 +109,8 @@ def _store(desk: Desk, job: Job, source: bytes, files: dict[str, Arrived], idemp
     try:
         with desk.blobs.incoming(floor_bytes=desk.settings.disk_floor_bytes) as incoming:
             incoming.write(source)
-            desk.blobs.keep(incoming, job.tenant, job.inputs["script"].blob)
-        for port, arrived in files.items():
-            desk.blobs.keep(arrived.incoming, job.tenant, job.inputs[port].blob)
+            arrived = {port: file.incoming for port, file in files.items()} | {"script": incoming}
+            desk.blobs.keep_all(job.tenant, {job.inputs[port].blob: file for port, file in arrived.items()})
         submitted = desk.store.submit(job, idempotency=idempotency)
     finally:
         if submitted is None or submitted.replayed:

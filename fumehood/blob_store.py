@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Self
@@ -64,29 +64,46 @@ class BlobStore:
 
     def keep(self, incoming: Incoming, tenant: str, key: str) -> int:
         """fsync, make read-only, link to its place, fsync the directory. Returns the size in bytes."""
-        size = self.publish(incoming.descriptor, incoming.path, tenant, key)
-        incoming.close()
-        return size
+        return self.keep_all(tenant, {key: incoming})[key]
+
+    def keep_all(self, tenant: str, incoming: Mapping[str, Incoming]) -> dict[str, int]:
+        """The same for several, by key."""
+        sizes = self.publish_all(tenant, {key: (each.descriptor, each.path) for key, each in incoming.items()})
+        for each in incoming.values():
+            each.close()
+        return sizes
 
     def publish(self, descriptor: int, path: Path, tenant: str, key: str) -> int:
-        """Link a finished output file into the store: `descriptor` was opened at its creation and `path` is where it
-        lies in the scratch; fchmod 0444, fsync, link (never a copy), fsync the directory. Returns the size in bytes.
+        """`publish_all` of one file. Returns the size in bytes."""
+        return self.publish_all(tenant, {key: (descriptor, path)})[key]
+
+    def publish_all(self, tenant: str, finished: Mapping[str, tuple[int, Path]]) -> dict[str, int]:
+        """Link finished output files into the store, by key: the descriptor was opened at the file's creation and the path is where
+        it lies in the scratch; fchmod 0444, fsync, link (never a copy), and each directory fsynced once, after all of its names.
+        Returns the sizes in bytes, by key. Where one fails, those before it are there.
 
         Raises:
-            SandboxError: what lies at `path` is not the regular file behind `descriptor`.
+            SandboxError: what lies at the path is not the regular file behind the descriptor.
             Misconfigured: store and scratch are not on one mount (EXDEV).
         """
-        place = self._place(tenant, key)
+        sizes: dict[str, int] = {}
+        directories: set[Path] = set()
         with _disk():
-            facts = os.fstat(descriptor)
-            if not stat.S_ISREG(facts.st_mode) or not _is_at(path, facts):
-                raise SandboxError("the file to publish is not the one that was made for it")
-            os.fchmod(descriptor, 0o444)
-            os.fsync(descriptor)
-            make_private(place.parent)
-            os.link(path, place, follow_symlinks=False)
-            sync_directory(place.parent)
-        return facts.st_size
+            for key, (descriptor, path) in finished.items():
+                place = self._place(tenant, key)
+                facts = os.fstat(descriptor)
+                if not stat.S_ISREG(facts.st_mode) or not _is_at(path, facts):
+                    raise SandboxError("the file to publish is not the one that was made for it")
+                os.fchmod(descriptor, 0o444)
+                os.fsync(descriptor)
+                if place.parent not in directories:
+                    make_private(place.parent)
+                    directories.add(place.parent)
+                os.link(path, place, follow_symlinks=False)
+                sizes[key] = facts.st_size
+            for directory in directories:
+                sync_directory(directory)
+        return sizes
 
     def open(self, tenant: str, key: str) -> BinaryIO:
         """Raises NotFound."""
