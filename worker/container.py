@@ -120,7 +120,8 @@ class DockerSandbox:
                 timeout=self._started_at + self.ready_seconds - time.monotonic(),
             )
             ready = stream.ready and not stream.flooded
-        self.milliseconds.setdefault("ready", _milliseconds_since(self._started_at))
+        if "start" in self.milliseconds:  # Not of one that got ready long before its job came.
+            self.milliseconds.setdefault("ready", _milliseconds_since(self._started_at))
         return ready
 
     @property

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import structlog
 
 from fumehood.errors import LeaseLost, NotFound, StoreUnavailable
-from fumehood.job import Job, State
+from fumehood.job import Job, Kind, State
 from fumehood.log import said
 from fumehood.outcome import Blame, Erasure, Outcome, Reason, Usage
+from worker.chunk import StagedItems, stage_items
 from worker.collect import Report, collect
 from worker.deps import Deps, announce, discard, insist
 from worker.lease import Lease
@@ -57,6 +59,8 @@ class Staged:
     sandbox: str
     """The container's name, already in the row although there may be no container yet."""
     bytes_in: int
+    items: StagedItems
+    """None but of a chunk."""
 
 
 @dataclass(slots=True)
@@ -91,15 +95,18 @@ def carry(job: Job, deps: Deps, stop: StopSignal) -> Job | None:
     """Take a claimed job to its end. Returns the row afterwards; None where it is not ours any more, or left to the reaper."""
     rooms, bench = Rooms(deps.monotonic), Bench()
     announce(deps.events, job)
-    with Lease(
-        deps.store,
-        job,
-        stop,
-        beat_seconds=deps.beat_seconds,
-        lease_seconds=deps.lease_seconds,
-        # Staging, starting, killing, erasing: each waits for the engine at most once.
-        held_seconds=job.limits.wall_seconds + 90 + 3 * deps.engine_seconds + deps.lease_seconds,
-        monotonic=deps.monotonic,
+    with (
+        deps.pool.running() if deps.pool is not None else nullcontext(),
+        Lease(
+            deps.store,
+            job,
+            stop,
+            beat_seconds=deps.beat_seconds,
+            lease_seconds=deps.lease_seconds,
+            # Staging, starting, killing, erasing: each waits for the engine at most once.
+            held_seconds=job.limits.wall_seconds + 90 + 3 * deps.engine_seconds + deps.lease_seconds,
+            monotonic=deps.monotonic,
+        ),
     ):
         try:
             with rooms.enter("stage"):
@@ -110,7 +117,7 @@ def carry(job: Job, deps: Deps, stop: StopSignal) -> Job | None:
                 outcome = HANDS_BACK[exit.stopped]
             else:
                 with rooms.enter("collect"):
-                    report = collect(staged.scratch, job.limits)
+                    report = collect(staged.scratch, job.limits, items=staged.items.numbers)
                 outcome = excused(judge(exit, report), staged, deps)
                 if outcome.reason.blame is Blame.SERVICE:
                     log.error("sandbox failed", job=job.id, attempt=job.attempt, reason=outcome.reason, engine_error=exit.engine_error)
@@ -150,9 +157,15 @@ def stage(job: Job, deps: Deps, bench: Bench) -> Staged:
     scratch, sandbox = _place(job, deps, bench)
     bytes_in = 0
     for port, given in job.inputs.items():
-        bytes_in += deps.blobs.link_into(job.tenant, given.blob, scratch.inside, FILE_OF_PORT[port])
-    write_request(scratch.inside / "request.json", job)
-    return Staged(job=job, scratch=scratch, sandbox=sandbox, bytes_in=bytes_in)
+        if given.offset is None:
+            bytes_in += deps.blobs.link_into(job.tenant, given.blob, scratch.inside, FILE_OF_PORT[port])
+        else:
+            # What lies beside it in the blob is for other jobs.
+            window = {"offset": given.offset, "length": given.bytes}
+            bytes_in += deps.blobs.copy_into(job.tenant, given.blob, scratch.inside, FILE_OF_PORT[port], **window)
+    items = stage_items(job, deps.store, deps.blobs, scratch.inside) if job.kind is Kind.CHUNK else StagedItems()
+    write_request(scratch.inside / "request.json", job, items.request)
+    return Staged(job=job, scratch=scratch, sandbox=sandbox, bytes_in=bytes_in + items.bytes_in, items=items)
 
 
 def _place(job: Job, deps: Deps, bench: Bench) -> tuple[Scratch, str]:
@@ -178,8 +191,7 @@ def run(staged: Staged, deps: Deps, bench: Bench, stop: StopSignal) -> Exit:
         bench.sandbox = staged.sandbox
         bench.opened = deps.host.prepare(staged.scratch, staged.job.limits)
     live_log = LiveLog(staged.job, staged.scratch, deps.events, monotonic=deps.monotonic)
-    with deps.pool.running() if deps.pool is not None else nullcontext():
-        exit = bench.opened.run(staged.job.limits, stop=stop, on_log=live_log.grown)
+    exit = bench.opened.run(staged.job.limits, stop=stop, on_log=live_log.grown)
     live_log.grown(staged.scratch.size("log"))
     # A cancel was accepted while the run was just ending by itself: the promise was «ends as cancelled».
     if stop.reason is Stop.CANCELLED and exit.stopped is None:
@@ -288,8 +300,9 @@ def finish(job: Job, outcome: Outcome, erasure: Erasure, deps: Deps, *, count_at
 # helpers ---------------------------------------------------------------------------------------------------------------
 
 
-def write_request(path: Path, job: Job) -> None:
+def write_request(path: Path, job: Job, more: Mapping[str, Any] = MappingProxyType({})) -> None:
     request: dict[str, Any] = {
+        **more,
         "version": 1,
         "kind": str(job.kind),
         "inputs": {port: {"format": given.format} for port, given in job.inputs.items() if port != "script"},

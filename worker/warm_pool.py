@@ -168,7 +168,7 @@ class WarmPool:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Around a run, which has its processor to itself."""
+        """Around a job on its way: as long as others wait ready, nothing is prepared beside it."""
         with self._changed:
             self._running += 1
         try:
@@ -281,14 +281,20 @@ class WarmPool:
         wanted = max(shelf.recipe.at_least, min(shelf.recipe.at_most, len(shelf.asked_at)))
         while len(shelf.waiting) > wanted:
             self._throw_away(shelf.waiting.popleft().sandbox)
-        free = may_fill and now >= self._rests_until
-        while free and len(shelf.waiting) + shelf.preparing < wanted + shelf.takers and self._running + self._preparing < self._cpus:
+        while may_fill and now >= self._rests_until and self._is_missing(shelf, wanted):
             shelf.preparing += 1
             threading.Thread(target=self._prepare, args=(lane, shelf), name="warm sandbox", daemon=True).start()
         moments = [self._rests_until] if self._rests_until > now else []
         moments += [waiting.ready_at + AGE_SECONDS for waiting in shelf.waiting]
         moments += [asked_at + self._idle_seconds for asked_at in shelf.asked_at]
         return max(0.0, min(moments, default=now + AGE_SECONDS) - now)
+
+    def _is_missing(self, shelf: Shelf, wanted: int) -> bool:
+        """Starting one takes a processor for a while, and the engine from whoever ends one: not while jobs run, as long as the
+        next job finds one."""
+        if len(shelf.waiting) + shelf.preparing >= wanted or self._running + self._preparing >= self._cpus:
+            return False
+        return not self._running or not shelf.waiting
 
     def _prepare(self, lane: Lane, shelf: Shelf) -> None:
         sandbox = None
