@@ -88,3 +88,20 @@ print(sorted(os.readlink(f"/proc/self/fd/{n}").split(":")[0] for n in os.listdir
         "[] True []",
         "['/dev/null', 'pipe', 'pipe', 'pipe']",
     ]
+
+
+def test_libraries_come_from_the_pack_and_nobody_can_tell(sandbox):
+    script = """
+import marshal, sys
+ours = {name for name, module in sys.modules.items() if name.split(".")[0] in ("pandas", "pyarrow", "numpy") and module.__spec__.name == name}
+packed = marshal.load(open("/opt/fumehood/imports.marshal", "rb"))
+print(len(packed) > 500, sorted(ours - set(packed)), sorted(set(packed) - set(sys.modules)))
+import inspect, pandas
+print(type(pandas.__loader__).__name__, sorted(vars(pandas.__loader__)), [hook for hook in sys.meta_path if type(hook).__name__ == "Pack"])
+print(inspect.getsource(pandas.DataFrame.head).strip().splitlines()[1])
+"""
+    run = sandbox.run(script + OK)
+    packed, loader, source = run.log.splitlines()
+    assert packed == "True [] []"
+    assert loader == "SourceFileLoader ['name', 'path'] []"
+    assert source.strip().startswith("def head(")

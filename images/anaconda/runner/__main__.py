@@ -47,13 +47,14 @@ def main() -> None:
         # It ends by killing every process it can see.
         sys.exit("The runner must be the first process of a container of its own.")
     load_package()
-    from _fumehood_runner import environment
+    from _fumehood_runner import ahead, environment
 
     if sys.flags.hash_randomization:
         kept = {"FUMEHOOD_WAIT_SECONDS": repr(seconds_to_wait())}
         os.execve(sys.executable, [sys.executable, "-s", "-P", HERE, *sys.argv[1:]], environment.for_supervisor(os.environ) | kept)
     wait_seconds = seconds_to_wait()
     environment.replace(environment.for_supervisor(os.environ))
+    ahead.import_ahead()
     if sys.argv[1:] == ["debug"]:
         from _fumehood_runner import debug as role
     else:

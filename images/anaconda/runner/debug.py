@@ -53,7 +53,7 @@ def main(*, started_at: float, wait_seconds: float, modules_at_start: frozenset[
     processes.set_dumpable(False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     deadline = supervisor.Deadline(started_at + wait_seconds)
-    supervisor.import_libraries()
+    supervisor.fill_casts()
     tell("ready")
     lines = Lines()
     go = lines.first(deadline)

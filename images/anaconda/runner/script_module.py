@@ -72,10 +72,10 @@ class Shadows:
 
     def __init__(self, bundle: str, modules_at_start: frozenset[str]):
         tops = {entry.split(".")[0] for entry in os.listdir(bundle) if is_importable(bundle, entry)}
+        # Most jobs have no bundle, and looking through all names is a millisecond.
+        loaded = sys.modules.items() if tops else ()
         self._hidden = {
-            name: module
-            for name, module in sys.modules.items()
-            if (top := name.split(".")[0]) in tops and top not in modules_at_start and top != "__main__"
+            name: module for name, module in loaded if (top := name.split(".")[0]) in tops and top not in modules_at_start and top != "__main__"
         }
 
     def __enter__(self) -> None:

@@ -12,6 +12,8 @@ import select
 import signal
 import time
 
+import pyarrow
+
 from . import batch, child, collector, places, processes, report, report_file
 from .attempt import Attempt
 from .log import Log
@@ -93,7 +95,7 @@ def main(*, started_at: float, wait_seconds: float, modules_at_start: frozenset[
     # Python's own handler for SIGINT would let a script interrupt us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     deadline = Deadline(started_at + wait_seconds)
-    import_libraries()
+    fill_casts()
     child_ended = wake_on_child_end()
     waiting = WaitingChild(modules_at_start)
     worker = Worker()
@@ -151,22 +153,14 @@ def outlive(attempt: Attempt, child_ended: int, request: dict, log: Log, millise
         return report.of_failure("crashed", error)
 
 
-def import_libraries() -> None:
-    """Import what scripts and the runner need, so that the child has it for free.
+def fill_casts() -> None:
+    """Arrow fills its table of casts at the first one, which would cost each of many children six milliseconds.
 
-    Importing only: a fork after a library has *run* its OpenMP threads leaves a child that hangs. The one exception fills
-    Arrow's table of casts, which starts no thread and would cost every child six milliseconds.
+    The only thing that runs before a fork: it starts no thread. A fork after a library has *run* its OpenMP threads leaves a
+    child that hangs.
     """
-    import pandas  # noqa: F401
-    import pyarrow
-    import pyarrow.compute
-    import pyarrow.csv
-    import pyarrow.ipc
-    import pyarrow.pandas_compat  # noqa: F401  (pyarrow imports it when it first meets a Series)
-
     pyarrow.array(["a"]).cast(pyarrow.large_string())
-
-    # These objects are for life; the child's garbage collector need not look through them, or copy their pages.
+    # As after the imports (ahead.py): nothing of this is garbage.
     gc.freeze()
 
 
