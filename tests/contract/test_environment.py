@@ -93,7 +93,8 @@ print(sorted(os.readlink(f"/proc/self/fd/{n}").split(":")[0] for n in os.listdir
 def test_libraries_come_from_the_pack_and_nobody_can_tell(sandbox):
     script = """
 import marshal, sys
-ours = {name for name, module in sys.modules.items() if name.split(".")[0] in ("pandas", "pyarrow", "numpy") and module.__spec__.name == name}
+tops = ("pandas", "pyarrow", "numpy")
+ours = {name for name, module in sys.modules.items() if name.split(".")[0] in tops and module.__spec__.name == name}
 packed = marshal.load(open("/opt/fumehood/imports.marshal", "rb"))
 print(len(packed) > 500, sorted(ours - set(packed)), sorted(set(packed) - set(sys.modules)))
 import inspect, pandas
