@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from fumehood.limits import KIB, MIB, Limits
 from fumehood.outcome import Reason
 from tests.unit.reserved import reserve
-from worker import collect as module
+from worker import shapes
 from worker.collect import LOG_SLACK_BYTES, REPORT_BYTES, Report, collect
 from worker.scratch import Scratch
 
@@ -130,14 +130,14 @@ def test_unknown_fields_are_dropped(scratch: Scratch) -> None:
 def test_long_texts_and_lists_are_cut(scratch: Scratch) -> None:
     error = {"type": "E" * 5000, "message": "m", "traceback": "t" * 200_000, "frames": [{"file": "f", "line": 1, "function": "g"}] * 500}
     report = collected(scratch, OK | {"message": "m" * 9999, "error": error, "notes": [{"kind": "k", "text": "t" * 9999}] * 20})
-    assert len(report.message) == module.SENTENCE
+    assert len(report.message) == shapes.SENTENCE
     assert report.error is not None
     assert (len(report.error["type"]), len(report.error["traceback"]), len(report.error["frames"])) == (
-        module.SHORT,
-        module.TEXT,
-        module.FRAMES,
+        shapes.SHORT,
+        shapes.TEXT,
+        shapes.FRAMES,
     )
-    assert len(report.notes[0]["text"]) == module.SENTENCE
+    assert len(report.notes[0]["text"]) == shapes.SENTENCE
 
 
 def test_what_no_encoding_or_database_takes_is_replaced(scratch: Scratch) -> None:

@@ -8,8 +8,9 @@ import pytest
 
 from fumehood.outcome import Blame, Outcome, Reason
 from worker import verdict
-from worker.collect import REASONS, Report
+from worker.collect import Report
 from worker.sandbox import Exit, Stop
+from worker.shapes import REASONS
 
 ENDED: dict[str, Any] = {
     "exit_code": 0,
