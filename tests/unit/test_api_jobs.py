@@ -535,6 +535,17 @@ def test_waiting_sees_the_end_as_it_comes(stand: Stand, us: Counter) -> None:
         assert waiting.result(10).json()["state"] == "succeeded"
 
 
+def test_a_submission_that_waits_reads_the_row_once(stand: Stand, us: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[str] = []
+    look = stand.store.get_job
+    monkeypatch.setattr("api.waiting.POLL_SECONDS", ())  # a look that no news asked for would fail
+    monkeypatch.setattr(stand.desk.store, "get_job", lambda tenant, job: looks.append(job) or look(tenant, job))
+    stand.queue.awake.add(Lane.JOBS)
+    record = us.submit(headers={"Prefer": "wait=30"}).json()
+    assert record["state"] == "succeeded"
+    assert looks == [record["id"]]
+
+
 def test_waiting_sees_the_end_without_events(stand: Stand, us: Counter) -> None:
     job = us.job()
     stand.events.away = True

@@ -7,15 +7,17 @@ import json
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 import redis as redis_client
 
+from fumehood.bells import CHANNEL, Bell
 from fumehood.events import EVENT_BYTES, KEPT_AFTER_END_SECONDS, KEPT_SECONDS, STREAM_BYTES, Event, Events, RedisEvents
 from fumehood.job import new_id
 from fumehood.settings import Settings
-from fumehood.testing import MemoryEvents, RedisServer, redis_server
+from fumehood.testing import MemoryEvents, RedisServer, free_port, redis_server
 
 WAIT_SECONDS = 30.0
 
@@ -232,3 +234,95 @@ def test_absent_memory_events_end_early(job_id: str) -> None:
     events.publish(job_id, "end", {})
     assert followed(events, job_id) == []
     assert events.published(job_id) == []
+
+
+# listening ---------------------------------------------------------------------------------------------------------------
+
+
+async def heard(events: Events, bell: Bell) -> None:
+    """The first connection rings every bell: something may have been said before anybody listened."""
+    if isinstance(events, RedisEvents):
+        assert await bell.wait(WAIT_SECONDS)
+
+
+def test_who_listens_is_woken_by_news_of_its_kind_and_of_its_job(events: Events, job_id: str) -> None:
+    async def listen() -> list[bool]:
+        with events.listen(job_id, kind="end") as bell:
+            await heard(events, bell)
+            await asyncio.to_thread(events.publish, job_id, "log", {})
+            await asyncio.to_thread(events.publish, new_id("job"), "end", {})
+            quiet = await bell.wait(0.2)
+            waiting = asyncio.create_task(bell.wait(WAIT_SECONDS))
+            await asyncio.to_thread(events.publish_all, job_id, [("state", {}), ("end", {})])
+            return [quiet, await waiting, await bell.wait(0.0), bell.away]
+
+    assert asyncio.run(listen()) == [False, True, False, False]
+
+
+def test_news_between_two_waits_are_not_lost(events: Events, job_id: str) -> None:
+    async def listen() -> bool:
+        with events.listen(job_id) as mine, events.listen(job_id) as other:
+            await heard(events, mine)
+            await heard(events, other)
+            await asyncio.to_thread(events.publish, job_id, "state", {})
+            assert await other.wait(WAIT_SECONDS)
+            return await mine.wait(0.0)
+
+    assert asyncio.run(listen())
+
+
+def test_all_who_follow_or_listen_share_what_is_open(redis_events: RedisEvents, redis: RedisServer) -> None:
+    async def listen() -> int:
+        with ExitStack() as stack, redis_client.Redis.from_url(redis.url, password=redis.password) as client:
+            bells = [stack.enter_context(redis_events.listen(new_id("job"))) for _ in range(20)]
+            for bell in bells:
+                assert await bell.wait(WAIT_SECONDS)
+            return int(client.pubsub_numsub(CHANNEL)[0][1])
+
+    assert asyncio.run(listen()) == 1
+
+
+def test_a_redis_that_came_back_is_heard_again(settings: Callable[..., Settings], job_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fumehood.bells.REST_SECONDS", 0.05)
+    port = free_port()
+    events = RedisEvents(settings(redis_url=f"redis://127.0.0.1:{port}/0", redis_password="one"))
+
+    async def listen() -> None:
+        with events.listen(job_id, kind="end") as bell:
+            assert await bell.wait(WAIT_SECONDS)  # there is none
+            assert bell.away
+            for _ in range(2):
+                with redis_server(port=port, password="one"):
+                    deadline = time.monotonic() + WAIT_SECONDS
+                    while bell.away and time.monotonic() < deadline:
+                        await bell.wait(1.0)
+                    assert not bell.away
+                    told = RedisEvents(settings(redis_url=f"redis://127.0.0.1:{port}/0", redis_password="one"))
+                    await asyncio.to_thread(told.publish, job_id, "end", {})
+                    assert await bell.wait(WAIT_SECONDS)
+                    told.close()
+                assert await bell.wait(WAIT_SECONDS)  # it went away again
+                assert bell.away
+        await events.leave()
+
+    asyncio.run(listen())
+    events.close()
+
+
+def test_a_redis_that_says_nothing_any_more_is_noticed(
+    settings: Callable[..., Settings], job_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fumehood.bells.QUIET_SECONDS", 0.1)
+    with redis_server() as server:
+        events = RedisEvents(settings(redis_url=server.url, redis_password=server.password))
+
+        async def listen() -> bool:
+            with events.listen(job_id) as bell:
+                assert await bell.wait(WAIT_SECONDS)
+                assert not await bell.wait(1.0)  # several questions, all answered
+                server.process.send_signal(signal.SIGSTOP)
+                assert await bell.wait(WAIT_SECONDS)
+                return bell.away
+
+        assert asyncio.run(listen())
+        events.close()
