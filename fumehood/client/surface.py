@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager, contextmanager
 from typing import Any, TypeVar
@@ -87,8 +88,17 @@ class AsyncSurface:
 
     async def wait(self, job_id: str) -> Document:
         """The job's record once it is final, however long that takes; each single request has a deadline."""
-        while not is_final(record := await self.job(job_id, wait_seconds=WAIT_SECONDS)):
-            await self.wire.sleep(BACKOFF_SECONDS)
+        while not is_final(record := await self.waited(job_id, WAIT_SECONDS)):
+            pass
+        return record
+
+    async def waited(self, job_id: str, seconds: float) -> Document:
+        """The job's record as soon as it is final, or after about so many seconds, which the service waits. Only where it answers
+        sooner than that is there a pause here, so that a service which does not wait is not asked without end."""
+        began = time.monotonic()
+        record = await self.job(job_id, wait_seconds=seconds)
+        if not is_final(record) and time.monotonic() - began < seconds / 2:
+            await self.wire.sleep(min(BACKOFF_SECONDS, seconds))
         return record
 
     def jobs(self, **query: str | None) -> AsyncIterator[Document]:
@@ -117,9 +127,8 @@ class AsyncSurface:
                             return
             except Unreachable:
                 pass  # the next question below is tried again, and says so where the service stays away
-            if is_final(await self.job(job_id, wait_seconds=min(2, patience_seconds()))):
+            if is_final(await self.waited(job_id, min(2, patience_seconds()))):
                 return
-            await self.wire.sleep(BACKOFF_SECONDS)
 
     async def _events(self, job_id: str, last: str | None, read_seconds: float) -> AsyncGenerator[ServerEvent, None]:
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})

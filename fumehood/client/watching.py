@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from fumehood.client import wire
 from fumehood.client.errors import NotThere, WaitedTooLong
-from fumehood.client.surface import BACKOFF_SECONDS, WAIT_SECONDS, AsyncSurface, Document, is_final
+from fumehood.client.surface import WAIT_SECONDS, AsyncSurface, Document, is_final
 
 LOG_BYTES_MAX = 200 * 2**20
 """More than any stored log as UTF-8."""
@@ -97,9 +97,7 @@ async def watch(surface: AsyncSurface, record: Document, patience: Patience) -> 
 async def final(surface: AsyncSurface, record: Document, patience: Patience) -> Document:
     """The record once it is final."""
     while not is_final(record):
-        record = await surface.job(record["id"], wait_seconds=patience.left(WAIT_SECONDS))
-        if not is_final(record):
-            await surface.wire.sleep(patience.left(BACKOFF_SECONDS))
+        record = await surface.waited(record["id"], patience.left(WAIT_SECONDS))
     return record
 
 
