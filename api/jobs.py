@@ -11,11 +11,12 @@ from api import bodies, documents
 from api.answers import PAGE_DEFAULT, Cursor, JobId, Limit, headers, link_next, missing, problems, require_id
 from api.auth import TenantDep, known_parameters
 from api.desk import Desk, DeskDep
+from api.drafts import LABELS_MAX, label_fault
 from api.multipart import Form, FormReader, body_limit, boundary_of
 from api.problems import UnknownMediaType
 from api.records import job_record, job_summary
 from api.schemas import JobPage, JobRecord
-from api.submission import LABELS_MAX, label_fault, submit
+from api.submission import submit
 from api.waiting import WAIT_SECONDS_MAX, preferred_wait, wait_final
 from fumehood.errors import BadField, BadRequest, NotFound
 from fumehood.job import Job, Kind, State, new_id

@@ -1,0 +1,193 @@
+"""Drafts: what a request says, held against everything that is known of it, fault by fault. Jobs and batches share the rules."""
+
+from __future__ import annotations
+
+import hashlib
+import keyword
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from api import documents
+from api.answers import require_id
+from api.desk import Desk
+from api.multipart import Arrived, Form
+from api.names import showable
+from api.schemas import JobOutput, Request
+from fumehood.dataset import FORMATS
+from fumehood.errors import BadField, BadRequest, NotFound
+from fumehood.job import Input, Kind, State
+from fumehood.job_store import Idempotency, JobStore
+from fumehood.limits import Limits, check_parameters_size, requested
+
+Document = TypeVar("Document", bound=Request)
+Reference = str | JobOutput
+
+LABELS_MAX = 16
+LABEL_VALUE_CHARACTERS = 128
+LABEL_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+_PYDANTIC_SENTENCES: dict[str, str] = {
+    "string_type": "expected a string",
+    "dict_type": "expected an object",
+    "model_type": "expected an object",
+    "model_attributes_type": "expected an object",
+    "literal_error": "expected one of result, result2",
+}
+
+
+@dataclass(slots=True)
+class Draft:
+    """A job in the making: its inputs as far as they are known, and every fault found so far."""
+
+    inputs: dict[str, Input] = field(default_factory=dict)
+    faults: list[BadField] = field(default_factory=list)
+
+    def fault(self, pointer: str, detail: str) -> None:
+        self.faults.append(BadField(pointer, detail))
+
+
+def idempotency_of(raw: dict[str, Any], form: Form, key: str | None) -> Idempotency | None:
+    """The request in one spelling: it matters what was sent, not in which parts, in which order, or with which boundary."""
+    if key is None:
+        return None
+    if not IDEMPOTENCY_KEY.fullmatch(key):
+        fault = BadField("/header/idempotency-key", "expected 1 to 255 printable ASCII characters")
+        raise BadRequest("the Idempotency-Key cannot be used", errors=(fault,))
+    files = {port: [arrived.incoming.sha256, arrived.format] for port, arrived in form.files.items()}
+    source = form.script
+    if source is None and isinstance(raw.get("script"), str):
+        source, raw = raw["script"].encode(), {name: value for name, value in raw.items() if name != "script"}
+    if source is not None:
+        files["script"] = [hashlib.sha256(source).hexdigest(), "python"]
+    return Idempotency(key, documents.digest({"document": raw, "files": files}))
+
+
+def shape_of(model: type[Document], raw: dict[str, Any], *, refused: str, inner: Mapping[str, type[Request]]) -> Document:
+    """`inner` says which models lie below a field, to name their fields. Raises BadRequest with the sentence `refused`."""
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        raise BadRequest(refused, errors=tuple(_bad_field(entry, model, inner) for entry in error.errors())) from None
+
+
+def _bad_field(entry: Any, model: type[Request], inner: Mapping[str, type[Request]]) -> BadField:
+    steps = [str(step) for step in entry["loc"] if not str(step).startswith("<")]
+    pointer = "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)[:200]
+    if entry["type"] == "extra_forbidden":
+        known = (model if len(steps) == 1 else inner.get(steps[-2] if not steps[-2].isdigit() else steps[-3], JobOutput)).model_fields
+        return BadField(pointer, f"there is no field {steps[-1][:80]!r}; the fields are {', '.join(known)}")
+    if entry["type"] == "missing":
+        return BadField(pointer, "is missing")
+    return BadField(pointer, f"{_PYDANTIC_SENTENCES.get(entry['type'], entry['msg'])}; got {documents.kind_of(entry['input'])}")
+
+
+def script_of(draft: Draft, text: str | None, form: Form, limit_bytes: int) -> bytes | None:
+    if text is not None and form.script is not None:
+        draft.fault("/script", "stands in the document and as a part; expected one of them")
+        return None
+    source = form.script if form.script is not None else text.encode() if text is not None else None
+    if source is None:
+        draft.fault("/script", "is missing; expected Python source that defines azureml_main")
+    elif len(source) > limit_bytes:
+        draft.fault("/script", f"is {len(source):,} bytes; the limit is {limit_bytes:,}")
+    elif b"\0" in source:
+        draft.fault("/script", f"holds a zero byte at {source.index(0):,}; expected Python source")
+    else:
+        try:
+            source.decode("utf-8")
+        except UnicodeDecodeError as error:
+            draft.fault("/script", f"is not UTF-8: byte {error.start:,} does not fit")
+    return source
+
+
+async def connect(
+    desk: Desk, tenant: str, draft: Draft, references: Mapping[str, Reference | None], files: Mapping[str, Arrived], *, prefix: str
+) -> None:
+    """The ports: a file that came along is going to lie below `prefix`, a reference must be of something that is there."""
+    for port, reference in references.items():
+        arrived = files.get(port)
+        if reference is not None and arrived is not None:
+            draft.fault(f"/{port}", "stands in the document and as a part; expected one of them")
+        elif arrived is not None:
+            draft.inputs[port] = Input(blob=f"{prefix}/{port}", format=arrived.format, bytes=arrived.incoming.bytes)
+        elif reference is not None:
+            found = await desk.ask(resolve, desk.store, tenant, port, reference)
+            if isinstance(found, BadField):
+                draft.fault(f"/{port}{found.pointer}", found.detail)
+            else:
+                draft.inputs[port] = found
+
+
+def resolve(store: JobStore, tenant: str, port: str, reference: Reference) -> Input | BadField:
+    """The input that a reference stands for, or its fault, with a pointer below the reference. Blocks on the store."""
+    if isinstance(reference, JobOutput):
+        return _output(store, tenant, reference)
+    try:
+        dataset = store.get_dataset(tenant, require_id(reference, "dataset"))
+    except NotFound:
+        return BadField("", f"there is no dataset {reference[:80]!r}")
+    if port == "bundle":
+        if dataset.format != "zip":
+            return BadField("", f"dataset {dataset.id} has the format {dataset.format}; expected zip")
+        return Input(blob=dataset.blob, format="zip", bytes=dataset.bytes, dataset=dataset.id)
+    if dataset.table_blob is None:
+        tables = ", ".join(name for name in FORMATS if name != "zip")
+        return BadField("", f"dataset {dataset.id} has the format {dataset.format}; expected a table ({tables})")
+    return Input(blob=dataset.table_blob, format="arrow", bytes=dataset.table_bytes or 0, dataset=dataset.id)
+
+
+def _output(store: JobStore, tenant: str, reference: JobOutput) -> Input | BadField:
+    try:
+        job = store.get_job(tenant, require_id(reference.job, "job"))
+    except NotFound:
+        job = None
+    if job is None or job.kind is not Kind.SCRIPT:
+        return BadField("/job", f"there is no job {reference.job[:80]!r}")
+    if not job.state.final:
+        return BadField("/job", f"job {job.id} is {job.state}; expected one that has succeeded")
+    if job.state is not State.SUCCEEDED or job.outcome is None or reference.output not in job.outcome.outputs:
+        return BadField("/output", f"job {job.id} has {job.state} without an output {reference.output}")
+    size = job.outcome.outputs[reference.output]
+    source = {"job": job.id, "output": reference.output}
+    return Input(blob=job.output_blob(reference.output), format="arrow", bytes=size, source=source)
+
+
+def check_labels(draft: Draft, labels: dict[str, str]) -> None:
+    if len(labels) > LABELS_MAX:
+        draft.fault("/labels", f"there are {len(labels)} labels; the limit is {LABELS_MAX}")
+    for name, value in labels.items():
+        fault = label_fault(name, value)
+        if fault is not None:
+            draft.fault(f"/labels/{name}" if LABEL_KEY.fullmatch(name) else "/labels", fault)
+
+
+def label_fault(name: str, value: str) -> str | None:
+    """What is wrong with a label; None where nothing is."""
+    if not LABEL_KEY.fullmatch(name):
+        return f"the name {name[:80]!r} cannot be used; expected 1 to 63 letters, digits, '.', '_' or '-', a letter or digit first"
+    if len(value) > LABEL_VALUE_CHARACTERS:
+        return f"has {len(value):,} characters; the limit is {LABEL_VALUE_CHARACTERS}"
+    if not showable(value):
+        return "holds a control character or one that is no character"
+    return None
+
+
+def check_parameters(draft: Draft, parameters: dict[str, Any], *, at: str = "") -> None:
+    if (too_many := check_parameters_size(parameters)) is not None:
+        draft.fault(f"{at}{too_many.pointer}", too_many.detail)
+    for name in parameters:
+        if not name.isidentifier() or keyword.iskeyword(name):
+            draft.fault(f"{at}/parameters", f"the name {name[:80]!r} is no Python identifier")
+
+
+def limits_of(draft: Draft, values: dict[str, Any], desk: Desk) -> Limits | None:
+    try:
+        return requested(values, default=desk.settings.limits, ceiling=desk.settings.ceiling)
+    except BadRequest as error:
+        draft.faults += error.errors
+        return None
