@@ -183,6 +183,11 @@ class WarmPool:
         with self._changed:
             self._changed.notify_all()
 
+    def held(self) -> list[Sandbox]:
+        """Those of claims that are under way."""
+        with self._changed:
+            return [waiting.sandbox for waiting in self._held.values()]
+
     def counts(self) -> dict[Lane, int]:
         """How many wait."""
         with self._changed:
@@ -292,7 +297,9 @@ class WarmPool:
     def _is_missing(self, shelf: Shelf, wanted: int) -> bool:
         """Starting one takes a processor for a while, and the engine from whoever ends one: not while jobs run, as long as the
         next job finds one."""
-        if len(shelf.waiting) + shelf.preparing >= wanted or self._running + self._preparing >= self._cpus:
+        # What is held for a claim comes back from most of them: there was no job.
+        held = sum(self._shelves[waiting.lane] is shelf for waiting in self._held.values())
+        if len(shelf.waiting) + held + shelf.preparing >= wanted or self._running + self._preparing >= self._cpus:
             return False
         return not self._running or not shelf.waiting
 
