@@ -23,7 +23,7 @@ from fumehood.schema import BATCH_ITEMS, BATCHES, DATASETS, IDEMPOTENCY, JOB_NEE
 # Below what any database takes as parameters of one statement.
 _STEP = 500
 _UNFINISHED = (State.QUEUED.value, State.RUNNING.value)
-_STATE: ColumnElement[str] = func.coalesce(BATCH_ITEMS.c.state, JOBS.c.state)
+_state_of_item: ColumnElement[str] = func.coalesce(BATCH_ITEMS.c.state, JOBS.c.state)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,8 +82,10 @@ class Batches(Records):
         """Newest first, without counts; the second value is the cursor (opaque) of the next page. Raises BadRequest on a bad cursor."""
         documents: list[ColumnElement[Any]] = [BATCHES.c.inputs, BATCHES.c.parameters]
         with self._database.reading() as connection:
-            query = select(BATCHES).where(BATCHES.c.tenant == tenant)
-            rows, cursor = read_page(connection, query, seq=BATCHES.c.seq, before=before, limit=limit, documents=documents)
+            run = [(BATCHES.c.tenant, tenant)]
+            rows, cursor = read_page(
+                connection, select(BATCHES), run=run, seq=BATCHES.c.seq, before=before, limit=limit, documents=documents
+            )
         return [_batch_from_row(row) for row in rows], cursor
 
     def list_items(
@@ -99,7 +101,7 @@ class Batches(Records):
         if after is not None:
             query = query.where(BATCH_ITEMS.c.number > read_cursor(after))
         if state is not None:
-            query = query.where(_STATE == state)
+            query = query.where(_state_of_item == state)
         page: list[Ran] = []
         size = 0
         with self._database.reading() as connection:
@@ -229,7 +231,7 @@ def _find(connection: Connection, tenant: str, batch_id: str, *, lock: bool = Fa
 
 def _read(connection: Connection, tenant: str, batch_id: str) -> Batch:
     row = _find(connection, tenant, batch_id)
-    counted = select(_STATE.label("state"), func.count()).join(JOBS, JOBS.c.id == BATCH_ITEMS.c.job).where(BATCH_ITEMS.c.batch == batch_id)
+    counted = select(_state_of_item.label("state"), func.count()).join(JOBS, JOBS.c.id == BATCH_ITEMS.c.job).where(BATCH_ITEMS.c.batch == batch_id)
     counts = {State(state): int(count) for state, count in connection.execute(counted.group_by(text("1"))).all()}
     last = None
     if not any(state in counts for state in (State.QUEUED, State.RUNNING)):

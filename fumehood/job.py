@@ -82,6 +82,9 @@ class Input:
     """Where the input begins in its blob, and it has `bytes`; None where it is the whole blob."""
 
 
+QUEUE_COUNTED = 1000
+"""A place in the queue is counted so far: whoever is behind a thousand others has no use for the rest, and counting takes time."""
+
 PORTS = ("script", "dataset1", "dataset2", "bundle")
 
 
@@ -121,7 +124,7 @@ class Job:
     outcome: Outcome | None = None
     erasure: Erasure | None = None
     queue_position: int | None = None
-    """Jobs ahead of this one in its lane, while queued; only where a single record is read."""
+    """Jobs ahead of this one in its lane, while queued; QUEUE_COUNTED means that many or more. Only where a single record is read."""
 
     @property
     def blob_prefix(self) -> str:

@@ -8,15 +8,15 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, Row, delete, exists, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from fumehood.batch_store import Batches, end_items
 from fumehood.database import BUSY_SECONDS
 from fumehood.errors import BadRequest, Conflict, IdempotencyReuse, LeaseLost
-from fumehood.job import TRANSITIONS, Job, Kind, Lane, State
+from fumehood.job import QUEUE_COUNTED, TRANSITIONS, Job, Kind, Lane, State
 from fumehood.migrations import upgrade
-from fumehood.moves import change, claim_next, count_queued, end, find, found, leased, move, reserved_by_running
+from fumehood.moves import change, claim_next, count_queued, end, find, found, leased, move, next_queued
 from fumehood.needs import check_needs, needs_of
 from fumehood.outcome import Erasure, Outcome, Reason
 from fumehood.pages import read_page
@@ -142,20 +142,20 @@ class JobStore(Batches):
 
         A page may be shorter than `limit` and have a next one (its documents are long). Raises BadRequest on a bad cursor.
         """
-        query, seq = select(JOBS).where(JOBS.c.tenant == tenant, JOBS.c.lane == Lane.JOBS.value), JOBS.c.seq
-        query = query.where(JOBS.c.kind == Kind.SCRIPT.value)  # a chunk is shown by its items
-        if state is not None:
-            query = query.where(JOBS.c.state == state)
+        query, seq = select(JOBS).where(JOBS.c.kind == Kind.SCRIPT.value), JOBS.c.seq  # a chunk is shown by its items
+        run = [(JOBS.c.tenant, tenant), (JOBS.c.lane, Lane.JOBS.value), *([(JOBS.c.state, state)] if state is not None else [])]
         for key, value in labels:
-            # One index lookup each: the page walks along the jobs of the first, and asks for the others one by one.
             stuck = JOB_LABELS.alias()
-            query = query.join(stuck, stuck.c.job_seq == JOBS.c.seq)
-            query = query.where(stuck.c.tenant == tenant, stuck.c.key == key, stuck.c.value == value)
-            seq = stuck.c.job_seq if seq is JOBS.c.seq else seq
+            facts = [(stuck.c.tenant, tenant), (stuck.c.key, key), (stuck.c.value, value)]
+            if seq is JOBS.c.seq:
+                # The page walks along the jobs of the first label instead, and asks for everything else job by job.
+                query = query.join(stuck, stuck.c.job_seq == JOBS.c.seq).where(*([JOBS.c.state == state] if state is not None else []))
+                run, seq = facts, stuck.c.job_seq
+            else:
+                query = query.where(exists().where(stuck.c.job_seq == JOBS.c.seq, *(column == wanted for column, wanted in facts)))
+        documents: list[ColumnElement[Any]] = [JOBS.c.inputs, JOBS.c.parameters, JOBS.c.outcome]
         with self._database.reading() as connection:
-            rows, cursor = read_page(
-                connection, query, seq=seq, before=before, limit=limit, documents=[JOBS.c.inputs, JOBS.c.parameters, JOBS.c.outcome]
-            )
+            rows, cursor = read_page(connection, query, run=run, seq=seq, before=before, limit=limit, documents=documents)
         return [job_from_row(row) for row in rows], cursor
 
     def request_cancel(self, tenant: str, job_id: str) -> Job:
@@ -211,14 +211,8 @@ class JobStore(Batches):
     def too_large_for_disk(self, lane: Lane, *, disk_budget_bytes: int) -> int | None:
         """The bytes that the next job of `lane` reserves, where they exceed the budget although nothing runs: it waits for
         free space, not for a finish. None where it does not, or there is no such job."""
-        query = (
-            select(JOBS.c.reserved_bytes, reserved_by_running().label("running"))
-            .where(JOBS.c.lane == lane.value, JOBS.c.state == State.QUEUED.value)
-            .order_by(JOBS.c.seq)
-            .limit(1)
-        )
         with self._database.reading() as connection:
-            row = connection.execute(query).one_or_none()
+            row = connection.execute(next_queued(), {"of_lane": lane.value}).one_or_none()
         if row is None or row.running or row.reserved_bytes <= disk_budget_bytes:
             return None
         return int(row.reserved_bytes)
@@ -282,16 +276,18 @@ class JobStore(Batches):
         with self._database.reading() as connection:
             return [job_from_row(row) for row in connection.execute(query)]
 
-    def queued(self, lane: Lane) -> int:
+    def queued(self, lane: Lane, *, at_most: int = QUEUE_COUNTED) -> int:
+        """How many wait; not counted further than `at_most`."""
         with self._database.reading() as connection:
-            return count_queued(connection, lane.value)
+            return count_queued(connection, lane.value, at_most=at_most)
 
     def errands(self, *, limit: int = 1000) -> list[Job]:
-        """The oldest errands, all tenants and states.
+        """Errands, all tenants and states, the oldest of each state first.
 
         Whoever asked deletes its own, so these are few; the reaper looks for forgotten ones.
         """
-        query = select(JOBS).where(JOBS.c.lane == Lane.ERRANDS.value).order_by(JOBS.c.seq).limit(limit)
+        # In the order of an index: that of `seq` alone would read the whole table.
+        query = select(JOBS).where(JOBS.c.lane == Lane.ERRANDS.value).order_by(JOBS.c.lane, JOBS.c.state, JOBS.c.seq).limit(limit)
         with self._database.reading() as connection:
             return [job_from_row(row) for row in connection.execute(query)]
 
@@ -315,7 +311,8 @@ class JobStore(Batches):
         return self._clock() - self._idempotency_seconds
 
     def _with_position(self, connection: Connection, row: Row[Any]) -> Job:
-        ahead = count_queued(connection, row.lane, before_seq=row.seq) if row.state == State.QUEUED.value else None
+        queued = row.state == State.QUEUED.value
+        ahead = count_queued(connection, row.lane, before_seq=row.seq, at_most=QUEUE_COUNTED) if queued else None
         return job_from_row(row, queue_position=ahead)
 
 

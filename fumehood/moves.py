@@ -8,11 +8,26 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Delete, Row, ScalarSelect, Select, Update, bindparam, delete, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Delete,
+    Integer,
+    Row,
+    ScalarSelect,
+    Select,
+    Update,
+    bindparam,
+    delete,
+    func,
+    select,
+    update,
+)
 
 from fumehood.errors import Conflict, LeaseLost, NotFound
 from fumehood.job import TRANSITIONS, Job, Lane, State
 from fumehood.outcome import Outcome, Reason
+from fumehood.pages import SEQ_MAX, Run, in_order, within
 from fumehood.rows import job_from_row
 from fumehood.schema import JOB_NEEDS, JOBS
 
@@ -61,9 +76,9 @@ def end(connection: Connection, row: Row[Any], outcome: Outcome, erasure: dict[s
     return job_from_row(move(connection, row, FINAL_STATE[outcome.reason], values))
 
 
-def count_queued(connection: Connection, lane: str, *, before_seq: int | None = None) -> int:
-    before = {} if before_seq is None else {"before_seq": before_seq}
-    return int(connection.execute(_count_queued(before_seq is not None), {"of_lane": lane, **before}).scalar_one())
+def count_queued(connection: Connection, lane: str, *, at_most: int, before_seq: int = SEQ_MAX) -> int:
+    """The jobs of a lane that wait, those before a place in it; not counted further than `at_most`."""
+    return int(connection.execute(_count_queued(), {"of_lane": lane, "before_seq": before_seq, "at_most": at_most}).scalar_one())
 
 
 @cache
@@ -79,16 +94,16 @@ def reserved_by_running() -> ScalarSelect[Any]:
 
 
 @cache
+def next_queued() -> Select[Any]:
+    """What the head of `of_lane` reserves, and what is running meanwhile."""
+    return _queued(JOBS.c.reserved_bytes, reserved_by_running().label("running")).limit(1)
+
+
+@cache
 def claim_next() -> Update:
     """The head of a lane becomes running, where what it reserves fits into what the running ones leave of the budget."""
-    head = (
-        select(JOBS.c.seq)
-        .where(JOBS.c.lane == bindparam("of_lane"), JOBS.c.state == State.QUEUED.value)
-        .order_by(JOBS.c.seq)
-        .limit(1)
-        .with_for_update()  # PostgreSQL: a cancel that has the row ends first; SQLite has one writer at a time anyway
-        .scalar_subquery()
-    )
+    # PostgreSQL: a cancel that has the row ends first; SQLite has one writer at a time anyway.
+    head = _queued(JOBS.c.seq).limit(1).with_for_update().scalar_subquery()
     budget = bindparam("budget", type_=JOBS.c.reserved_bytes.type)
     return (
         update(JOBS)
@@ -126,7 +141,14 @@ def _need_nothing() -> Delete:
     return delete(JOB_NEEDS).where(JOB_NEEDS.c.job_id == bindparam("of_id"))
 
 
+def _queued(*columns: ColumnElement[Any], before: Any = SEQ_MAX) -> Select[Any]:
+    """The queue of `of_lane`, first come first."""
+    run: Run = [(JOBS.c.lane, bindparam("of_lane", type_=JOBS.c.lane.type)), (JOBS.c.state, State.QUEUED.value)]
+    return select(*columns).where(within(run, JOBS.c.seq, before)).order_by(*in_order(run, JOBS.c.seq))
+
+
 @cache
-def _count_queued(before: bool) -> Select[Any]:
-    query = select(func.count()).select_from(JOBS).where(JOBS.c.lane == bindparam("of_lane"), JOBS.c.state == State.QUEUED.value)
-    return query.where(JOBS.c.seq < bindparam("before_seq")) if before else query
+def _count_queued() -> Select[Any]:
+    before = bindparam("before_seq", type_=JOBS.c.seq.type)
+    counted = _queued(JOBS.c.seq, before=before).limit(bindparam("at_most", type_=Integer())).subquery()
+    return select(func.count()).select_from(counted)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, String, cast, func
+from sqlalchemy import ColumnElement, Connection, Row, Select, String, and_, cast, func, literal, tuple_
 
 from fumehood.errors import BadField, BadRequest
 from fumehood.limits import MIB
@@ -15,7 +16,10 @@ PAGE_ROWS = 200
 PAGE_BYTES = 16 * MIB
 """A page ends early when its documents are so long: 200 jobs may hold more than a process has memory for."""
 
-_SEQ_MAX = 2**63 - 1
+SEQ_MAX = 2**63 - 1
+
+Run = Sequence[tuple[ColumnElement[Any], Any]]
+"""Neighbours in an index: the columns that it begins with, and the value that each has."""
 
 
 def write_cursor(seq: int) -> str:
@@ -25,37 +29,56 @@ def write_cursor(seq: int) -> str:
 def read_cursor(cursor: str | None) -> int:
     """The number below which a page begins. Raises BadRequest."""
     if cursor is None:
-        return _SEQ_MAX
+        return SEQ_MAX
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
-        if not text.isdecimal() or len(text) > 19 or int(text) > _SEQ_MAX:
+        if not text.isdecimal() or len(text) > 19 or int(text) > SEQ_MAX:
             raise ValueError
         return int(text)
     except (ValueError, binascii.Error) as error:
         raise BadRequest("the cursor is not usable", errors=(BadField("/cursor", "expected the `next` of an earlier page"),)) from error
 
 
+def within(run: Run, seq: ColumnElement[int], before: Any) -> ColumnElement[bool]:
+    """The rows of a run whose `seq`, the index's next column, is below `before`.
+
+    Said as a range, and in the index's whole order, so that no plan can walk the table by its primary key instead: PostgreSQL does
+    that where rows of the run are many, and reads all that are not of it where they lie at the other end.
+    """
+    place = tuple_(*(column for column, _ in run), seq)
+    values = [value for _, value in run]
+    types = [column.type for column, _ in run] + [seq.type]
+    return and_(place >= tuple_(*values, literal(0, seq.type), types=types), place < tuple_(*values, before, types=types))
+
+
+def in_order(run: Run, seq: ColumnElement[int]) -> list[ColumnElement[Any]]:
+    return [*(column for column, _ in run), seq]
+
+
 def read_page(
     connection: Connection,
     query: Select[Any],
     *,
+    run: Run,
     seq: ColumnElement[int],
     before: str | None,
     limit: int,
     documents: list[ColumnElement[Any]],
 ) -> tuple[list[Row[Any]], str | None]:
-    """At most `limit` rows of `query` below the cursor, by falling `seq` (a column of an index that the query uses).
+    """At most `limit` rows of `query` below the cursor, by falling `seq`, out of one `run` of an index (see `within`): the query
+    itself says nothing about the columns of the run.
 
     The page is shorter, and still has a next one, where its `documents` would be longer than PAGE_BYTES. Raises BadRequest
     on a bad cursor.
     """
     limit = max(1, min(limit, PAGE_ROWS))
     length = sum((func.coalesce(func.length(cast(document, String)), 0) for document in documents), start=func.coalesce(0, 0))
-    query = query.add_columns(length.label("document_bytes"), seq.label("position"))
+    query = query.add_columns(length.label("document_bytes"), seq.label("position")).where(within(run, seq, read_cursor(before)))
+    query = query.order_by(*(column.desc() for column in in_order(run, seq))).limit(limit + 1)
     page: list[Row[Any]] = []
     size = 0
     # A few rows at a time: the page may end long before the last of them.
-    found = connection.execution_options(yield_per=10).execute(query.where(seq < read_cursor(before)).order_by(seq.desc()).limit(limit + 1))
+    found = connection.execution_options(yield_per=10).execute(query)
     for row in found:
         size += row.document_bytes
         if len(page) == limit or (page and size > PAGE_BYTES):

@@ -86,11 +86,10 @@ class Records:
     ) -> tuple[list[Dataset], str | None]:
         """Newest first, those called `name` alone where it is given; the second value is the cursor (opaque) of the next
         page. Raises BadRequest on a bad cursor."""
-        query = select(DATASETS).where(DATASETS.c.tenant == tenant)
-        if name is not None:
-            query = query.where(DATASETS.c.name == name)
+        run = [(DATASETS.c.tenant, tenant), *([(DATASETS.c.name, name)] if name is not None else [])]
+        page = {"run": run, "seq": DATASETS.c.seq, "before": before, "limit": limit, "documents": [DATASETS.c.columns]}
         with self._database.reading() as connection:
-            rows, cursor = read_page(connection, query, seq=DATASETS.c.seq, before=before, limit=limit, documents=[DATASETS.c.columns])
+            rows, cursor = read_page(connection, select(DATASETS), **page)
         return [dataset_from_row(row) for row in rows], cursor
 
     def delete_dataset(self, tenant: str, dataset_id: str) -> Dataset:

@@ -107,9 +107,9 @@ class Housekeeping:
             if not overdue or self._slots.not_ready() is not None:
                 self._waiting_since.pop(lane, None)
                 continue
-            queued = self._deps.store.queued(lane)
+            queued = self._deps.store.queued(lane, at_most=size)
             waiting = self._depth(lane) or 0
-            missing = max(0, min(queued, size) - waiting)
+            missing = max(0, queued - waiting)
             sent = 0
             while sent < missing and self._deps.queue.send_ticket(lane):
                 sent += 1

@@ -79,9 +79,9 @@ def test_text_comes_back_as_it_was(store: JobStore, text: str) -> None:
 def test_a_reader_sees_one_moment(store: JobStore) -> None:
     store.submit(job())
     with store._database.reading() as connection:
-        first = count_queued(connection, Lane.JOBS.value)
+        first = count_queued(connection, Lane.JOBS.value, at_most=9)
         store.submit(job())
-        assert count_queued(connection, Lane.JOBS.value) == first == 1
+        assert count_queued(connection, Lane.JOBS.value, at_most=9) == first == 1
     assert store.queued(Lane.JOBS) == 2
 
 
@@ -242,6 +242,8 @@ def _calls(store: JobStore) -> dict[str, Callable[[], Any]]:
         "cancel": lambda: store.request_cancel("ten_test", asked[2].id),
         "delete_job": lambda: store.delete_job("ten_test", asked[2].id),
         "running": store.running,
+        "errands": store.errands,
+        "too_large_for_disk": lambda: store.too_large_for_disk(Lane.JOBS, disk_budget_bytes=0),
         "queued": lambda: store.queued(Lane.JOBS),
         "list_datasets": lambda: store.list_datasets("ten_test"),
         "list_datasets of a name": lambda: store.list_datasets("ten_test", name="numbers.csv"),
@@ -251,6 +253,7 @@ def _calls(store: JobStore) -> dict[str, Callable[[], Any]]:
 
 
 SORTS_A_FEW = {"running"}  # as many as there are slots
+COUNTS_A_FEW = {"SCAN anon_1"}  # what a search has found, with a limit
 
 
 def test_no_verb_reads_a_whole_table_or_sorts_it(sqlite_store: JobStore) -> None:
@@ -266,12 +269,14 @@ def test_no_verb_reads_a_whole_table_or_sorts_it(sqlite_store: JobStore) -> None
             with sqlite_store._database.reading() as connection:
                 plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
             sorts = "TEMP B-TREE" if name not in SORTS_A_FEW else "nothing"
-            bad.setdefault(name, []).extend(step for step in plan if step.startswith("SCAN") or sorts in step)
+            steps = [step for step in plan if step not in COUNTS_A_FEW]
+            bad.setdefault(name, []).extend(step for step in steps if step.startswith("SCAN") or sorts in step)
     assert set(bad) == set(calls)  # every call was looked at
     assert {name: steps for name, steps in bad.items() if steps} == {}
 
 
 def test_the_queue_of_errands_is_apart(store: JobStore) -> None:
+    errands = [kind for kind in Kind if kind.lane is Lane.ERRANDS]
     for kind in Kind:
         store.submit(job(kind=kind))
-    assert (store.queued(Lane.JOBS), store.queued(Lane.ERRANDS)) == (1, len(Kind) - 1)
+    assert (store.queued(Lane.JOBS), store.queued(Lane.ERRANDS)) == (len(Kind) - len(errands), len(errands))

@@ -72,6 +72,12 @@ def test_the_queue_position_counts_the_jobs_ahead_in_the_same_lane(store: JobSto
     assert store.get_job(first.tenant, first.id).queue_position is None
 
 
+def test_a_place_far_back_is_not_counted_to_the_end(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fumehood.job_store.QUEUE_COUNTED", 2)
+    assert [submit(store).queue_position for _ in range(4)] == [0, 1, 2, 2]
+    assert (store.queued(Lane.JOBS, at_most=3), store.queued(Lane.JOBS, at_most=9)) == (3, 4)
+
+
 def test_inputs_that_are_not_there_are_named_and_nothing_is_stored(store: JobStore) -> None:
     asked = job(inputs=reading("dataset1", "ds_gone") | reading("dataset2", "job_gone"))
     with pytest.raises(BadRequest) as caught:
