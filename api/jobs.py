@@ -7,13 +7,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
-from api import bodies, documents
 from api.answers import PAGE_DEFAULT, Cursor, JobId, Limit, headers, link_next, missing, problems, require_id
 from api.auth import TenantDep, known_parameters
 from api.desk import Desk, DeskDep
 from api.drafts import LABELS_MAX, label_fault
-from api.multipart import Form, FormReader, body_limit, boundary_of
-from api.problems import UnknownMediaType
+from api.multipart import OF_JOB
+from api.reading import JSON, MULTIPART, read_request, single
 from api.records import job_record, job_summary
 from api.schemas import JobPage, JobRecord
 from api.submission import submit
@@ -26,8 +25,6 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(known
 
 # How long is a setting, filled in by `api.openapi`.
 KEY_DESCRIPTION = "1 to 255 printable ASCII characters: the same request again gives the same job, for {idempotency_hours:g} hours."
-_JSON, _MULTIPART = "application/json", "multipart/form-data"
-SMALL_BYTES = 8 * 1024
 _FILE = {"type": "string", "format": "binary"}
 _EXAMPLES = {
     "smallest": {
@@ -48,8 +45,8 @@ _SUBMIT_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
-            _JSON: {"schema": {"$ref": "#/components/schemas/JobDocument"}, "examples": _EXAMPLES},
-            _MULTIPART: {
+            JSON: {"schema": {"$ref": "#/components/schemas/JobDocument"}, "examples": _EXAMPLES},
+            MULTIPART: {
                 "schema": {
                     "type": "object",
                     "properties": {
@@ -60,7 +57,7 @@ _SUBMIT_BODY: dict[str, Any] = {
                         "bundle": {**_FILE, "description": "A zip."},
                     },
                 },
-                "encoding": {"job": {"contentType": _JSON}},
+                "encoding": {"job": {"contentType": JSON}},
             },
         },
     }
@@ -91,12 +88,12 @@ async def submit_job(
     ] = None,
 ) -> JobRecord:
     """A job acknowledged with 202 is on disk and will end in a final state. What is certainly wrong is said at once (422)."""
-    _single(request, "idempotency-key")
+    single(request, "idempotency-key")
     seconds = preferred_wait(request.headers.getlist("prefer"))
     job_id = new_id("job")
     with desk.events.listen(job_id, kind="end") if seconds is not None else nullcontext() as bell:
         with ExitStack() as stack:
-            raw, form = await _read(request, desk, stack)
+            raw, form = await read_request(request, desk, stack, OF_JOB)
             submitted = await submit(desk, tenant, raw, form, idempotency_key, job_id=job_id)
         job = submitted.job
         response.headers["Location"] = f"/v1/jobs/{job.id}"
@@ -197,33 +194,3 @@ async def find_job(desk: Desk, tenant: Tenant, job_id: str) -> Job:
     if job.kind is not Kind.SCRIPT:
         raise missing("job")
     return job
-
-
-async def _read(request: Request, desk: Desk, stack: ExitStack) -> tuple[dict[str, Any], Form]:
-    """The document and the files of a submission; `stack` removes what was not kept."""
-    content_type = request.headers.get("content-type", "")
-    kind, _, options = content_type.partition(";")
-    charset = options.lower().partition("charset=")[2].partition(";")[0].strip(' "')
-    idle = desk.settings.body_idle_seconds
-    if kind.strip().lower() == _JSON and charset in ("", "utf-8", "utf8"):
-        body = await bodies.whole(request, limit_bytes=desk.settings.document_bytes, idle_seconds=idle)
-        return await _parsed(desk, body), Form()
-    if kind.strip().lower() == _MULTIPART:
-        reader = FormReader(boundary_of(content_type), blobs=desk.blobs, settings=desk.settings, stack=stack)
-        async for piece in bodies.pieces(request, limit_bytes=body_limit(desk.settings), idle_seconds=idle):
-            await desk.file(reader.feed, piece)
-        form = reader.finish()
-        return await _parsed(desk, form.job or b"{}"), form
-    raise UnknownMediaType(
-        f"the Content-Type is {content_type[:80]!r}; expected {_JSON} in UTF-8, or {_MULTIPART}", available=[_JSON, _MULTIPART]
-    )
-
-
-async def _parsed(desk: Desk, body: bytes) -> dict[str, Any]:
-    # What takes longer than the way to a thread and back must not hold up the others.
-    return documents.parse_object(body) if len(body) <= SMALL_BYTES else await desk.file(documents.parse_object, body)
-
-
-def _single(request: Request, name: str) -> None:
-    if len(request.headers.getlist(name)) > 1:
-        raise BadRequest("a header cannot be used", errors=(BadField(f"/header/{name}", "stands more than once"),))
