@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from fumehood.job import State
+from fumehood.job import QUEUE_COUNTED, State
 from fumehood.limits import FLOOR, REQUESTABLE
 from fumehood.outcome import Blame, Reason
 
@@ -161,7 +161,9 @@ class OutputTable(BaseModel):
 class JobRecord(JobSummary):
     """A job, whole. A failed job is not an error of the API: its record says what happened."""
 
-    queue_position: int | None = Field(description="Jobs ahead of this one, while it is queued.")
+    queue_position: int | None = Field(
+        description=f"Jobs ahead of this one, while it is queued; counted to {QUEUE_COUNTED:,}, which means that many or more."
+    )
     attempts_max: int
     cancel_requested: bool
     milliseconds: dict[str, float] = Field(description="Time spent in each room of the journey.")

@@ -161,13 +161,12 @@ STORES = {"sqlite": two_sqlite_stores, "postgresql": two_postgres_stores}
 
 
 def table(compared: Sequence[Compared]) -> str:
-    lines = [f"{'milliseconds':22}{'empty p50':>10}{'p99':>8}{'cpu':>8}   {'full p50':>9}{'p99':>8}{'cpu':>8}{'ratio':>8}"]
-    for each in compared:
-        empty, full = each.empty, each.full
-        lines.append(
-            f"{each.verb:22}{empty.p50:10.2f}{empty.p99:8.2f}{empty.cpu:8.2f}   {full.p50:9.2f}{full.p99:8.2f}{full.cpu:8.2f}{each.ratio:8.2f}"
-        )
-    return "\n".join(lines)
+    head = f"{'milliseconds':22}{'empty p50':>11}{'p99':>8}{'cpu':>8}{'full p50':>12}{'p99':>8}{'cpu':>8}{'ratio':>8}"
+    return "\n".join([head, *(f"{each.verb:22}{_row(each.empty, 11)}{_row(each.full, 12)}{each.ratio:8.2f}" for each in compared)])
+
+
+def _row(cost: Cost, width: int) -> str:
+    return f"{cost.p50:{width}.2f}{cost.p99:8.2f}{cost.cpu:8.2f}"
 
 
 def main(names: Sequence[str]) -> None:

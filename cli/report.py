@@ -8,6 +8,7 @@ from datetime import datetime
 from cli.errors import ExitCode
 from cli.terminal import duration, harmless, one_line, size
 from fumehood.client.surface import Document
+from fumehood.text import places
 
 NOTES_SHOWN = 20
 
@@ -24,7 +25,7 @@ def state(record: Document) -> str:
     words = str(record["state"])
     if record.get("queue_position") is not None:
         ahead = record["queue_position"]
-        words += ", next in line" if ahead == 0 else f", {ahead} job{'s' * (ahead != 1)} ahead"
+        words += ", next in line" if ahead == 0 else f", {places(ahead)} job{'s' * (ahead != 1)} ahead"
     if record.get("reason") not in (None, "ok", record["state"]):
         words += f" ({record['reason']})"
     if words == "running" and record.get("attempt", 1) > 1:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Select, bindparam, delete, select
+from sqlalchemy import ColumnElement, Select, bindparam, delete, select
 from sqlalchemy.exc import IntegrityError
 
 from fumehood.database import BUSY_SECONDS, Database
@@ -87,9 +87,11 @@ class Records:
         """Newest first, those called `name` alone where it is given; the second value is the cursor (opaque) of the next
         page. Raises BadRequest on a bad cursor."""
         run = [(DATASETS.c.tenant, tenant), *([(DATASETS.c.name, name)] if name is not None else [])]
-        page = {"run": run, "seq": DATASETS.c.seq, "before": before, "limit": limit, "documents": [DATASETS.c.columns]}
+        documents: list[ColumnElement[Any]] = [DATASETS.c.columns]
         with self._database.reading() as connection:
-            rows, cursor = read_page(connection, select(DATASETS), **page)
+            rows, cursor = read_page(
+                connection, select(DATASETS), run=run, seq=DATASETS.c.seq, before=before, limit=limit, documents=documents
+            )
         return [dataset_from_row(row) for row in rows], cursor
 
     def delete_dataset(self, tenant: str, dataset_id: str) -> Dataset:

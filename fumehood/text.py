@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from fumehood.job import QUEUE_COUNTED
+
 # C0, DEL, C1, what turns the direction of writing round, line separators, half surrogate pairs; not newline and tab.
 _HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -37,3 +39,8 @@ def duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.2f} s"
     return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
+
+
+def places(ahead: int) -> str:
+    """A place in the queue, which is counted only so far."""
+    return str(ahead) if ahead < QUEUE_COUNTED else f"{QUEUE_COUNTED:,} or more"

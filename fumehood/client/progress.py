@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from fumehood.client.surface import Document
-from fumehood.text import one_line, size
+from fumehood.text import one_line, places, size
 
 LINE_CHARACTERS = 100
 NOTEBOOK_SECONDS = 0.2
@@ -44,7 +44,7 @@ class Progress:
     def state(self, record: Document) -> None:
         ahead = record.get("queue_position")
         state = str(record.get("state"))
-        words = state if ahead is None else f"{state}, {ahead} ahead"
+        words = state if ahead is None else f"{state}, {places(ahead)} ahead"
         if state != self._state.partition(",")[0]:
             self._began = time.monotonic()
         self._state = words

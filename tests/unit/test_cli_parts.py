@@ -275,6 +275,7 @@ def test_a_hint_is_said_once() -> None:
     [
         ({"state": "queued", "queue_position": 0}, "queued, next in line"),
         ({"state": "queued", "queue_position": 2}, "queued, 2 jobs ahead"),
+        ({"state": "queued", "queue_position": 1000}, "queued, 1,000 or more jobs ahead"),
         ({"state": "running", "attempt": 2, "attempts_max": 3}, "running, attempt 2 of 3"),
         ({"state": "running", "attempt": 1, "cancel_requested": True}, "running, cancel requested"),
         ({"state": "succeeded", "reason": "ok"}, "succeeded"),
