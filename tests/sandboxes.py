@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from worker import isolation
 from worker.collect import Report, collect
 from worker.docker_sandbox import DockerHost
 from worker.isolation import LABEL_HOME, Host
-from worker.sandbox import Exit, StopSignal
+from worker.sandbox import Exit, Sandbox, StopSignal
 from worker.scratch import Scratch
 from worker.uids import take_uid
 from worker.verdict import judge
@@ -190,16 +190,28 @@ class Ran:
     result_bytes: int
 
 
-def run_script(host: DockerHost, home: Path, script: str, *, limits: Limits = SMALL, stop: StopSignal | None = None) -> Ran:
-    """The rooms stage, run, collect, judge, erase, without a store: what the journey does for one job."""
-    scratch = Scratch.create(home, worker=host.worker_id)
+def run_script(
+    host: DockerHost,
+    home: Path,
+    script: str,
+    *,
+    limits: Limits = SMALL,
+    stop: StopSignal | None = None,
+    on_log: Callable[[int], None] = lambda count: None,
+    ready: Sandbox | None = None,
+) -> Ran:
+    """The rooms stage, run, collect, judge, erase, without a store: what the journey does for one job. `ready` is a sandbox of a
+    pool, which is used up; without one, a sandbox is made."""
+    scratch = ready.scratch if ready else Scratch.create(home, worker=host.worker_id)
     try:
         request = {"version": 1, "kind": "script", "inputs": {}, "parameters": {}, "limits": limits.as_dict()}
         for name, text in (("script.py", script), ("request.json", json.dumps(request))):
             (scratch.inside / name).write_text(text)
             (scratch.inside / name).chmod(0o444)
-        with host.prepare(scratch, limits) as sandbox:
-            exit = sandbox.run(limits, stop=stop or StopSignal(), on_log=lambda count: None)
+        with contextlib.ExitStack() as last:
+            sandbox: Sandbox = ready or host.prepare(scratch, limits)
+            last.callback(sandbox.destroy)
+            exit = sandbox.run(limits, stop=stop or StopSignal(), on_log=on_log)
             report = collect(scratch, limits)
             outcome = judge(exit, report)
             log = scratch.read("log", limit_bytes=limits.log_bytes * 2).decode(errors="replace")

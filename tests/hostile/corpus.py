@@ -12,15 +12,23 @@ from typing import Any
 
 import docker
 
+from fumehood.job import Job, Lane, new_id
 from fumehood.limits import Limits
 from fumehood.outcome import Reason
 from tests.sandboxes import SMALL, Ran, run_script
+from tests.services import until
 from worker.docker_sandbox import DockerHost
+from worker.sandbox import Sandbox
+from worker.warm_pool import Recipe, WarmPool
 
 HEAD = re.compile(
     r"# expect: (?P<reason>\w+)\n# promise: (?P<promise>[1-7])\n(?:# limits: (?P<limits>\{.*\})\n)?\"\"\"(?P<what>[^\"]+)\"\"\"\n"
 )
 AT_ONCE = 2
+STARTS = ("cold", "warm")
+# What sandboxes of a pool are made with: the service's defaults, so that the rest of an attack's limits is changed while it lives.
+WARM = replace(Limits(), disk_bytes=SMALL.disk_bytes)
+READY_SECONDS = 90.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,8 +53,32 @@ def read(path: Path) -> Attack:
 ATTACKS = {path.stem: read(path) for path in sorted((Path(__file__).parent / "attacks").glob("*.py"))}
 
 
+def open_pool(host: DockerHost, home: Path, *, size: int) -> WarmPool:
+    """A pool of `size` that wait, filled again while others run."""
+    pool = WarmPool(
+        {Lane.JOBS: Recipe(limits=WARM, at_least=size, at_most=size)},
+        host=host,
+        home=home,
+        worker=host.worker_id,
+        cpus=AT_ONCE,
+        idle_seconds=60.0,
+        may_fill=lambda: True,
+    )
+    pool.start()
+    return pool
+
+
+def take(pool: WarmPool, limits: Limits = SMALL) -> Sandbox:
+    """One that waited, fitted to `limits`, as a claim and its job get it."""
+    held = until(lambda: pool.hold(Lane.JOBS), seconds=READY_SECONDS, what="a warm sandbox")
+    with pool.offer(Job(id=new_id("job"), tenant=new_id("ten"), limits=limits, sandbox=held.name)) as offer:
+        assert offer.sandbox is not None, offer.reason
+        assert offer.reason is None
+        return offer.sandbox
+
+
 class Ground:
-    """Runs attacks, two at a time, each once: a test that asks later gets what came out."""
+    """Runs attacks, two at a time, each once a start: a test that asks later gets what came out."""
 
     def __init__(self, host: DockerHost, home: Path) -> None:
         self.host, self.home = host, home
@@ -57,21 +89,26 @@ class Ground:
         self.secret = secrets.token_hex(16)
         self.canary.write_text(self.secret)
         self.canary.chmod(0o444)
-        self._pool = ThreadPoolExecutor(AT_ONCE)
-        self._ran: dict[str, Future[Ran]] = {}
+        self.pool = open_pool(host, home, size=AT_ONCE)
+        self._threads = ThreadPoolExecutor(AT_ONCE)
+        self._ran: dict[tuple[str, str], Future[Ran]] = {}
 
     def start_all(self) -> None:
         for attack in ATTACKS.values():
-            if attack.name not in self._ran:
-                self._ran[attack.name] = self._pool.submit(self.run, attack)
+            for start in STARTS:
+                if (attack.name, start) not in self._ran:
+                    self._ran[attack.name, start] = self._threads.submit(self.run, attack, start)
 
-    def ran(self, name: str) -> Ran:
+    def ran(self, name: str, start: str) -> Ran:
         self.start_all()
-        return self._ran[name].result(timeout=200)
+        return self._ran[name, start].result(timeout=300)
 
-    def run(self, attack: Attack) -> Ran:
-        return run_script(self.host, self.home, attack.script.replace("CANARY_PATH", str(self.canary)), limits=attack.limits)
+    def run(self, attack: Attack, start: str = "cold") -> Ran:
+        script = attack.script.replace("CANARY_PATH", str(self.canary))
+        ready = take(self.pool, attack.limits) if start == "warm" else None
+        return run_script(self.host, self.home, script, limits=attack.limits, ready=ready)
 
     def close(self) -> None:
-        self._pool.shutdown(cancel_futures=True)
+        self._threads.shutdown(cancel_futures=True)
+        assert self.pool.close(), "the pool left something"
         self.host.close()

@@ -12,7 +12,7 @@ import pandas
 def attack():
     children = []
     try:
-        for _ in range(150):
+        for _ in range(80):
             child = os.fork()
             if child == 0:
                 signal.pause()
@@ -23,7 +23,7 @@ def attack():
     finally:
         for child in children:
             os.kill(child, signal.SIGKILL)
-    raise AssertionError("150 processes ran at once; the limit is 64")
+    raise AssertionError("80 processes ran at once; the limit is 64")
 
 
 def azureml_main():

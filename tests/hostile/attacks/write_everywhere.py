@@ -10,7 +10,7 @@ import pandas
 
 PLACES = ["/", "/etc", "/tmp", "/var/tmp", "/run", "/home", "/usr/local", "/in", "/out", "/opt/fumehood", "/opt/fumehood/runner", "/dev",
           "/sys/fs/cgroup", "/proc/sys/kernel", os.path.dirname(os.__file__), os.path.dirname(pandas.__file__), *site.getsitepackages()]
-FILES = ["/etc/passwd", "/etc/hosts", "/in/script.py", "/in/request.json", "/opt/fumehood/runner/__main__.py", sys.executable, pandas.__file__,
+FILES = ["/etc/passwd", "/etc/hosts", "/in/script.py", "/in/request.json", "/opt/fumehood/runner/__main__.py", "/opt/fumehood/imports.marshal", sys.executable, pandas.__file__,
          "/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger", "/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory.max"]
 
 
