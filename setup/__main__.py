@@ -106,6 +106,15 @@ def test() -> None:
     os.execv(python_packages.PYTHON, [str(python_packages.PYTHON), "-m", "pytest", "--durations=15", *sys.argv[2:]])
 
 
+def bench() -> None:
+    """Set everything up and measure; further arguments choose rows."""
+    engine.ensure()
+    python_packages.ensure("service", "tests")
+    build_images()
+    os.chdir(ROOT)
+    os.execv(python_packages.PYTHON, [str(python_packages.PYTHON), "-m", "benchmarks", *sys.argv[2:]])
+
+
 def notebook() -> None:
     """Open the example notebook in JupyterLab, which listens on this machine alone and asks for the token it prints."""
     python_packages.ensure("service", "notebook")
@@ -174,6 +183,7 @@ COMMANDS: dict[str, Callable[[], object]] = {
     "erase": erase,
     "uninstall": uninstall,
     "test": test,
+    "bench": bench,
     "notebook": notebook,
     "docs": docs,
 }

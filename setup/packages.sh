@@ -21,7 +21,7 @@ knows mmdebstrap || missing="$missing mmdebstrap"
 [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing="$missing debian-archive-keyring"
 # Without root, mmdebstrap makes its root file system in a user namespace.
 [ "$(id -u)" = 0 ] || knows newuidmap || missing="$missing uidmap"
-if [ "${1:-}" = test ]; then
+if [ "${1:-}" = test ] || [ "${1:-}" = bench ]; then
     knows redis-server || missing="$missing redis-server"
     # What commands of the docs use, which a test runs.
     for program in curl jq sqlite3; do knows $program || missing="$missing $program"; done
