@@ -212,7 +212,8 @@ class Worker:
         if self._weaker is None:
             with contextlib.suppress(SandboxError):  # The engine is away; `ready` says that.
                 self._weaker = self._host.weaker()
-        return {"host": socket.gethostname(), "version": __version__, "image": self._settings.image, "weaker": self._weaker or []}
+        facts = {"host": socket.gethostname(), "version": __version__, "image": self._settings.image, "weaker": self._weaker or []}
+        return facts | {"warm": self._pool.counts()}
 
     def _on_stalled(self) -> None:
         self._failure = "tickets wait and the consumer does not take them"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 
 from fumehood.job import Lane, State
+from fumehood.limits import MIB
 from fumehood.outcome import Reason
 from fumehood.testing import RedisServer, redis_server
-from tests.journey.workshop import RETURNS_A_TABLE, RUNS_FOR_LONG, Workshop
+from tests.journey.workshop import LIMITS, RETURNS_A_TABLE, RUNS_FOR_LONG, Workshop
 from tests.services import until
 
 NO_IMAGE = "sha256:" + "0" * 64
@@ -41,12 +44,45 @@ def test_a_script_succeeds_and_its_receipt_names_the_container(workshop: Worksho
     assert workshop.output(job, "result").startswith(b"ARROW1")
     assert job.outcome.usage.bytes_out == len(workshop.output(job, "result")) + len(workshop.output(job, "log"))
     assert job.outcome.image == workshop.settings.image
-    assert {"stage", "run", "collect", "publish", "erase", "run.ready"} <= set(job.outcome.milliseconds)
+    assert {"stage", "run", "collect", "publish", "erase", "run.go"} <= set(job.outcome.milliseconds)
     assert job.erasure is not None
     assert job.erasure.container == job.sandbox
     assert job.erasure.files > 5
-    assert workshop.containers() == []
-    assert workshop.scratch() == []
+    assert workshop.left_of(job) == []
+
+
+def test_a_job_gets_a_sandbox_that_waits_or_one_of_its_own_with_the_reason_in_its_record(workshop: Workshop) -> None:
+    worker = workshop.start_worker(limits=json.dumps(LIMITS.as_dict()))
+    (ready,) = workshop.waiting(1)
+    warm = workshop.ended(workshop.submit(RETURNS_A_TABLE))
+    assert warm.outcome is not None
+    assert (warm.sandbox, warm.outcome.start, warm.outcome.start_reason) == (ready, "warm", None)
+    assert "run.ready" not in warm.outcome.milliseconds
+    assert workshop.output(warm, "log") == b"hello from the sandbox\n"
+    assert workshop.left_of(warm) == []
+    (second,) = workshop.waiting(1)
+    assert second != ready
+    cold = workshop.ended(workshop.submit(RETURNS_A_TABLE, limits=replace(LIMITS, disk_bytes=8 * MIB)))
+    assert cold.outcome is not None
+    assert cold.outcome.start == "cold"
+    assert cold.outcome.start_reason == "disk_bytes is 8,388,608; warm sandboxes have 16,777,216"
+    assert "run.ready" in cold.outcome.milliseconds
+    assert workshop.left_of(cold) == []
+    assert second in workshop.containers()
+    worker.signal(signal.SIGTERM)
+    assert worker.ended() == 0, worker.log()
+    assert workshop.leftovers() == []
+
+
+def test_sandboxes_that_wait_end_with_a_killed_worker_and_the_next_one_removes_them(workshop: Workshop) -> None:
+    first = workshop.start_worker(limits=json.dumps(LIMITS.as_dict()), warm_min=2)
+    waited = workshop.waiting(2)
+    remains = workshop.scratch()
+    first.signal(signal.SIGKILL)
+    until(lambda: not workshop.containers(only_running=True), seconds=5, what="they stop with their worker")
+    workshop.start_worker(warm_min=0)
+    assert not set(waited) & set(workshop.containers())
+    assert not [directory for directory in remains if directory.exists()]
 
 
 def test_a_running_job_that_is_cancelled_ends_at_once_and_keeps_its_log(workshop: Workshop) -> None:
@@ -56,7 +92,7 @@ def test_a_running_job_that_is_cancelled_ends_at_once_and_keeps_its_log(workshop
     after = workshop.ended(job, seconds=5)
     assert after.state is State.CANCELLED
     assert workshop.output(after, "log") == b"running\n"
-    assert workshop.containers() == []
+    assert workshop.left_of(job) == []
 
 
 def test_after_a_kill_of_the_worker_nothing_runs_and_the_next_worker_finishes_the_job(workshop: Workshop) -> None:

@@ -186,6 +186,22 @@ class Workshop:
     def scratch(self) -> list[Path]:
         return sorted(path for name in ("scratch", "incoming") for path in (self.home / name).glob("*"))
 
+    def waiting(self, count: int) -> list[str]:
+        """The names of the containers, once a worker says that `count` sandboxes wait for jobs, and there are no others."""
+
+        def ready() -> list[str]:
+            warm = [row["warm"]["jobs"] for row in self.store.workers(seen_within_seconds=10.0) if "warm" in row]
+            names = self.containers()
+            return names if warm == [count] and len(names) == count else []
+
+        return until(ready, seconds=START_SECONDS, what=f"{count} sandboxes wait")
+
+    def left_of(self, job: Job) -> list[str]:
+        """What there still is of the attempt that a row names; others may wait beside it."""
+        row = self.row(job)
+        remains = self.home / "scratch" / str(row.scratch)
+        return [name for name in self.containers() if name == row.sandbox] + ([str(remains)] if remains.exists() else [])
+
     def leftovers(self) -> list[str]:
         """Containers, scratch and unfinished uploads of this home, and registrations of workers that have ended."""
         return [*self.containers(), *map(str, self.scratch()), *map(str, (self.home / "workers").glob("*"))]
