@@ -36,7 +36,7 @@ _PYDANTIC_SENTENCES: dict[str, str] = {
     "dict_type": "expected an object",
     "model_type": "expected an object",
     "model_attributes_type": "expected an object",
-    "literal_error": "expected one of result, result2",
+    "list_type": "expected an array",
 }
 
 
@@ -58,7 +58,9 @@ def idempotency_of(raw: dict[str, Any], form: Form, key: str | None) -> Idempote
     if not IDEMPOTENCY_KEY.fullmatch(key):
         fault = BadField("/header/idempotency-key", "expected 1 to 255 printable ASCII characters")
         raise BadRequest("the Idempotency-Key cannot be used", errors=(fault,))
-    files = {port: [arrived.incoming.sha256, arrived.format] for port, arrived in form.files.items()}
+    files: dict[str, Any] = {port: [arrived.incoming.sha256, arrived.format] for port, arrived in form.files.items()}
+    if form.pack is not None:
+        files["items"] = [form.pack.sha256, [[item.name, item.format, item.bytes] for item in form.items]]
     source = form.script
     if source is None and isinstance(raw.get("script"), str):
         source, raw = raw["script"].encode(), {name: value for name, value in raw.items() if name != "script"}
@@ -83,6 +85,8 @@ def _bad_field(entry: Any, model: type[Request], inner: Mapping[str, type[Reques
         return BadField(pointer, f"there is no field {steps[-1][:80]!r}; the fields are {', '.join(known)}")
     if entry["type"] == "missing":
         return BadField(pointer, "is missing")
+    if entry["type"] == "literal_error":
+        return BadField(pointer, f"expected {entry['ctx']['expected']}; got {documents.kind_of(entry['input'])}")
     return BadField(pointer, f"{_PYDANTIC_SENTENCES.get(entry['type'], entry['msg'])}; got {documents.kind_of(entry['input'])}")
 
 

@@ -50,4 +50,8 @@ async def read_input(job_id: JobId, port: PortName, request: Request, desk: Desk
     except NotFound:
         raise NotFound(f"the bytes of {port} were deleted since") from None
     fields = {**SANDBOXED, "Content-Disposition": attachment(record.name)}
-    return await send_blob(request, desk, blob, media_type=record.media_type, identity=f"{tenant.id}/{given.blob}", headers=fields)
+    begin, length = (0, None) if given.offset is None else (given.offset, given.bytes)
+    identity = f"{tenant.id}/{given.blob}/{begin}"
+    return await send_blob(
+        request, desk, blob, media_type=record.media_type, identity=identity, offset=begin, length=length, headers=fields
+    )

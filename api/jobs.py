@@ -17,7 +17,7 @@ from api.records import job_record, job_summary
 from api.schemas import JobPage, JobRecord
 from api.submission import submit
 from api.waiting import WAIT_SECONDS_MAX, preferred_wait, wait_final
-from fumehood.errors import BadField, BadRequest, NotFound
+from fumehood.errors import BadField, BadRequest, Conflict, NotFound
 from fumehood.job import Job, Kind, State, new_id
 from fumehood.tenant import Tenant
 
@@ -158,8 +158,11 @@ async def cancel_job(job_id: JobId, desk: DeskDep, tenant: TenantDep) -> JobReco
 
 @router.delete("/{job_id}", status_code=204, summary="Forget a job", responses=problems(404, 409))
 async def delete_job(job_id: JobId, desk: DeskDep, tenant: TenantDep) -> None:
-    """Record, log, live log and outputs. Refused while it has not ended, or while another job reads its output."""
-    await find_job(desk, tenant, job_id)
+    """Record, log, live log and outputs. Refused while it has not ended, while another job reads its output, and for a
+    job of a batch."""
+    job = await find_job(desk, tenant, job_id)
+    if job.batch is not None:
+        raise Conflict(f"job {job_id} belongs to batch {job.batch}, and is forgotten together with it")
     job = await desk.ask(desk.store.delete_job, tenant.id, job_id)
     await desk.file(desk.blobs.delete, tenant.id, job.blob_prefix)
     await desk.ask(desk.events.forget, job.id)

@@ -82,9 +82,9 @@ async def stored_events(desk: Desk, job: Job, offset: int = 0) -> AsyncIterator[
     yield frame(f"{STORED}-{offset + 1}", "end", {"state": job.state.value, "reason": reason})
 
 
-async def stored_text(desk: Desk, job: Job, offset: int = 0) -> AsyncIterator[tuple[str, int, int]]:
-    """Pieces of the stored log as text, each with the offsets in bytes where it begins and ends. Bytes that are no UTF-8 are
-    replaced; a character that lies across two pieces is not."""
+async def stored_text(desk: Desk, job: Job, offset: int = 0, end_at: int | None = None) -> AsyncIterator[tuple[str, int, int]]:
+    """Pieces of the stored log as text, each with the offsets in bytes where it begins and ends, as far as `end_at`. Bytes that are
+    no UTF-8 are replaced; a character that lies across two pieces is not."""
     if job.outcome is None or "log" not in job.outcome.outputs:
         return
     try:
@@ -94,7 +94,7 @@ async def stored_text(desk: Desk, job: Job, offset: int = 0) -> AsyncIterator[tu
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     with blob:
         begin = offset
-        while piece := await desk.file(os.pread, blob.fileno(), CHUNK_BYTES, offset):
+        while piece := await desk.file(os.pread, blob.fileno(), _portion(offset, end_at), offset):
             offset += len(piece)
             text = decoder.decode(piece)
             end = offset - len(decoder.getstate()[0])
@@ -103,6 +103,10 @@ async def stored_text(desk: Desk, job: Job, offset: int = 0) -> AsyncIterator[tu
                 begin = end
         if rest := decoder.decode(b"", True):
             yield rest, begin, offset
+
+
+def _portion(offset: int, end_at: int | None) -> int:
+    return CHUNK_BYTES if end_at is None else min(CHUNK_BYTES, end_at - offset)
 
 
 async def text_so_far(desk: Desk, job: Job) -> AsyncIterator[str]:

@@ -7,7 +7,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from api.jobs import KEY_DESCRIPTION
+from api import batches, jobs
+from api.batch_schemas import BatchDocument
 from api.schemas import JobDocument, Problem
 from fumehood.limits import REQUESTABLE
 from fumehood.settings import Settings
@@ -20,6 +21,7 @@ Every address that knows GET knows HEAD. Every answer carries an `X-Request-Id`,
 TAGS = [
     {"name": "datasets", "description": "Tables and script bundles, stored once and described in a sandbox."},
     {"name": "jobs", "description": "Runs of a script."},
+    {"name": "batches", "description": "One script over many inputs."},
     {"name": "results", "description": "What a run left: log, tables, figures, artifacts."},
     {"name": "images", "description": "The pinned environments that scripts run in."},
     {"name": "health", "description": "Open, without a key."},
@@ -30,12 +32,14 @@ def document(app: FastAPI, settings: Settings) -> dict[str, Any]:
     if app.openapi_schema is None:
         made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes, tags=TAGS)
         schemas = made["components"]["schemas"]
-        for model in (JobDocument, Problem):
+        for model in (JobDocument, BatchDocument, Problem):
             schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas |= schema.pop("$defs", {})
             schemas[model.__name__] = schema
-        _say_limits(schemas["JobDocument"]["properties"], settings)
-        _say_how_long_keys_are_kept(made["paths"]["/v1/jobs"]["post"]["parameters"], settings)
+        for document in ("JobDocument", "BatchDocument"):
+            _say_limits(schemas[document]["properties"], settings)
+        for path in ("/v1/jobs", "/v1/batches"):
+            _say_how_long_keys_are_kept(made["paths"][path]["post"]["parameters"], settings)
         app.openapi_schema = made
     return app.openapi_schema
 
@@ -48,5 +52,5 @@ def _say_limits(properties: dict[str, Any], settings: Settings) -> None:
 
 def _say_how_long_keys_are_kept(parameters: list[dict[str, Any]], settings: Settings) -> None:
     for parameter in parameters:
-        if parameter.get("description") == KEY_DESCRIPTION:
-            parameter["description"] = KEY_DESCRIPTION.format(idempotency_hours=settings.idempotency_hours)
+        if parameter.get("description") in (jobs.KEY_DESCRIPTION, batches.KEY_DESCRIPTION):
+            parameter["description"] = parameter["description"].format(idempotency_hours=settings.idempotency_hours)

@@ -74,16 +74,18 @@ def job_record(job: Job) -> JobRecord:
         start_reason=outcome.start_reason if outcome else None,
         error=presentable(outcome.error) if outcome else None,
         notes=presentable(_list(report.get("notes"))),
-        result=_table(report.get("result"), outputs.get("result")),
-        result2=_table(report.get("result2"), outputs.get("result2")),
+        result=output_table(report.get("result"), outputs.get("result")),
+        result2=output_table(report.get("result2"), outputs.get("result2")),
         figures=len(files_of(job, "figure")),
         artifacts=len(files_of(job, "artifact")),
         outputs=dict(outputs),
         log={"bytes": outputs.get("log", 0), "truncated": isinstance(log, dict) and log.get("truncated") is True} if outcome else {},
-        inputs={port: _input(entry) for port, entry in job.inputs.items()},
+        inputs={port: input_of(entry) for port, entry in job.inputs.items()},
         parameters=job.parameters,
         limits=job.limits.as_dict(),
-        erasure=_erasure(job),
+        batch=job.batch,
+        item=job.item,
+        erasure=erasure_record(job),
     )
 
 
@@ -165,18 +167,18 @@ def _links(job: Job, outputs: dict[str, int]) -> dict[str, str]:
     return links
 
 
-def _table(value: Any, size: int | None) -> OutputTable | None:
+def output_table(value: Any, size: int | None) -> OutputTable | None:
     if size is None or not isinstance(value, dict):
         return None if size is None else OutputTable(bytes=size, rows=None, columns=[])
     return OutputTable(bytes=size, rows=whole(value.get("rows")), columns=columns_of(value.get("columns")))
 
 
-def _input(given: Input) -> dict[str, Any]:
+def input_of(given: Input) -> dict[str, Any]:
     origin: dict[str, Any] = {"dataset": given.dataset} if given.dataset else dict(given.source or {})
     return {**origin, "format": given.format, "bytes": given.bytes}
 
 
-def _erasure(job: Job) -> ErasureRecord | None:
+def erasure_record(job: Job) -> ErasureRecord | None:
     gone = job.erasure
     if gone is None:
         return None

@@ -40,7 +40,7 @@ def _reference_kind(value: Any) -> str:
 TableReference = Annotated[Annotated[str, Tag("<id>")] | Annotated[JobOutput, Tag("<output>")], Discriminator(_reference_kind)]
 
 _FRACTIONS = ("wall_seconds", "cpus")
-_LIMITS_SCHEMA: dict[str, Any] = {
+LIMITS_SCHEMA: dict[str, Any] = {
     "properties": {name: {"type": "number" if name in _FRACTIONS else "integer", "minimum": FLOOR[name]} for name in REQUESTABLE},
     "additionalProperties": False,
 }
@@ -54,7 +54,7 @@ class JobDocument(Request):
     dataset2: TableReference | None = Field(None, description="Id of a dataset, or an output of another job.")
     bundle: str | None = Field(None, description="Id of a dataset of format `zip`.")
     parameters: dict[str, Any] = Field({}, description="Keyword parameters of `azureml_main`, 64 KiB at most.")
-    limits: dict[str, Any] = Field({}, description="Bounds of the run; the others keep their defaults.", json_schema_extra=_LIMITS_SCHEMA)
+    limits: dict[str, Any] = Field({}, description="Bounds of the run; the others keep their defaults.", json_schema_extra=LIMITS_SCHEMA)
     labels: dict[str, str] = Field(
         {}, description="Up to 16 labels; names of letters, digits, `.`, `_`, `-`; values of 128 characters at most."
     )
@@ -186,6 +186,8 @@ class JobRecord(JobSummary):
     inputs: dict[str, dict[str, Any]] = Field(description="By port: `format`, `bytes`, and `dataset`, or `job` and `output`.")
     parameters: dict[str, Any]
     limits: dict[str, int | float]
+    batch: str | None = Field(description="Id of the batch that it belongs to; `item` is its number there.")
+    item: int | None
     erasure: ErasureRecord | None
 
 

@@ -36,7 +36,11 @@ async def table_content(
     headers = {"Vary": "Accept", "Content-Disposition": attachment(named(file_name, chosen.format))}
     if chosen.key is not None:
         blob = await desk.file(desk.blobs.open, tenant.id, chosen.key)
-        return await send_blob(request, desk, blob, media_type=chosen.media_type, identity=f"{tenant.id}/{chosen.key}", headers=headers)
+        offset, length = (0, None) if table is None or table.offset is None else (table.offset, table.bytes)
+        identity = f"{tenant.id}/{chosen.key}" + (f"/{offset}" if length is not None else "")
+        return await send_blob(
+            request, desk, blob, media_type=chosen.media_type, identity=identity, offset=offset, length=length, headers=headers
+        )
     assert table is not None
     headers["Content-Type"] = chosen.media_type
     if is_head(request):

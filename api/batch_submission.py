@@ -1,0 +1,156 @@
+"""Submission of a batch: as that of a job, with every fault of every item named, and all inline tables in one file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from api.batch_schemas import BatchDocument, BatchItemDocument
+from api.desk import Desk
+from api.drafts import Draft, Reference, check_labels, check_parameters, connect, idempotency_of, limits_of, resolve, script_of, shape_of
+from api.errands import check_space
+from api.multipart import ArrivedItem, Form
+from api.names import showable
+from api.problems import IdempotencyBusy
+from api.schemas import JobOutput
+from fumehood.batch import ITEMS_MAX, Batch, Isolation, Item, jobs_of
+from fumehood.dataset import FORMATS, TABLE_FORMATS
+from fumehood.errors import BadField, BadRequest
+from fumehood.job import Input, Lane, new_id
+from fumehood.job_store import Idempotency
+from fumehood.tenant import Tenant
+
+REFUSED = "the batch cannot be taken"
+NAME_CHARACTERS = 200
+# Each ticket wakes a slot, which then claims until nothing is left.
+TICKETS = 8
+
+
+async def submit_batch(desk: Desk, tenant: Tenant, raw: dict[str, Any], form: Form, key: str | None) -> tuple[Batch, bool]:
+    """Check everything, store the blobs, then all rows, then send tickets. A refused request leaves nothing behind. The flag is
+    True where the idempotency key was known: the batch is then the first one.
+
+    Raises:
+        BadRequest: names every fault, as far as 50.
+        IdempotencyReuse, IdempotencyBusy: the key stands for another request, or for one that is still being handled.
+        DiskFull: there is no room for a run.
+    """
+    idempotency = idempotency_of(raw, form, key)
+    if idempotency is None:
+        return await _submit(desk, tenant, raw, form, None)
+    place = (tenant.id, idempotency.key)
+    if place in desk.in_flight:
+        raise IdempotencyBusy("the first request with this idempotency key is still being handled; try again in a moment")
+    desk.in_flight.add(place)
+    try:
+        known = await desk.ask(desk.store.find_idempotent_batch, tenant.id, idempotency.key, idempotency.request_sha256)
+        return (known, True) if known else await _submit(desk, tenant, raw, form, idempotency)
+    finally:
+        desk.in_flight.discard(place)
+
+
+async def _submit(desk: Desk, tenant: Tenant, raw: dict[str, Any], form: Form, idempotency: Idempotency | None) -> tuple[Batch, bool]:
+    document = shape_of(BatchDocument, raw, refused=REFUSED, inner={"items": BatchItemDocument})
+    draft, batch_id = Draft(), new_id("bat")
+    prefix = f"batches/{batch_id}"
+    source = script_of(draft, document.script, form, desk.settings.script_bytes)
+    await connect(desk, tenant.id, draft, {"dataset2": document.dataset2, "bundle": document.bundle}, form.files, prefix=prefix)
+    check_labels(draft, document.labels)
+    check_parameters(draft, document.parameters)
+    limits = limits_of(draft, document.limits, desk)
+    items = await desk.ask(_items, desk, tenant.id, draft, document, form, prefix)
+    if source is not None and not draft.faults:
+        ports = {*draft.inputs, *items[0].inputs}
+        finding = await desk.check(source.decode("utf-8"), datasets=sum(port in ports for port in TABLES), bundle="bundle" in ports)
+        draft.faults += [finding] if finding else []
+    if draft.faults or source is None or limits is None:
+        raise BadRequest(REFUSED, errors=tuple(draft.faults))
+    batch = Batch(
+        id=batch_id,
+        tenant=tenant.id,
+        isolation=Isolation(document.isolation),
+        items=len(items),
+        inputs={"script": Input(blob=f"{prefix}/script.py", format="python", bytes=len(source)), **draft.inputs},
+        parameters=document.parameters,
+        limits=limits,
+        labels=document.labels,
+    )
+    return await desk.file(_store, desk, batch, items, source, form, idempotency)
+
+
+def _store(
+    desk: Desk, batch: Batch, items: list[Item], source: bytes, form: Form, idempotency: Idempotency | None
+) -> tuple[Batch, bool]:
+    """As for a job: blobs first, then the rows, then the tickets, in one blocking call."""
+    check_space(desk, batch.limits.reserved_bytes + len(source))
+    jobs = jobs_of(batch, items, attempts_max=desk.settings.attempts_max, ceiling_seconds=desk.settings.ceiling.wall_seconds)
+    stored: tuple[Batch, bool] | None = None
+    try:
+        with desk.blobs.incoming(floor_bytes=desk.settings.disk_floor_bytes) as incoming:
+            incoming.write(source)
+            arrived = {batch.inputs[port].blob: file.incoming for port, file in form.files.items()}
+            arrived |= {batch.inputs["script"].blob: incoming} | ({f"{batch.blob_prefix}/pack": form.pack} if form.pack else {})
+            desk.blobs.keep_all(batch.tenant, arrived)
+        key = {} if idempotency is None else {"key": idempotency.key, "request_sha256": idempotency.request_sha256}
+        stored = desk.store.submit_batch(batch, jobs, **key)
+    finally:
+        if stored is None or stored[1]:
+            desk.blobs.delete(batch.tenant, batch.blob_prefix)
+    for _ in range(0 if stored[1] else min(TICKETS, len(jobs))):
+        desk.queue.send_ticket(Lane.JOBS)
+    return stored
+
+
+# items -------------------------------------------------------------------------------------------------------------------
+
+TABLES = ("dataset1", "dataset2")
+
+
+def _items(desk: Desk, tenant: str, draft: Draft, document: BatchDocument, form: Form, prefix: str) -> list[Item]:
+    """Every item, from the document or from the form; faults go to `draft`, at least one where there is no item. Blocks on the store."""
+    if document.items is not None and form.items:
+        draft.fault("/items", "stand in the document and as parts; expected one of them")
+        return []
+    count = len(document.items or form.items)
+    if not 1 <= count <= ITEMS_MAX:
+        draft.fault("/items", f"there are {count:,}; expected 1 to {ITEMS_MAX:,}")
+        return []
+    if form.items:
+        return [_arrived(draft, number, item, prefix) for number, item in enumerate(form.items)]
+    known: dict[tuple[str, str], Input | BadField] = {}
+
+    def found(port: str, reference: Reference) -> Input | BadField:
+        """The same table may stand at many items; it is looked up once."""
+        place = (port, reference.model_dump_json() if isinstance(reference, JobOutput) else reference)
+        if place not in known:
+            known[place] = resolve(desk.store, tenant, port, reference)
+        return known[place]
+
+    items = []
+    for number, given in enumerate(document.items or ()):
+        at, inputs = f"/items/{number}", {}
+        for port, reference in (("dataset1", given.dataset1), ("dataset2", given.dataset2)):
+            resolved = found(port, reference) if reference is not None else None
+            if isinstance(resolved, BadField):
+                draft.fault(f"{at}/{port}{resolved.pointer}", resolved.detail)
+            elif resolved is not None:
+                inputs[port] = resolved
+        if given.parameters:
+            check_parameters(draft, {**document.parameters, **given.parameters}, at=at)
+        _check_name(draft, at, given.name or "")
+        items.append(Item(number=number, name=given.name or "", inputs=inputs, parameters=given.parameters))
+    return items
+
+
+def _arrived(draft: Draft, number: int, item: ArrivedItem, prefix: str) -> Item:
+    at = f"/items/{number}"
+    if item.format is None:
+        expected = ", ".join(media for name in TABLE_FORMATS for media in FORMATS[name][0])
+        draft.fault(f"{at}/dataset1", f"neither its media type nor its file name says a format that can be read; expected {expected}")
+    _check_name(draft, at, item.name)
+    dataset1 = Input(blob=f"{prefix}/pack", format=item.format or "", bytes=item.bytes, offset=item.offset)
+    return Item(number=number, name=item.name, inputs={"dataset1": dataset1})
+
+
+def _check_name(draft: Draft, at: str, name: str) -> None:
+    if len(name) > NAME_CHARACTERS or not showable(name):
+        draft.fault(f"{at}/name", f"expected one line of at most {NAME_CHARACTERS} characters")

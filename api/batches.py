@@ -1,0 +1,251 @@
+"""/v1/batches: one script over many inputs: submit, list, count, read item by item, cancel, forget."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
+
+from api.answers import PAGE_DEFAULT, RANGES, Cursor, Limit, binary, headers, link_next, missing, problems, require_id, stored_bytes
+from api.auth import TenantDep, known_parameters
+from api.batch_records import batch_record, batch_summary, item_record, item_summary, table_of
+from api.batch_schemas import BatchPage, BatchRecord, ItemPage, ItemRecord
+from api.batch_submission import submit_batch
+from api.content import SANDBOXED, Representation, Streamed
+from api.desk import Desk, DeskDep
+from api.live_log import stored_text
+from api.multipart import OF_BATCH
+from api.reading import JSON, MULTIPART, read_request, single
+from api.tables import table_content
+from api.waiting import WAIT_SECONDS_MAX, wait_final
+from fumehood.batch import Batch, Ran
+from fumehood.dataset import FORMATS, TABLE_FORMATS
+from fumehood.errors import NotFinished, NotFound
+from fumehood.job import State
+from fumehood.tenant import Tenant
+
+router = APIRouter(prefix="/v1/batches", tags=["batches"], dependencies=[Depends(known_parameters)])
+
+KEY_DESCRIPTION = "As for a job: the same request again gives the same batch, for {idempotency_hours:g} hours."
+BatchId = Annotated[str, Path(description="A batch's `id`.", examples=["bat_00000000000000000000000000000000"])]
+ItemNumber = Annotated[int, Path(description="An item's `number`, from 0 on.", examples=[0])]
+_FILE = {"type": "string", "format": "binary"}
+_SCRIPT = "def azureml_main(frame, *, factor=2):\n    frame['b'] = frame['a'] * factor\n    return frame\n"
+_EXAMPLE = {
+    "script": _SCRIPT,
+    "isolation": "batch",
+    "items": [{"name": "first", "dataset1": "ds_00000000000000000000000000000000"}, {"name": "second", "parameters": {"factor": 3}}],
+}
+_DOCUMENT = {"$ref": "#/components/schemas/BatchDocument"}
+_SUBMIT_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            JSON: {"schema": _DOCUMENT, "examples": {"stored": {"summary": "Stored tables, one sandbox for many", "value": _EXAMPLE}}},
+            MULTIPART: {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "batch": _DOCUMENT,
+                        "script": {**_FILE, "description": "Instead of `script` in the document."},
+                        "item": {
+                            "type": "array",
+                            "items": _FILE,
+                            "description": "One part for each item's `dataset1`, 64 MiB at most; its file name is the item's name.",
+                        },
+                        "dataset2": _FILE,
+                        "bundle": {**_FILE, "description": "A zip."},
+                    },
+                },
+                "encoding": {"batch": {"contentType": JSON}},
+            },
+        },
+    }
+}
+_SUBMITTED: dict[int | str, dict[str, Any]] = {
+    202: {"description": "Its record; the batch is on disk.", "headers": headers("Location", "Idempotency-Replayed")}
+}
+_TABLE = {
+    **stored_bytes("The table.", binary(*(FORMATS[name][0][0] for name in TABLE_FORMATS)), negotiated=True),
+    **problems(404, 406, 409),
+}
+_LOG: dict[int | str, dict[str, Any]] = {200: {"description": "The log.", "content": {"text/plain": {"schema": {"type": "string"}}}}}
+_PAGE: dict[int | str, dict[str, Any]] = {200: {"description": "A page.", "headers": headers("Link")}}
+
+
+@router.post(
+    "",
+    status_code=202,
+    summary="Submit a batch",
+    response_model=BatchRecord,
+    responses={**_SUBMITTED, **problems(400, 408, 409, 413, 415)},
+    openapi_extra=_SUBMIT_BODY,
+)
+async def submit(
+    request: Request,
+    response: Response,
+    desk: DeskDep,
+    tenant: TenantDep,
+    idempotency_key: Annotated[str | None, Header(description=KEY_DESCRIPTION)] = None,
+) -> BatchRecord:
+    """A batch acknowledged with 202 is on disk with all its items, and each of them will end in a final state. Items that cannot be
+    taken are all named (422), and then nothing is stored."""
+    single(request, "idempotency-key")
+    with ExitStack() as stack:
+        raw, form = await read_request(request, desk, stack, OF_BATCH)
+        batch, replayed = await submit_batch(desk, tenant, raw, form, idempotency_key)
+    response.headers["Location"] = f"/v1/batches/{batch.id}"
+    if replayed:
+        response.headers["Idempotency-Replayed"] = "true"
+    return batch_record(batch)
+
+
+@router.get("", summary="List batches", response_model=BatchPage, responses={**_PAGE, **problems()})
+async def list_batches(
+    response: Response, desk: DeskDep, tenant: TenantDep, limit: Limit = PAGE_DEFAULT, cursor: Cursor = None
+) -> BatchPage:
+    """Newest first; the record of each has its counts."""
+    batches, following = await desk.ask(desk.store.list_batches, tenant.id, before=cursor, limit=limit)
+    link_next(response, "/v1/batches", following, {"limit": limit})
+    return BatchPage(items=[batch_summary(batch) for batch in batches], next=following)
+
+
+@router.get("/{batch_id}", summary="A batch's record", response_model=BatchRecord, responses=problems(404))
+async def read_batch(
+    batch_id: BatchId,
+    request: Request,
+    desk: DeskDep,
+    tenant: TenantDep,
+    wait: Annotated[
+        float, Query(ge=0, allow_inf_nan=False, description="Answer when every item has ended, or after n seconds, 60 at most.")
+    ] = 0,
+) -> BatchRecord:
+    """How many items are in each state."""
+    batch = await _find(desk, tenant, batch_id)
+    deadline = time.monotonic() + min(wait, WAIT_SECONDS_MAX)
+    while not batch.final and (left := deadline - time.monotonic()) > 0 and not await request.is_disconnected():
+        # Whichever ends last: few are left when the one that was queued last has ended.
+        job = await desk.ask(desk.store.unfinished_job, tenant.id, batch.id)
+        if job is not None:
+            await wait_final(desk, job, left, request.is_disconnected)
+        batch = await _find(desk, tenant, batch_id)
+    return batch_record(batch)
+
+
+@router.get("/{batch_id}/items", summary="List a batch's items", response_model=ItemPage, responses={**_PAGE, **problems(404)})
+async def list_items(
+    batch_id: BatchId,
+    response: Response,
+    desk: DeskDep,
+    tenant: TenantDep,
+    state: Annotated[State | None, Query(description="Only items in this state.")] = None,
+    limit: Limit = PAGE_DEFAULT,
+    cursor: Cursor = None,
+) -> ItemPage:
+    """By number."""
+    batch = await _find(desk, tenant, batch_id)
+    wanted = state.value if state else None
+    items, following = await desk.ask(desk.store.list_items, tenant.id, batch.id, state=wanted, after=cursor, limit=limit)
+    link_next(response, f"/v1/batches/{batch.id}/items", following, {"limit": limit, "state": wanted})
+    return ItemPage(items=[item_summary(batch, ran) for ran in items], next=following)
+
+
+@router.get("/{batch_id}/items/{number}", summary="An item's record", response_model=ItemRecord, responses=problems(404))
+async def read_item(batch_id: BatchId, number: ItemNumber, desk: DeskDep, tenant: TenantDep) -> ItemRecord:
+    """A failed item is no error of the API: its record says what happened."""
+    batch, ran = await _find_item(desk, tenant, batch_id, number)
+    return item_record(batch, ran)
+
+
+@router.get(
+    "/{batch_id}/items/{number}/result", summary="An item's result table", response_class=Response, responses=_TABLE, openapi_extra=RANGES
+)
+async def read_item_result(batch_id: BatchId, number: ItemNumber, request: Request, desk: DeskDep, tenant: TenantDep) -> Response:
+    """`Accept` chooses, as for the result of a job."""
+    return await _result(request, desk, tenant, batch_id, number, "result")
+
+
+@router.get(
+    "/{batch_id}/items/{number}/result2",
+    summary="An item's second result table",
+    response_class=Response,
+    responses=_TABLE,
+    openapi_extra=RANGES,
+)
+async def read_item_result2(batch_id: BatchId, number: ItemNumber, request: Request, desk: DeskDep, tenant: TenantDep) -> Response:
+    """As `result`; there is one where the function returned a second table."""
+    return await _result(request, desk, tenant, batch_id, number, "result2")
+
+
+@router.get(
+    "/{batch_id}/items/{number}/log", summary="An item's log", response_class=Response, responses={**_LOG, **problems(404, 409)}
+)
+async def read_item_log(batch_id: BatchId, number: ItemNumber, desk: DeskDep, tenant: TenantDep) -> Response:
+    """The stored log of an item that has ended."""
+    ran = await _ended(desk, tenant, batch_id, number)
+    window = (0, None) if ran.ending is None else (int(ran.ending.log["offset"]), int(ran.ending.log["offset"] + ran.ending.log["bytes"]))
+
+    async def text() -> Any:
+        # Of an item that its chunk took along there is no log of its own.
+        if ran.ending is not None or ran.job.item is not None:
+            async for piece, _, _ in stored_text(desk, ran.job, *window):
+                yield piece.encode()
+
+    return Streamed(text(), headers={**SANDBOXED, "Cache-Control": "no-store", "Content-Type": "text/plain; charset=utf-8"})
+
+
+@router.post("/{batch_id}/cancel", status_code=202, summary="Cancel a batch", response_model=BatchRecord, responses=problems(404, 409))
+async def cancel_batch(batch_id: BatchId, desk: DeskDep, tenant: TenantDep) -> BatchRecord:
+    """What is queued ends at once, what runs within seconds; asking again is fine. Of a sandbox that runs many items all of them end
+    as cancelled, those that were done too. A batch that has ended is not changed (409)."""
+    batch = await _find(desk, tenant, batch_id)
+    batch, ended = await desk.ask(desk.store.cancel_batch, tenant.id, batch.id)
+    desk.later(_tell_cancelled(desk, ended))
+    return batch_record(batch)
+
+
+@router.delete("/{batch_id}", status_code=204, summary="Forget a batch", responses=problems(404, 409))
+async def delete_batch(batch_id: BatchId, desk: DeskDep, tenant: TenantDep) -> None:
+    """All of it: records, tables, logs and the jobs. Refused while an item has not ended, or while another job reads its output."""
+    batch = await _find(desk, tenant, batch_id)
+    batch = await desk.ask(desk.store.delete_batch, tenant.id, batch.id)
+    await desk.file(desk.blobs.delete, tenant.id, batch.blob_prefix)
+
+
+async def _tell_cancelled(desk: Desk, jobs: list[str]) -> None:
+    """Whoever follows one of them; the one that a waiting reader follows is the last."""
+    told = {"state": State.CANCELLED.value, "reason": "cancelled"}
+    for job_id in reversed(jobs):
+        await desk.ask(desk.events.publish, job_id, "end", told)
+
+
+async def _find(desk: Desk, tenant: Tenant, batch_id: str) -> Batch:
+    try:
+        return await desk.ask(desk.store.get_batch, tenant.id, require_id(batch_id, "batch"))
+    except NotFound:
+        raise missing("batch") from None
+
+
+async def _find_item(desk: Desk, tenant: Tenant, batch_id: str, number: int) -> tuple[Batch, Ran]:
+    batch = await _find(desk, tenant, batch_id)
+    if not 0 <= number < batch.items:
+        raise NotFound(f"the batch has no item with this number; it has {batch.items:,}")
+    return batch, await desk.ask(desk.store.get_item, tenant.id, batch.id, number)
+
+
+async def _ended(desk: Desk, tenant: Tenant, batch_id: str, number: int) -> Ran:
+    _, ran = await _find_item(desk, tenant, batch_id, number)
+    if not ran.state.final:
+        raise NotFinished(f"the item is {ran.state}; expected one that has ended")
+    return ran
+
+
+async def _result(request: Request, desk: Desk, tenant: Tenant, batch_id: str, number: int, port: str) -> Response:
+    ran = await _ended(desk, tenant, batch_id, number)
+    table = table_of(ran, port)
+    if table is None:
+        raise NotFound(f"the item ended as {ran.state} without a {port}")
+    stored = Representation(format="arrow", key=table.blob)
+    return await table_content(request, desk, tenant, stored=stored, table=table, file_name=f"{batch_id}-{number}-{port}")
