@@ -22,6 +22,9 @@ from fumehood.files import make_private
 BUSY_SECONDS = 10.0
 """How long a call waits for another one's write, or for a free connection, before the store counts as away."""
 
+# How often a writer of SQLite asks whether it is its turn: a transaction of ours takes a millisecond or two.
+ASKED_SECONDS = (0.0005, 0.01)
+
 # What every connection to SQLite is told. WAL is not among them: it is a property of the file, set once by `prepare`.
 _PRAGMAS = {
     "synchronous": "FULL",  # a job acknowledged with 202 survives a power failure
@@ -68,7 +71,7 @@ class Database:
             self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         else:
             event.listen(self._engine, "connect", _on_connect)
-            event.listen(self._engine, "begin", _on_begin)
+            event.listen(self._engine, "begin", self._begin_on_sqlite)
 
     @property
     def is_sqlite(self) -> bool:
@@ -90,6 +93,13 @@ class Database:
         with self._transaction(self._writer) as connection:
             yield connection
 
+    def _begin_on_sqlite(self, connection: Connection) -> None:
+        raw: sqlite3.Connection = connection.connection.dbapi_connection  # type: ignore[assignment]
+        if connection.get_execution_options().get("fumehood_writes", False):
+            _begin_writing(raw, self._busy_seconds)
+        else:
+            raw.execute("BEGIN")
+
     @contextmanager
     def _transaction(self, engine: Engine) -> Iterator[Connection]:
         try:
@@ -97,7 +107,7 @@ class Database:
                 yield connection
         except IntegrityError:
             raise  # means something, to the verb that caused it
-        except (DBAPIError, PoolTimeout) as error:
+        except (DBAPIError, PoolTimeout, sqlite3.Error) as error:
             if getattr(getattr(error, "orig", None), "sqlstate", None) in _CLASHES:
                 raise StoreUnavailable("the job store was busy with the same rows", retry_after_seconds=1) from error
             raise StoreUnavailable("the job store does not answer") from error
@@ -185,9 +195,24 @@ def _on_connect(connection: sqlite3.Connection, _record: object) -> None:
         connection.execute(f"PRAGMA {name}={value}")
 
 
-def _on_begin(connection: Connection) -> None:
-    writes = connection.get_execution_options().get("fumehood_writes", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+def _begin_writing(connection: sqlite3.Connection, busy_seconds: float) -> None:
+    """BEGIN IMMEDIATE as soon as no other writes. SQLite's own wait sleeps longer each time that it finds the lock taken, up to a
+    tenth of a second: where several processes write all the time, one that was unlucky twice is overtaken by all the others."""
+    began = time.monotonic()
+    connection.execute("PRAGMA busy_timeout=0")
+    try:
+        while True:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                waited_seconds = time.monotonic() - began
+                # The low byte: which of its ways of being busy does not matter.
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or waited_seconds > busy_seconds:
+                    raise
+            time.sleep(max(ASKED_SECONDS[0], min(waited_seconds / 20, ASKED_SECONDS[1])))
+    finally:
+        connection.execute(f"PRAGMA busy_timeout={int(busy_seconds * 1000)}")
 
 
 def _switch_to_wal(path: Path, busy_seconds: float) -> None:

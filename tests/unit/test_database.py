@@ -170,6 +170,24 @@ def test_readers_do_not_wait_for_a_writer_and_writers_wait_only_so_long(sqlite_s
     assert sqlite_store.submit(job()).job.queue_position == 1
 
 
+def test_a_writer_asks_often_whether_it_is_its_turn(sqlite_store: JobStore, sqlite_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = sqlite3.connect(sqlite_path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 5:
+            other.close()
+
+    monkeypatch.setattr("fumehood.database.time.sleep", sleep)
+    sqlite_store.submit(job())
+    assert len(slept) == 5
+    assert max(slept) <= 0.01
+    with sqlite_store._database.reading() as connection:  # and everything else that may be busy is waited for as before
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar_one() == 1000 * sqlite_store._database._busy_seconds
+
+
 @pytest.mark.parametrize("spoil", [lambda path: path.mkdir(parents=True), lambda path: path.parent.write_text("a file")])
 def test_a_file_that_cannot_be_made_is_unavailable(sqlite_path: Path, spoil: Callable[[Path], object]) -> None:
     spoil(sqlite_path)
