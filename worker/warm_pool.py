@@ -33,6 +33,8 @@ AGE_SLACK_SECONDS = 120.0
 # After a failure, doubled with each one that follows.
 BACKOFF_SECONDS, BACKOFF_SECONDS_MAX = 1.0, 60.0
 CLOSE_SECONDS = 30.0
+# How many a job tries that are not as they should be; an engine that cannot change a limit would spoil them all.
+FITS_MAX = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -210,7 +212,7 @@ class WarmPool:
         """`first`, or one that waits, or the next to get ready, where one is in the making that nobody waits for: it began
         before another could."""
         reason = None
-        while True:
+        for _ in range(FITS_MAX):
             if first is None:
                 with self._changed:
                     first = self._pop(shelf)
@@ -228,6 +230,7 @@ class WarmPool:
                 first = None
             else:
                 return Offer(first.sandbox, reason)
+        return Offer(None, "no warm sandbox could be given the limits of the job")
 
     def _await(self, shelf: Shelf) -> Waiting | None:
         shelf.takers += 1

@@ -65,9 +65,7 @@ ENDINGS = {
     "ends without pipes": Ending(code="os.closerange(0, 256); os.abort()", reason=Reason.CRASHED),
     "runs out of memory": Ending(code="hoard = [b'x' * 2**22 for _ in range(150)]", reason=Reason.OUT_OF_MEMORY),
     "stops itself": Ending(code="os.kill(os.getpid(), signal.SIGSTOP)", reason=Reason.TIMED_OUT, wall_seconds=4.0),
-    "is cancelled": Ending(
-        code=f"print('x' * {ENOUGH_BYTES}); signal.pause()", reason=Reason.CANCELLED, cancel_at_bytes=ENOUGH_BYTES
-    ),
+    "is cancelled": Ending(code=f"print('x' * {ENOUGH_BYTES}); signal.pause()", reason=Reason.CANCELLED, cancel_at_bytes=ENOUGH_BYTES),
 }
 
 

@@ -7,6 +7,7 @@ stand behind each other, both are taken away, and a second test shows that the u
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -114,10 +115,12 @@ def mutate(monkeypatch: pytest.MonkeyPatch) -> Callable[[Mutation], None]:
     """Change the literal for this test, so that the engine is asked for, and held to, the weaker thing."""
 
     def change(mutation: Mutation) -> None:
-        original = isolation.container
+        original, ours = isolation.container, threading.current_thread()
 
         def weaker(**values: Any) -> tuple[Literal, Literal]:
             config, host_config = original(**values)
+            if threading.current_thread() is not ours:
+                return config, host_config  # A pool prepares one, for another test.
             changes = mutation.host_config(host_config) if callable(mutation.host_config) else mutation.host_config
             return config | mutation.config, host_config | changes
 

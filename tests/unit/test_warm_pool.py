@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from fumehood.errors import LeaseLost, SandboxError
 from fumehood.job import Job, Kind, Lane
@@ -154,6 +155,21 @@ def test_one_that_is_not_as_it_was_is_not_used(make: Make, host: FakeSandboxHost
     if offer.sandbox is not None:
         use(offer)
     assert offer.reason is not None
+
+
+def test_an_engine_that_can_change_no_limit_does_not_spoil_one_after_the_other(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def refuse(self: FakeSandbox, limits: Limits) -> None:
+        tried.append(self.name)
+        raise SandboxError("the engine did not update it")
+
+    monkeypatch.setattr(FakeSandbox, "fit", refuse)
+    pool = make(at_least=warm_pool.FITS_MAX + 1, at_most=warm_pool.FITS_MAX + 1)
+    waiting(pool, warm_pool.FITS_MAX + 1)
+    with capture_logs(), pool.offer(job(held(pool))) as offer:
+        assert (offer.sandbox, offer.reason) == (None, "no warm sandbox could be given the limits of the job")
+    assert len(tried) == len(set(tried)) == warm_pool.FITS_MAX
 
 
 def test_one_that_is_too_old_is_replaced(make: Make, host: FakeSandboxHost, monkeypatch: pytest.MonkeyPatch) -> None:

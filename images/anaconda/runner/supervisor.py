@@ -67,13 +67,14 @@ class Worker:
             except OSError:
                 select.select([], [1], [], seconds)
 
-    def read_go_line(self, deadline: Deadline) -> dict:
-        """The first line of stdin, as JSON. A worker that goes away, waits too long or talks nonsense ends the sandbox."""
+    def read_go_line(self, deadline: Deadline, child_ended: int) -> dict:
+        """The first line of stdin, as JSON. A worker that goes away, waits too long or talks nonsense ends the sandbox, and so
+        does the end of the child that waits: a host that is short of memory takes that first."""
         data = b""
         while b"\n" not in data:
-            readable, _, _ = select.select([0], [], [], max(0.0, deadline.at - time.monotonic()))
+            readable, _, _ = select.select([0, child_ended], [], [], max(0.0, deadline.at - time.monotonic()))
             deadline.check()
-            part = os.read(0, 65536) if readable else b""
+            part = os.read(0, 65536) if 0 in readable else b""
             if not part or len(data) > places.GO_LINE_BYTES:
                 os._exit(EXIT_LEFT)
             data += part
@@ -102,7 +103,7 @@ def main(*, started_at: float, wait_seconds: float, modules_at_start: frozenset[
     imported_at = time.monotonic()
     worker.tell("ready", milliseconds=round((imported_at - started_at) * 1000))
 
-    go = worker.read_go_line(deadline)
+    go = worker.read_go_line(deadline, child_ended)
     go_at = time.monotonic()
     deadline.move(started_at + float(go["expires_seconds"]))
     # Opened before any script runs: what a script does to its own user's limits is too late for it.
