@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +12,7 @@ rehearsal = runner("rehearsal")
 
 
 def descriptors() -> set[str]:
-    return set(os.listdir("/proc/self/fd"))
+    return {path.name for path in Path("/proc/self/fd").iterdir()}
 
 
 def test_it_reads_runs_and_writes_a_table_and_leaves_no_descriptor(monkeypatch, tmp_path):
