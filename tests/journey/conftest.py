@@ -11,9 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from api.app import create_app
+from fumehood.settings import Settings
+from fumehood.tenant import new_key
 from fumehood.testing import RedisServer, redis_server
 from tests.journey.workshop import Workshop, docker
 from tests.services import missing
+from tests.unit.front_desk import Counter, Served
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,3 +54,14 @@ def workshop(image: str, redis: RedisServer, tmp_path: Path) -> Iterator[Worksho
         assert shop.leftovers() == []
     finally:
         shop.kill_all()
+
+
+@pytest.fixture
+def us(workshop: Workshop) -> Iterator[Counter]:
+    """A tenant at a desk whose worker is a process and whose sandboxes are containers."""
+    key = new_key()
+    given = {"disk_floor_bytes": 0, "errand_wait_seconds": 60, "bootstrap_key": key}
+    served = Served(create_app(Settings(**(workshop.settings.model_dump() | given))))
+    workshop.start_worker()
+    yield Counter(served, key)
+    served.stop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -12,15 +12,11 @@ import pyarrow.csv
 import pyarrow.feather
 import pyarrow.json
 import pyarrow.parquet
-import pytest
 
-from api.app import create_app
 from api.schemas import Preview
 from fumehood.dataset import FORMATS, TABLE_FORMATS
-from fumehood.settings import Settings
-from fumehood.tenant import new_key
 from tests.journey.workshop import Workshop
-from tests.unit.front_desk import Counter, Served, slug
+from tests.unit.front_desk import Counter, slug
 
 TABLE = pa.table({"n": [1, 2, None], "x": [0.5, None, -1.5], "t": ["ä,b", 'a "b"', "c\nd"], "yes": [True, False, None]})
 MEDIA = {name: FORMATS[name][0][0] for name in FORMATS}
@@ -74,17 +70,6 @@ MALFORMED: dict[str, tuple[bytes, str]] = {
     "json": (b'[{"a": 1}, {"a": 2]', "line 1, column 19"),
     "ndjson": (b'{"a": 1}\n{"a": }\n', "Line 2"),
 }
-
-
-@pytest.fixture
-def us(workshop: Workshop) -> Iterator[Counter]:
-    """A tenant at a desk whose worker is a process and whose sandboxes are containers."""
-    key = new_key()
-    given = {"disk_floor_bytes": 0, "errand_wait_seconds": 60, "bootstrap_key": key}
-    served = Served(create_app(Settings(**(workshop.settings.model_dump() | given))))
-    workshop.start_worker()
-    yield Counter(served, key)
-    served.stop()
 
 
 def rows(table: pa.Table) -> list[dict[str, Any]]:
