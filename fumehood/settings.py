@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     docker_host: str = Field("unix:///var/run/docker.sock", description="Address of the Docker engine.")
     runtime: str = Field("runc", description="Container runtime of the sandboxes.")
     slots: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256, description="Jobs a worker runs at once.")
-    warm_min: int = Field(1, ge=0, le=256, description="Sandboxes that wait for jobs even when none have come for long; about 60 MB each.")
+    warm_min: int = Field(1, ge=0, le=256, description="Sandboxes that wait for jobs even when none have come for long; about 75 MB each.")
     warm_max: int = Field(
         default_factory=lambda: 2 * (os.cpu_count() or 1), ge=0, le=256, description="Sandboxes that wait for jobs at most; 0 for none."
     )

@@ -8,9 +8,12 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from fumehood.errors import SandboxError
 from fumehood.limits import FLOOR, MIB, Limits
 from fumehood.outcome import Reason
 from fumehood.settings import Settings
@@ -123,3 +126,34 @@ def test_its_job_finds_its_inputs_read_only_and_its_own_limits(host: DockerHost,
 def test_the_least_memory_and_processor_that_a_job_may_ask_for_can_be_given(waits: Waits) -> None:
     """What waits must hold less than that, or each such job would spoil one after the other."""
     waits().fit(replace(SMALL, **{name: FLOOR[name] for name in ("memory_bytes", "cpus", "processes")}))
+
+
+# What is done to one that waits, and undone: a name, what the engine does at its end, its share of memory, its progress.
+BY_HAND: dict[str, tuple[Callable[[Any, str], Any], Callable[[Any, str], Any]]] = {
+    "renamed": (lambda client, name: client.rename(name, name + "-other"), lambda client, name: client.rename(name + "-other", name)),
+    "restarts by itself": (
+        lambda client, name: client.update_container(name, restart_policy={"Name": "always"}),
+        lambda client, name: client.update_container(name, restart_policy={"Name": "no"}),
+    ),
+    "has more memory": (
+        lambda client, name: client.update_container(name, mem_limit=WARM.memory_bytes * 2, memswap_limit=WARM.memory_bytes * 2),
+        lambda client, name: client.update_container(name, mem_limit=WARM.memory_bytes, memswap_limit=WARM.memory_bytes),
+    ),
+    "paused": (lambda client, name: client.pause(name), lambda client, name: client.unpause(name)),
+}
+
+
+def test_what_somebody_did_to_it_by_hand_is_seen(waits: Waits, wall: Wall) -> None:
+    sandbox = waits()
+    for what, (do, undo) in BY_HAND.items():
+        do(wall.client, sandbox.name)
+        with capture_logs():
+            try:
+                sandbox.fit(WARM)
+            except SandboxError:
+                seen = True
+            else:
+                seen = False
+        undo(wall.client, sandbox.name)
+        assert seen, f"a sandbox that is {what} would be handed out"
+        sandbox.fit(WARM)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -304,3 +306,16 @@ def test_after_the_end_nothing_is_handed_out(make: Make) -> None:
     assert pool.close()
     assert pool.hold(Lane.JOBS) is None
     pool.put_back(sandbox)  # A claim that was just under way.
+
+
+def test_operations_explain_every_reason_for_a_cold_start() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "operations.md").read_text()
+    _, _, table = page.partition("| `start_reason` |")
+    told = set(re.findall(r"^\| `([^`]+)` \|", table.partition("\n\n")[0], re.MULTILINE))
+    said = set(re.findall(r'"(no warm sandbox[^"]*)"', inspect.getsource(warm_pool)))
+    small = Recipe(limits=replace(Limits(), disk_bytes=MIB, output_bytes=MIB), at_least=0, at_most=0)
+    said |= {
+        re.sub(r"[\d,]*\d", "…", small.unfit(limits) or "").removesuffix(" into a file")
+        for limits in (Limits(), replace(Limits(), disk_bytes=MIB))
+    }
+    assert told == said
