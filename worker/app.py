@@ -27,11 +27,12 @@ from worker.docker_sandbox import DockerHost
 from worker.housekeeping import Housekeeping
 from worker.journey import carry
 from worker.reaper import Reaper
+from worker.recipe import Recipe, errand_limits
 from worker.registration import Registration
 from worker.rounds import Chore, Rounds
 from worker.sandbox import Stop, StopSignal
 from worker.slots import Slots
-from worker.warm_pool import Recipe, WarmPool, errand_limits
+from worker.warm_pool import WarmPool
 
 log = structlog.get_logger(__name__)
 

@@ -12,16 +12,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
 
 from fumehood.errors import SandboxError
 from fumehood.job import Job, Lane
-from fumehood.limits import ERRAND_DISK_BYTES, Limits
+from fumehood.limits import Limits
 from fumehood.log import said
-from fumehood.settings import Settings
+from worker.recipe import Recipe
 from worker.sandbox import READY_SECONDS_MAX, Sandbox, SandboxHost, Stop, StopSignal
 from worker.scratch import Scratch
 
@@ -35,31 +35,6 @@ BACKOFF_SECONDS, BACKOFF_SECONDS_MAX = 1.0, 60.0
 CLOSE_SECONDS = 30.0
 # How many a job tries that are not as they should be; an engine that cannot change a limit would spoil them all.
 FITS_MAX = 3
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Recipe:
-    """What the sandboxes of a lane are made with, and how many may wait."""
-
-    limits: Limits
-    at_least: int
-    at_most: int
-
-    def unfit(self, limits: Limits) -> str | None:
-        """Why a sandbox of this recipe cannot get `limits` any more; None where it can. Memory, processors and processes can be
-        changed of a sandbox that waits, and its runner can lower the size of a file."""
-        ours = self.limits
-        if limits.disk_bytes != ours.disk_bytes:
-            return f"disk_bytes is {limits.disk_bytes:,}; warm sandboxes have {ours.disk_bytes:,}"
-        if limits.file_bytes > ours.file_bytes:
-            return f"output_bytes is {limits.output_bytes:,}; warm sandboxes can write {ours.file_bytes:,} into a file"
-        return None
-
-
-def errand_limits(settings: Settings) -> Limits:
-    """What every errand can be fitted into."""
-    most = settings.ceiling.output_bytes
-    return replace(settings.limits, disk_bytes=min(ERRAND_DISK_BYTES, settings.limits.disk_bytes), output_bytes=most)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

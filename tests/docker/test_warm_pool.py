@@ -26,10 +26,11 @@ from tests.services import until
 from worker import warm_pool
 from worker.collect import collect
 from worker.docker_sandbox import DockerHost
+from worker.recipe import Recipe
 from worker.sandbox import Sandbox, StopSignal
 from worker.scratch import erase_directory, owners
 from worker.verdict import judge
-from worker.warm_pool import Offer, Recipe, WarmPool
+from worker.warm_pool import Offer, WarmPool
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 60.0
@@ -284,7 +285,8 @@ from fumehood.job import Lane
 from fumehood.settings import Settings
 from tests.sandboxes import SMALL
 from worker.docker_sandbox import DockerHost
-from worker.warm_pool import Recipe, WarmPool
+from worker.recipe import Recipe
+from worker.warm_pool import WarmPool
 
 home, image = Path(sys.argv[1]), sys.argv[2]
 host = DockerHost(Settings(home=home, image=image), worker_id="dead")

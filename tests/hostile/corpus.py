@@ -18,8 +18,9 @@ from fumehood.outcome import Reason
 from tests.sandboxes import SMALL, Ran, run_script
 from tests.services import until
 from worker.docker_sandbox import DockerHost
+from worker.recipe import Recipe
 from worker.sandbox import Sandbox
-from worker.warm_pool import Recipe, WarmPool
+from worker.warm_pool import WarmPool
 
 HEAD = re.compile(
     r"# expect: (?P<reason>\w+)\n# promise: (?P<promise>[1-7])\n(?:# limits: (?P<limits>\{.*\})\n)?\"\"\"(?P<what>[^\"]+)\"\"\"\n"

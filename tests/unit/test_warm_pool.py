@@ -18,9 +18,10 @@ from fumehood.limits import GIB, MIB, Limits
 from fumehood.settings import Settings
 from tests.services import until
 from worker import warm_pool
+from worker.recipe import Recipe, errand_limits
 from worker.scratch import owners
 from worker.testing import FakeSandbox, FakeSandboxHost
-from worker.warm_pool import Offer, Recipe, WarmPool, errand_limits
+from worker.warm_pool import Offer, WarmPool
 
 WORKER = "wrk_test"
 SECONDS = 5.0

@@ -1,0 +1,33 @@
+"""What sandboxes are made with that wait for a job whose limits nobody knows yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from fumehood.limits import ERRAND_DISK_BYTES, Limits
+from fumehood.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """What the sandboxes of a lane are made with, and how many may wait."""
+
+    limits: Limits
+    at_least: int
+    at_most: int
+
+    def unfit(self, limits: Limits) -> str | None:
+        """Why a sandbox of this recipe cannot get `limits` any more; None where it can. Memory, processors and processes can be
+        changed of a sandbox that waits, and its runner can lower the size of a file."""
+        ours = self.limits
+        if limits.disk_bytes != ours.disk_bytes:
+            return f"disk_bytes is {limits.disk_bytes:,}; warm sandboxes have {ours.disk_bytes:,}"
+        if limits.file_bytes > ours.file_bytes:
+            return f"output_bytes is {limits.output_bytes:,}; warm sandboxes can write {ours.file_bytes:,} into a file"
+        return None
+
+
+def errand_limits(settings: Settings) -> Limits:
+    """What every errand can be fitted into."""
+    most = settings.ceiling.output_bytes
+    return replace(settings.limits, disk_bytes=min(ERRAND_DISK_BYTES, settings.limits.disk_bytes), output_bytes=most)
