@@ -74,7 +74,7 @@ def test_a_script_runs_and_its_usage_is_measured(host: DockerHost, sandbox_home:
     assert (ran.exit.ready, ran.exit.done, ran.exit.stopped, ran.exit.engine_error) == (True, True, None, None)
     assert 0.05 < ran.exit.cpu_seconds < 20
     assert 20e6 < ran.exit.memory_peak_bytes <= SMALL.memory_bytes
-    assert set(ran.exit.milliseconds) == {"create", "start", "ready", "go", "destroy"}
+    assert set(ran.exit.milliseconds) == {"create", "start", "ready", "go", "end", "destroy"}
 
 
 def test_a_cancel_ends_the_run_at_once(host: DockerHost, scratch: Scratch, supervisor: Callable[[str], None]) -> None:

@@ -31,6 +31,17 @@ WARM = replace(Limits(), disk_bytes=SMALL.disk_bytes)
 
 # The others that a process of the same user sees: the child that waits.
 KILL_THE_CHILD = "import os; [os.kill(int(pid), 9) for pid in os.listdir('/proc') if pid.isdigit() and int(pid) not in (1, os.getpid())]"
+# Who else is of the user looks into the supervisor and into its child.
+LOOK_INTO = """
+import json, os
+def opened(pid):
+    for name in ("mem", "environ", "fd/0"):
+        try: os.close(os.open(f"/proc/{pid}/{name}", os.O_RDWR if name == "mem" else os.O_RDONLY))
+        except OSError: continue
+        yield name
+others = [pid for pid in os.listdir("/proc") if pid.isdigit() and int(pid) != os.getpid()]
+print(json.dumps({("1" if pid == "1" else "child"): list(opened(pid)) for pid in others}))
+"""
 ASK = """
 import json, os, pandas, resource
 def refused(path, flags):
@@ -107,6 +118,15 @@ def test_nothing_runs_in_it_but_the_supervisor_and_its_child(waits: Waits, wall:
     assert len(wall.client.top(sandbox.name)["Processes"]) == 2
     assert [path.name for path in sandbox.scratch.inside.iterdir()] == []
     assert {output: sandbox.scratch.size(output) for output in sandbox.scratch.descriptors} == dict.fromkeys(sandbox.scratch.descriptors, 0)
+
+
+def test_its_supervisor_is_closed_while_it_waits(waits: Waits, wall: Wall) -> None:
+    """From its start on: there is no moment at which a script could have got there first. The child shows what open looks like."""
+    sandbox = waits()
+    look = wall.client.exec_create(sandbox.name, [PYTHON, "-c", LOOK_INTO])["Id"]
+    seen = json.loads(wall.client.exec_start(look))
+    assert seen["1"] == []
+    assert "environ" in seen["child"]
 
 
 def test_its_job_finds_its_inputs_read_only_and_its_own_limits(host: DockerHost, waits: Waits, sandbox_home: Path, wall: Wall) -> None:
