@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 import structlog
 import uvicorn
 
 from api.app import create_app, prepare
 from api.protocol import patient
+from api.server import Server
 from fumehood import log
 from fumehood.errors import FumehoodError, Misconfigured
 from fumehood.job_store import JobStore
@@ -36,7 +38,7 @@ def main() -> None:
     except FumehoodError as error:
         structlog.get_logger(__name__).error("api cannot start", error=said(error))
         sys.exit(WRONG_USE if isinstance(error, Misconfigured) else FAILED)
-    uvicorn.run(
+    config = uvicorn.Config(
         create_app(settings),
         host=settings.api_host,
         port=settings.api_port,
@@ -52,6 +54,11 @@ def main() -> None:
         proxy_headers=False,
         ws="none",
     )
+    server = Server(config)
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        sys.exit(FAILED)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,8 @@ appendonly no
 save ""
 maxmemory 256mb
 maxmemory-policy volatile-ttl
+# How often it looks after itself; what is asked of it is answered at once.
+hz 1
 """
 
 

@@ -9,7 +9,7 @@ import signal
 import httpx
 import pytest
 
-from tests.e2e.stand import Stand, ended, submit
+from tests.e2e.stand import Stand, ended, run, submit
 from tests.services import until
 
 ONE_ROW = "a\n1\n"
@@ -59,9 +59,11 @@ def test_what_is_stored_is_for_the_service_alone(stand: Stand) -> None:
         assert path.stat().st_mode & 0o077 == 0
 
 
-def test_every_container_becomes_healthy(stand: Stand) -> None:
+def test_every_container_is_healthy(stand: Stand) -> None:
+    """The engine's own look, taken now: it takes one every two minutes."""
     for service in SERVICES:
-        until(lambda name=service: stand.inspect(name)["State"]["Health"]["Status"] == "healthy", seconds=90, what=f"{service} is healthy")
+        kind, *command = stand.inspect(service)["Config"]["Healthcheck"]["Test"]
+        run(["docker", "exec", stand.containers()[service], *(["sh", "-c"] if kind == "CMD-SHELL" else []), *command], seconds=30)
 
 
 def test_a_job_whose_worker_is_killed_succeeds_in_its_second_attempt(stand: Stand, client: httpx.Client) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -15,7 +16,9 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
+import uvicorn
 
+from api.server import Server as IdleServer
 from fumehood.blob_store import BlobStore
 from fumehood.job_store import JobStore
 from fumehood.tenant import new_key
@@ -163,3 +166,19 @@ def test_a_stop_is_orderly_and_the_log_holds_no_key(server: Server) -> None:
     assert server.process.wait(20) in (0, -signal.SIGTERM)
     assert server.key not in (server.home / "api.log").read_text()
     server.start()
+
+
+def test_an_idle_server_is_told_to_end_and_does_not_look_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.server.DATE_SECONDS", 60.0)
+
+    async def end() -> None:
+        config = uvicorn.Config("api.app:create_app", log_config=None)
+        config.encoded_headers = []
+        idle = IdleServer(config)
+        looking = asyncio.create_task(idle.main_loop())
+        await asyncio.sleep(0)
+        idle.handle_exit(signal.SIGTERM, None)
+        async with asyncio.timeout(20):
+            await looking
+
+    asyncio.run(end())
