@@ -167,6 +167,22 @@ os._exit(0)
     assert set(table(done, done.report["items"][1]).to_pandas()["a"]) == {1}
 
 
+def test_libraries_with_threads_work_in_every_item(sandbox):
+    """Whoever forks after such threads have run has children that hang."""
+    busy = """
+import numpy, pyarrow.compute, pyarrow.csv, io
+from concurrent.futures import ThreadPoolExecutor
+numpy.ones((600, 600)) @ numpy.ones((600, 600))
+pyarrow.csv.read_csv(io.BytesIO(b"a,b\\n" + b"1,2\\n" * 200_000))
+frame.groupby("a").sum()
+assert list(ThreadPoolExecutor(4).map(str, range(9)))[8] == "8"
+from sklearn.cluster import KMeans
+KMeans(2, n_init=1).fit(numpy.random.rand(2_000, 3))
+"""
+    done = run(sandbox, [{"do": busy}] * 3, item_seconds=30, cpus=2.0)
+    assert [item["reason"] for item in done.report["items"]] == ["ok"] * 3, done.log
+
+
 def test_many_failing_items_fit_into_the_report(sandbox):
     long = "raise ValueError('\\u00e9' * 100_000)"
     done = run(sandbox, [{"do": long}] * 60)

@@ -1,8 +1,9 @@
 """What the child does before its job is known: one small table through the whole way, so that the first real one finds it trodden.
 
 Whatever is only imported, looked up or filled at first use is there then, and the pages that it touches are the child's own:
-after a fork each of them is a copy made at first touch. Runs in the child and never in the supervisor, whose next fork must find
-one thread and no library that has run.
+after a fork each of them is a copy made at first touch. Runs in the child and not in the supervisor, whose next fork must find
+one thread and no library that has run; only that of a chunk rehearses for all its items, and looks that it still has one thread
+(batch.py).
 """
 
 import linecache
