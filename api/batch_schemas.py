@@ -24,8 +24,8 @@ class BatchItemDocument(Request):
 
 
 class BatchDocument(Request):
-    """One script over many inputs. In a multipart request the part `batch` is this document; each part `item` is one item's `dataset1`,
-    in place of `items`, and `script`, `dataset2` and `bundle` may be parts as for a job."""
+    """One script over many inputs. In a multipart request the part `batch` is this document; each part `item` is one item's `dataset1`:
+    instead of `items`, or beside as many that name none. And `script`, `dataset2` and `bundle` may be parts as for a job."""
 
     script: str | None = Field(None, description="Python source that defines `azureml_main`.")
     dataset2: TableReference | None = Field(None, description="Second table of every item: id of a dataset, or an output of a job.")

@@ -21,6 +21,7 @@ from fumehood.tenant import Tenant
 
 REFUSED = "the batch cannot be taken"
 NAME_CHARACTERS = 200
+TWICE = "stands in the document and as a part"
 # Each ticket wakes a slot, which then claims until nothing is left.
 TICKETS = 8
 
@@ -106,16 +107,15 @@ TABLES = ("dataset1", "dataset2")
 
 
 def _items(desk: Desk, tenant: str, draft: Draft, document: BatchDocument, form: Form, prefix: str) -> list[Item]:
-    """Every item, from the document or from the form; faults go to `draft`, at least one where there is no item. Blocks on the store."""
-    if document.items is not None and form.items:
-        draft.fault("/items", "stand in the document and as parts; expected one of them")
-        return []
-    count = len(document.items or form.items)
+    """Every item, from the document, from the form, or from both; faults go to `draft`, at least one where there is no item. Blocks on
+    the store."""
+    count = len(form.items) if document.items is None else len(document.items)
     if not 1 <= count <= ITEMS_MAX:
         draft.fault("/items", f"there are {count:,}; expected 1 to {ITEMS_MAX:,}")
         return []
-    if form.items:
-        return [_arrived(draft, number, item, prefix) for number, item in enumerate(form.items)]
+    if form.items and len(form.items) != count:
+        draft.fault("/items", f"there are {count:,} in the document and {len(form.items):,} parts; expected as many, or one of them")
+        return []
     known: dict[tuple[str, str], Input | BadField] = {}
 
     def found(port: str, reference: Reference) -> Input | BadField:
@@ -126,29 +126,30 @@ def _items(desk: Desk, tenant: str, draft: Draft, document: BatchDocument, form:
         return known[place]
 
     items = []
-    for number, given in enumerate(document.items or ()):
+    for number, given in enumerate(document.items or [BatchItemDocument()] * count):
         at, inputs = f"/items/{number}", {}
+        arrived = form.items[number] if form.items else None
         for port, reference in (("dataset1", given.dataset1), ("dataset2", given.dataset2)):
             resolved = found(port, reference) if reference is not None else None
+            if arrived is not None and port == "dataset1":
+                resolved = _arrived(arrived, prefix) if reference is None else BadField("", f"{TWICE}; expected one of them")
             if isinstance(resolved, BadField):
                 draft.fault(f"{at}/{port}{resolved.pointer}", resolved.detail)
             elif resolved is not None:
                 inputs[port] = resolved
         if given.parameters:
             check_parameters(draft, {**document.parameters, **given.parameters}, at=at)
-        _check_name(draft, at, given.name or "")
-        items.append(Item(number=number, name=given.name or "", inputs=inputs, parameters=given.parameters))
+        name = given.name if given.name is not None else arrived.name if arrived is not None else ""
+        _check_name(draft, at, name)
+        items.append(Item(number=number, name=name, inputs=inputs, parameters=given.parameters))
     return items
 
 
-def _arrived(draft: Draft, number: int, item: ArrivedItem, prefix: str) -> Item:
-    at = f"/items/{number}"
+def _arrived(item: ArrivedItem, prefix: str) -> Input | BadField:
     if item.format is None:
         expected = ", ".join(media for name in TABLE_FORMATS for media in FORMATS[name][0])
-        draft.fault(f"{at}/dataset1", f"neither its media type nor its file name says a format that can be read; expected {expected}")
-    _check_name(draft, at, item.name)
-    dataset1 = Input(blob=f"{prefix}/pack", format=item.format or "", bytes=item.bytes, offset=item.offset)
-    return Item(number=number, name=item.name, inputs={"dataset1": dataset1})
+        return BadField("", f"neither its media type nor its file name says a format that can be read; expected {expected}")
+    return Input(blob=f"{prefix}/pack", format=item.format, bytes=item.bytes, offset=item.offset)
 
 
 def _check_name(draft: Draft, at: str, name: str) -> None:

@@ -142,6 +142,15 @@ def test_many_tables_come_as_parts_and_lie_in_one_file(stand: Stand) -> None:
     assert job.inputs["dataset1"].offset == 128
 
 
+def test_parts_and_document_may_speak_of_the_same_items(stand: Stand) -> None:
+    answer = send(stand, [("a.csv", b"a\n1\n", CSV), ("b.csv", b"a\n2\n", CSV)], items=[{"parameters": {"n": 1}}, {"name": "second"}])
+    assert answer.status_code == 202, answer.text
+    items = stand.us.get(f"{PATH}/{answer.json()['id']}/items").json()["items"]
+    assert [item["name"] for item in items] == ["a.csv", "second"]
+    assert stand.us.get(f"/v1/jobs/{items[0]['job']}").json()["parameters"] == {"n": 1}
+    assert stand.us.get(f"/v1/jobs/{items[1]['job']}/inputs/dataset1").content == b"a\n2\n"
+
+
 def _tenant(stand: Stand) -> str:
     found = stand.store.tenant_of_key(stand.key)
     assert found is not None
@@ -173,7 +182,8 @@ def test_all_items_that_cannot_be_taken_are_named_and_nothing_is_stored(stand: S
     assert pointers(submit(stand, [{}] * 10_001)) == ["/items"]
     assert pointers(submit(stand, [{}], isolation="none")) == ["/isolation"]
     assert pointers(send(stand, [("a.csv", b"a\n", CSV), ("b.xlsx", b"PK", "application/zip")])) == ["/items/1/dataset1"]
-    assert pointers(send(stand, [("a.csv", b"a\n", CSV)], items=[{}])) == ["/items"]
+    assert pointers(send(stand, [("a.csv", b"a\n", CSV)], items=[{}, {}])) == ["/items"]
+    assert pointers(send(stand, [("a.csv", b"a\n", CSV)], items=[{"dataset1": gone}])) == ["/items/0/dataset1"]
     stand.nothing_is_kept()
     assert stand.us.get(PATH).json()["items"] == []
 
