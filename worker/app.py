@@ -177,7 +177,10 @@ class Worker:
         return job
 
     def _carry(self, job: Job, stop: StopSignal) -> None:
-        carry(job, self._deps, stop)
+        try:
+            carry(job, self._deps, stop)
+        finally:
+            self._pool.settle(job)
 
     def _on_ticket(self, lane: Lane) -> None:
         if not self._slots.ticket(lane):

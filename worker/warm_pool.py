@@ -143,6 +143,12 @@ class WarmPool:
             with self._changed:
                 self._shelve(held)
 
+    def settle(self, job: Job) -> None:
+        """The job is over: a sandbox that was held for it, and that it never asked for, is thrown away."""
+        with self._changed:
+            if (waiting := self._held.pop(job.sandbox or "", None)) is not None:
+                self._throw_away(waiting.sandbox)
+
     @contextmanager
     def running(self) -> Iterator[None]:
         """Around a job on its way: as long as others wait ready, nothing is prepared beside it."""
@@ -198,7 +204,7 @@ class WarmPool:
                     return Offer(None, reason or "no warm sandbox was ready")
             try:
                 first.sandbox.fit(limits)
-            except SandboxError as error:
+            except Exception as error:  # Whatever it was: one that could not be looked at is used by nobody.
                 log.warning("waiting sandbox not used", sandbox=first.sandbox.name, error=said(error))
                 with self._changed:
                     self._throw_away(first.sandbox)
@@ -298,8 +304,8 @@ class WarmPool:
                 self._rests_until = self._monotonic() + rest_seconds
             self._changed.notify_all()
 
-    def _make(self, limits: Limits) -> Sandbox | None:
-        """One that is ready, or None where we are closing. Raises SandboxError; nothing is left then."""
+    def _make(self, limits: Limits) -> Sandbox:
+        """One that is ready. Raises SandboxError; what was made of it goes as all others do."""
         scratch = Scratch.create(self._home, worker=self._worker)
         sandbox = None
         try:
@@ -309,7 +315,8 @@ class WarmPool:
             sandbox.on_end(self.poke)
         except BaseException:
             if sandbox is not None:
-                _erase(sandbox)
+                with self._changed:
+                    self._throw_away(sandbox)
             else:
                 scratch.erase()
             raise
@@ -320,16 +327,20 @@ class WarmPool:
         threading.Thread(target=self._remove, args=(sandbox,), name="warm sandbox's end", daemon=True).start()
 
     def _remove(self, sandbox: Sandbox) -> None:
-        _erase(sandbox)
+        """Container first: it could still write into its files. Tried again until we close; then it is left to the reaper of the
+        next worker."""
+        rest_seconds = BACKOFF_SECONDS
+        while True:
+            try:
+                sandbox.destroy()
+                sandbox.scratch.erase()
+                break
+            except Exception as error:
+                log.error("warm sandbox not removed", sandbox=sandbox.name, error=said(error))
+            with self._changed:
+                if self._changed.wait_for(lambda: self._closed, timeout=rest_seconds):
+                    break
+            rest_seconds = min(BACKOFF_SECONDS_MAX, 2 * rest_seconds)
         with self._changed:
             self._removing -= 1
             self._changed.notify_all()
-
-
-def _erase(sandbox: Sandbox) -> None:
-    """Container first: it could still write into its files. What does not go is an orphan from now on, and the reaper's."""
-    try:
-        sandbox.destroy()
-        sandbox.scratch.erase()
-    except Exception as error:
-        log.error("warm sandbox left over; the reaper will find it", sandbox=sandbox.name, error=said(error))

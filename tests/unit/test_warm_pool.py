@@ -242,6 +242,51 @@ def test_nothing_is_prepared_while_the_worker_takes_no_work(make: Make, host: Fa
     waiting(pool, 1)
 
 
+def test_one_that_was_held_for_a_job_which_never_asked_for_it_is_thrown_away(make: Make, host: FakeSandboxHost) -> None:
+    pool = make()
+    sandbox = held(pool)
+    pool.settle(job(sandbox))
+    assert list(pool.held()) == []
+    until(lambda: sandbox.name not in host.containers, seconds=SECONDS, what="it is removed")
+
+
+def test_what_a_job_took_is_not_the_pools_any_more(make: Make, host: FakeSandboxHost) -> None:
+    pool = make()
+    sandbox = held(pool)
+    with pool.offer(job(sandbox)) as offer:
+        pass
+    pool.settle(job(sandbox))
+    assert sandbox.name in host.containers
+    use(offer)
+
+
+def test_one_that_cannot_be_looked_at_is_used_by_nobody(make: Make, host: FakeSandboxHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = make(at_most=1)
+    sandbox = held(pool)
+    monkeypatch.setattr(sandbox, "fit", lambda limits: {}["no such answer"])
+    with capture_logs(), pool.offer(job(sandbox)) as offer:
+        assert offer.sandbox is not sandbox
+    until(lambda: sandbox.name not in host.containers, seconds=SECONDS, what="it is removed")
+    if offer.sandbox is not None:
+        use(offer)
+
+
+def test_one_that_cannot_be_removed_at_once_is_removed_later_with_its_files(
+    make: Make, host: FakeSandboxHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warm_pool, "BACKOFF_SECONDS", 0.05)
+    pool = make(at_most=1)
+    sandbox = held(pool)
+    host.faults["destroy"] = SandboxError("the engine is away")
+    with capture_logs():
+        pool.discard(sandbox)
+        until(lambda: "destroy" in host.visits, seconds=SECONDS, what="it was tried")
+        assert sandbox.scratch.directory.exists()
+        host.faults.clear()
+        until(lambda: not sandbox.scratch.directory.exists(), seconds=SECONDS, what="it is removed")
+    assert sandbox.name not in host.containers
+
+
 @pytest.mark.parametrize("call", ["prepare", "make_ready"])
 def test_a_failure_leaves_nothing_and_is_not_tried_in_a_loop(make: Make, host: FakeSandboxHost, tmp_path: Path, call: str) -> None:
     host.faults[call] = SandboxError("the engine is away")
