@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 # What a reader meets first, and what only calls hand out, whose making is nobody's business.
-FIRST = ("Client", "Result", "JobHandle", "Dataset", "Figure")
+FIRST = ("Client", "Result", "JobHandle", "BatchHandle", "Dataset", "Figure")
 MADE_BY_USERS = ("Client", "AsyncClient")
 # For tests: not offered.
 NOT_OFFERED = ("transport", "sleep")

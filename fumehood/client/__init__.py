@@ -12,6 +12,7 @@
 surface below them, documents in and documents out.
 """
 
+from fumehood.client.batches import AsyncBatchHandle, BatchHandle
 from fumehood.client.body import Upload
 from fumehood.client.clients import AsyncClient, Client
 from fumehood.client.errors import (
@@ -49,6 +50,7 @@ from fumehood.client.surface import AsyncSurface, Surface
 from fumehood.client.values import Dataset, JobOutput
 
 __all__ = [
+    "AsyncBatchHandle",
     "AsyncClient",
     "AsyncJobHandle",
     "AsyncResult",
@@ -57,6 +59,7 @@ __all__ = [
     "BadInput",
     "BadParameters",
     "BadReturn",
+    "BatchHandle",
     "Broken",
     "Cancelled",
     "Client",

@@ -51,11 +51,14 @@ class Body:
             yield chunk
 
 
-def form(document: Mapping[str, Any], files: Mapping[str, Upload], on_bytes: OnBytes) -> tuple[Body, str]:
-    """A body of `multipart/form-data`, the part `job` first and then the files; and its media type."""
+def form(
+    document: Mapping[str, Any], files: Mapping[str, Upload], on_bytes: OnBytes, *, what: str = "job", items: Sequence[Upload] = ()
+) -> tuple[Body, str]:
+    """A body of `multipart/form-data`, the document first (as the part `what`), then the files, and a part `item` for each of
+    `items`; and its media type."""
     boundary = secrets.token_hex(16)
-    pieces: list[bytes | Path] = [_head(boundary, "job", None, "application/json"), json.dumps(document).encode(), b"\r\n"]
-    for name, upload in files.items():
+    pieces: list[bytes | Path] = [_head(boundary, what, None, "application/json"), json.dumps(document).encode(), b"\r\n"]
+    for name, upload in [*files.items(), *(("item", item) for item in items)]:
         pieces += [_head(boundary, name, upload.name or upload.path.name, upload.media_type), upload.path, b"\r\n"]
     return Body([*pieces, f"--{boundary}--\r\n".encode()], on_bytes), f"multipart/form-data; boundary={boundary}"
 

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fumehood.client import wire
+from fumehood.client.batches import AsyncBatchHandle, BatchHandle, check_items, stage_items
 from fumehood.client.body import Upload
 from fumehood.client.configuration import address_and_key
 from fumehood.client.errors import NotSendable, ServiceProblem, Unreachable
 from fumehood.client.handle import AsyncJobHandle, JobHandle, Origins
-from fumehood.client.inputs import Sendable, bundle_input, file_input, table_input
+from fumehood.client.inputs import Sendable, file_input, table_input
 from fumehood.client.progress import Progress
 from fumehood.client.progress import progress as progress_line
 from fumehood.client.result import AsyncResult, Facts, Result
-from fumehood.client.script import check_call, plain_number, script_of
+from fumehood.client.script import check_call, script_of
+from fumehood.client.staging import plain, stage
 from fumehood.client.surface import AsyncSurface, Document, quoted
 from fumehood.client.values import Dataset, dataset_of
 from fumehood.client.watching import Patience
@@ -134,6 +135,50 @@ class AsyncClient:
         with progress_line(progress) as shown:
             return await self._submit(script, df1, df2, bundle, values, limits, labels, shown)
 
+    async def batch(
+        self,
+        /,
+        script: Given,
+        items: Iterable[Any],
+        df2: Any = None,
+        *,
+        isolation: str = "item",
+        bundle: Any = None,
+        parameters: Mapping[str, Any] | None = None,
+        limits: Mapping[str, float] | None = None,
+        labels: Mapping[str, str] | None = None,
+        progress: bool | None = None,
+        **more_parameters: Any,
+    ) -> AsyncBatchHandle:
+        """Queue one script over many tables, and return at once; what is not said here is as for `run`.
+
+        items: for each a table (whatever `run` takes as one), or a dict of `dataset1`, `dataset2`, `parameters` and `name`, which win
+            over what all items share. Tables are either all sent or all stored ones.
+        df2: the second table of every item.
+        isolation: `item`, a sandbox for each; or `batch`, for thousands of small tables: up to 250 items follow each other in one
+            sandbox, each in a process and an empty directory of its own. No figures and artifacts are kept then.
+        limits: of each item.
+
+        Raises:
+            NotSendable: what was given cannot be sent; nothing was.
+            Unreachable, ServiceProblem: see `fumehood.client.errors`.
+        """
+        values, listed = {**(parameters or {}), **more_parameters}, list(items)
+        check_items(script, values, listed, df2)
+        source = script_of(script, with_bundle=bundle is not None)
+        request = {"parameters": plain(values), "limits": dict(limits or {}), "labels": dict(labels or {}), "isolation": isolation}
+        with tempfile.TemporaryDirectory(prefix="fumehood-") as place, progress_line(progress) as shown:
+            shared = await self._surface.wire.aside(lambda: stage(source, {"dataset2": df2}, bundle, Path(place)))
+            uploads, documents = await self._surface.wire.aside(lambda: stage_items(listed, Path(place)))
+            shown.begin_upload(shared.bytes + sum(one.bytes for one in uploads))
+            asked = {name: value for name, value in request.items() if value} | {"items": documents}
+            record = await self._surface.submit_batch(shared.script, shared.inputs, asked, items=uploads, on_bytes=shown.sent)
+        return AsyncBatchHandle(self._surface, record)
+
+    async def find_batch(self, batch_id: str) -> AsyncBatchHandle:
+        """A batch by its id. Raises NotThere."""
+        return AsyncBatchHandle(self._surface, await self._surface.batch(batch_id))
+
     async def upload(self, data: Any, *, name: str = "", progress: bool | None = None) -> Dataset:
         """Store a table (whatever `run` takes as one) or a bundle (the path of a zip), to be used by many jobs.
 
@@ -201,23 +246,12 @@ class AsyncClient:
         tables = {port: value for port, value in (("dataset1", df1), ("dataset2", df2)) if value is not None}
         check_call(given, parameters, len(tables))
         script = script_of(given, with_bundle=bundle is not None)
-        # What is no number of JSON's by itself (NumPy's) was checked above.
-        plain = json.loads(json.dumps(dict(parameters), default=plain_number))
-        request = {"parameters": plain, "limits": dict(limits or {}), "labels": dict(labels or {})}
-
-        def stage(place: Path) -> tuple[Upload, dict[str, Sendable]]:
-            path = place / script.name
-            path.write_bytes(script.text.encode())
-            inputs = {port: table_input(port, value, place) for port, value in tables.items()}
-            return Upload(path=path, media_type="text/x-python"), inputs | (
-                {} if bundle is None else {"bundle": bundle_input(bundle, place)}
-            )
-
+        request = {"parameters": plain(parameters), "limits": dict(limits or {}), "labels": dict(labels or {})}
         with tempfile.TemporaryDirectory(prefix="fumehood-") as place:
-            upload, inputs = await self._surface.wire.aside(lambda: stage(Path(place)))
-            shown.begin_upload(sum(one.bytes for one in (upload, *inputs.values()) if isinstance(one, Upload)))
+            staged = await self._surface.wire.aside(lambda: stage(script, tables, bundle, Path(place)))
+            shown.begin_upload(staged.bytes)
             asked = {name: value for name, value in request.items() if value}
-            record = await self._surface.submit(upload, inputs, asked, on_bytes=shown.sent)
+            record = await self._surface.submit(staged.script, staged.inputs, asked, on_bytes=shown.sent)
         return self._handle(record, script.origins)
 
     def _handle(self, record: Document, origins: Origins = ()) -> AsyncJobHandle:
@@ -257,6 +291,8 @@ class Client:
     close = wire.at_once(AsyncClient.close, wire.same)
     run = wire.at_once(AsyncClient.run, Result)
     submit = wire.at_once(AsyncClient.submit, JobHandle)
+    batch = wire.at_once(AsyncClient.batch, BatchHandle)
+    find_batch = wire.at_once(AsyncClient.find_batch, BatchHandle)
     upload = wire.at_once(AsyncClient.upload, wire.same)
     job = wire.at_once(AsyncClient.job, JobHandle)
     jobs = wire.at_once(AsyncClient.jobs, lambda found: [JobHandle(one) for one in found])

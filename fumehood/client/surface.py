@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -28,6 +28,7 @@ WAIT_SECONDS = 20
 DOCUMENT_BYTES_MAX = 32 * 2**20
 
 Document = dict[str, Any]
+Inputs = Mapping[str, Upload | str | Document]
 T = TypeVar("T")
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -66,22 +67,10 @@ class AsyncSurface:
         await self.wire.close()
 
     # jobs ------------------------------------------------------------------------------------------------------------
-    async def submit(
-        self,
-        script: Upload,
-        inputs: Mapping[str, Upload | str | Document],
-        request: Document,
-        *,
-        on_bytes: OnBytes = lambda _: None,
-    ) -> Document:
+    async def submit(self, script: Upload, inputs: Inputs, request: Document, *, on_bytes: OnBytes = lambda _: None) -> Document:
         """Queue a job. `inputs` by port: a file, a dataset's id, or `{"job": id, "output": "result"}`; `request` holds
         `parameters`, `limits`, `labels`. Returns the job's record."""
-        stored = {port: value for port, value in inputs.items() if not isinstance(value, Upload)}
-        files = {"script": script} | {port: value for port, value in inputs.items() if isinstance(value, Upload)}
-        body, media_type = form({**request, **stored}, files, on_bytes)
-        headers = {"Idempotency-Key": secrets.token_hex(16), "Content-Type": media_type}
-        call = wire.Request(method="POST", path="/v1/jobs", headers=headers, body=body)
-        return await self._again(lambda: self._document(call), busy_slug="idempotency-busy")
+        return await self._post_form("job", "/v1/jobs", {"script": script, **inputs}, request, on_bytes)
 
     async def job(self, job_id: str, *, wait_seconds: float = 0) -> Document:
         return await self.document(f"/v1/jobs/{quoted(job_id)}", wait=f"{wait_seconds:g}" if wait_seconds else None)
@@ -110,6 +99,29 @@ class AsyncSurface:
     async def delete_job(self, job_id: str) -> None:
         await self._again(lambda: self._document(wire.Request(method="DELETE", path=f"/v1/jobs/{quoted(job_id)}")))
 
+    # batches ---------------------------------------------------------------------------------------------------------
+    async def submit_batch(
+        self,
+        script: Upload,
+        inputs: Inputs,
+        request: Document,
+        *,
+        items: Sequence[Upload] = (),
+        on_bytes: OnBytes = lambda _: None,
+    ) -> Document:
+        """Queue a batch. `items` are the tables that are sent, one for each item of `request`. Returns the batch's record."""
+        return await self._post_form("batch", "/v1/batches", {"script": script, **inputs}, request, on_bytes, items)
+
+    async def batch(self, batch_id: str, *, wait_seconds: float = 0) -> Document:
+        return await self.document(f"/v1/batches/{quoted(batch_id)}", wait=f"{wait_seconds:g}" if wait_seconds else None)
+
+    async def cancel_batch(self, batch_id: str) -> Document:
+        return await self._again(lambda: self._document(wire.Request(method="POST", path=f"/v1/batches/{quoted(batch_id)}/cancel")))
+
+    async def delete_batch(self, batch_id: str) -> None:
+        await self._again(lambda: self._document(wire.Request(method="DELETE", path=f"/v1/batches/{quoted(batch_id)}")))
+
+    # a job's events --------------------------------------------------------------------------------------------------
     async def follow(
         self, job_id: str, *, patience_seconds: Callable[[], float] = lambda: wire.READ_SECONDS
     ) -> AsyncGenerator[ServerEvent, None]:
@@ -200,6 +212,16 @@ class AsyncSurface:
             return busy.problem
 
     # -----------------------------------------------------------------------------------------------------------------
+    async def _post_form(
+        self, what: str, path: str, inputs: Inputs, request: Document, on_bytes: OnBytes, items: Sequence[Upload] = ()
+    ) -> Document:
+        files = {port: value for port, value in inputs.items() if isinstance(value, Upload)}
+        stored = {port: value for port, value in inputs.items() if port not in files}
+        body, media_type = form({**request, **stored}, files, on_bytes, what=what, items=items)
+        headers = {"Idempotency-Key": secrets.token_hex(16), "Content-Type": media_type}
+        call = wire.Request(method="POST", path=path, headers=headers, body=body)
+        return await self._again(lambda: self._document(call), busy_slug="idempotency-busy")
+
     async def _again(self, attempt: Callable[[], Awaitable[T]], *, busy_slug: str = "") -> T:
         """Try until an answer comes. An answer is never asked for twice, but for the 409 that says that the first try of
         this very request is still being handled."""
@@ -261,6 +283,9 @@ class Surface:
     wait = wire.at_once(AsyncSurface.wait, wire.same)
     cancel = wire.at_once(AsyncSurface.cancel, wire.same)
     delete_job = wire.at_once(AsyncSurface.delete_job, wire.same)
+    submit_batch = wire.at_once(AsyncSurface.submit_batch, wire.same)
+    batch = wire.at_once(AsyncSurface.batch, wire.same)
+    cancel_batch = wire.at_once(AsyncSurface.cancel_batch, wire.same)
     read = wire.at_once(AsyncSurface.read, wire.same)
     upload_dataset = wire.at_once(AsyncSurface.upload_dataset, wire.same)
     delete_dataset = wire.at_once(AsyncSurface.delete_dataset, wire.same)
