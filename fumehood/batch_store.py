@@ -231,7 +231,8 @@ def _find(connection: Connection, tenant: str, batch_id: str, *, lock: bool = Fa
 
 def _read(connection: Connection, tenant: str, batch_id: str) -> Batch:
     row = _find(connection, tenant, batch_id)
-    counted = select(_state_of_item.label("state"), func.count()).join(JOBS, JOBS.c.id == BATCH_ITEMS.c.job).where(BATCH_ITEMS.c.batch == batch_id)
+    counted = select(_state_of_item.label("state"), func.count()).join(JOBS, JOBS.c.id == BATCH_ITEMS.c.job)
+    counted = counted.where(BATCH_ITEMS.c.batch == batch_id)
     counts = {State(state): int(count) for state, count in connection.execute(counted.group_by(text("1"))).all()}
     last = None
     if not any(state in counts for state in (State.QUEUED, State.RUNNING)):
