@@ -26,7 +26,7 @@ TWICE = "stands in the document and as a part"
 TICKETS = 8
 
 
-async def submit_batch(desk: Desk, tenant: Tenant, raw: dict[str, Any], form: Form, key: str | None) -> tuple[Batch, bool]:
+async def submit(desk: Desk, tenant: Tenant, raw: dict[str, Any], form: Form, key: str | None) -> tuple[Batch, bool]:
     """Check everything, store the blobs, then all rows, then send tickets. A refused request leaves nothing behind. The flag is
     True where the idempotency key was known: the batch is then the first one.
 

@@ -12,7 +12,7 @@ from api.answers import PAGE_DEFAULT, RANGES, Cursor, Limit, binary, headers, li
 from api.auth import TenantDep, known_parameters
 from api.batch_records import batch_record, batch_summary, item_record, item_summary, table_of
 from api.batch_schemas import BatchPage, BatchRecord, ItemPage, ItemRecord
-from api.batch_submission import submit_batch
+from api.batch_submission import submit
 from api.content import SANDBOXED, Representation, Streamed
 from api.desk import Desk, DeskDep
 from api.live_log import stored_text
@@ -83,7 +83,7 @@ _PAGE: dict[int | str, dict[str, Any]] = {200: {"description": "A page.", "heade
     responses={**_SUBMITTED, **problems(400, 408, 409, 413, 415)},
     openapi_extra=_SUBMIT_BODY,
 )
-async def submit(
+async def submit_batch(
     request: Request,
     response: Response,
     desk: DeskDep,
@@ -95,7 +95,7 @@ async def submit(
     single(request, "idempotency-key")
     with ExitStack() as stack:
         raw, form = await read_request(request, desk, stack, OF_BATCH)
-        batch, replayed = await submit_batch(desk, tenant, raw, form, idempotency_key)
+        batch, replayed = await submit(desk, tenant, raw, form, idempotency_key)
     response.headers["Location"] = f"/v1/batches/{batch.id}"
     if replayed:
         response.headers["Idempotency-Replayed"] = "true"

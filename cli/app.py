@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from cli import job_commands, terminal
+from cli.batch_commands import batch_app
 from cli.errors import ExitCode
 from cli.image_commands import images_app
 from cli.service_commands import config_app, datasets_app, doctor
@@ -96,6 +97,7 @@ def options(
 
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(batch_app, name="batch")
 app.add_typer(datasets_app, name="datasets")
 app.add_typer(images_app, name="images")
 app.add_typer(config_app, name="config")

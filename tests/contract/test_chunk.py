@@ -45,8 +45,8 @@ def arrow(value: int, rows: int = 3) -> bytes:
     return sink.getvalue()
 
 
-def run(sandbox, items: list[dict], *, tables: list[tuple[str, bytes]] | None = None, item_seconds=10, inputs=None, script=SCRIPT, **limits):
-    """One chunk. `items`: parameters of each; their tables lie in one pack."""
+def run(sandbox, items: list[dict], *, tables=None, item_seconds=10, inputs=None, script=SCRIPT, **limits):
+    """One chunk. `items`: parameters of each; their `tables` (format, content) lie in one pack."""
     tables = tables or [("arrow", arrow(number)) for number in range(len(items))]
     pack, listed = b"", []
     for number, (parameters, (form, content)) in enumerate(zip(items, tables, strict=True)):
@@ -54,8 +54,9 @@ def run(sandbox, items: list[dict], *, tables: list[tuple[str, bytes]] | None = 
         window = {"format": form, "file": "pack", "offset": len(pack), "bytes": len(content)}
         listed.append({"number": number + 40, "inputs": {"dataset1": window}, "parameters": {"n": number, **parameters}})
         pack += content
-    more = {"items": listed, "item_wall_seconds": item_seconds, "inputs": {port: {"format": form} for port, (form, _) in (inputs or {}).items()}}
-    return sandbox.run(script, kind="chunk", inputs={"pack": ("", pack), **(inputs or {})}, parameters={"shared": "all"}, more=more, **limits)
+    inputs = inputs or {}
+    more = {"items": listed, "item_wall_seconds": item_seconds, "inputs": {port: {"format": form} for port, (form, _) in inputs.items()}}
+    return sandbox.run(script, kind="chunk", inputs={"pack": ("", pack), **inputs}, parameters={"shared": "all"}, more=more, **limits)
 
 
 def table(done, item: dict, port: str = "result") -> pa.Table:
@@ -74,8 +75,8 @@ def log(done, item: dict) -> str:
 def chunk(sandbox):
     """One chunk that answers most questions: good items, and between them those that fail in every way."""
     doings = [
-        "", "raise ValueError('this one')", "", "time.sleep(60)", "", "os._exit(3)", "", "x = bytearray(3 * 2**30)", "",
-        LEAVES_THINGS, "", "os.kill(os.getpid(), 9)", "", "print('y' * 5000)", "", "other = frame.copy()", "", "return_none = 1; sys.exit(4)", "",
+        "", "raise ValueError('this one')", "", "time.sleep(60)", "", "os._exit(3)", "", "x = bytearray(3 * 2**30)", "", LEAVES_THINGS,
+        "", "os.kill(os.getpid(), 9)", "", "print('y' * 5000)", "", "other = frame.copy()", "", "return_none = 1; sys.exit(4)", "",
     ]  # fmt: skip
     tables = [("arrow", arrow(number)) for number in range(len(doings))]
     tables[2] = ("csv", b"a\n2\n2\n2\n")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import api.batch_schemas
 import api.schemas
 from fumehood.errors import StoreUnavailable
 from fumehood.limits import CEILING, REQUESTABLE
@@ -210,6 +211,8 @@ OPERATIONS = {
     "submit_job", "list_jobs", "read_job", "cancel_job", "delete_job", "list_inputs", "read_input",
     "read_log", "read_result", "read_result2", "read_result_preview", "read_result2_preview",
     "list_figures", "read_figure", "list_artifacts", "read_artifact", "list_images", "list_packages", "healthz", "readyz",
+    "submit_batch", "list_batches", "read_batch", "cancel_batch", "delete_batch",
+    "list_items", "read_item", "read_item_result", "read_item_result2", "read_item_log",
 }  # fmt: skip
 
 
@@ -239,19 +242,20 @@ def test_the_document_says_what_the_settings_say(open_stand: Callable[..., Stand
 
 def test_every_example_of_a_body_is_accepted(stand: Stand, us: Counter) -> None:
     """All that the document holds, of whatever media type."""
-    ran = []
+    ran, stored = [], us.dataset()
     for method, path, operation in operations(stand):
         for media, described in operation.get("requestBody", {}).get("content", {}).items():
             examples = [described[name] for name in ("example",) if name in described]
             examples += [example["value"] for example in described.get("examples", {}).values()]
             for example in examples:
-                body = example if isinstance(example, str) else json.dumps(example)
+                body = example if isinstance(example, str) else json.dumps(example).replace(f"ds_{0:032}", stored)
                 answer = stand.served.request(
                     method.upper(), path, headers={**us.headers, "Content-Type": media}, content=body.encode(), params={}
                 )
                 assert answer.status_code in (201, 202), (path, media, answer.text)
                 ran.append((operation["operationId"], media))
     assert sorted(ran) == [
+        ("submit_batch", "application/json"),
         ("submit_job", "application/json"),
         ("submit_job", "application/json"),
         ("upload_dataset", "application/json"),
@@ -263,12 +267,12 @@ def test_every_example_of_a_body_is_accepted(stand: Stand, us: Counter) -> None:
 def test_the_examples_of_answers_have_the_shape_of_their_schema(stand: Stand) -> None:
     schemas = stand.app.openapi()["components"]["schemas"]
     examples = [(name, example) for name, schema in schemas.items() for example in schema.get("examples", [])]
-    assert {name for name, _ in examples} == {"DatasetRecord"}
+    assert {name for name, _ in examples} == {"DatasetRecord", "BatchRecord"}
     for name, example in examples:
-        getattr(api.schemas, name).model_validate(example)
+        (getattr(api.schemas, name, None) or getattr(api.batch_schemas, name)).model_validate(example)
 
 
 def test_what_is_not_built_is_absent(stand: Stand) -> None:
     document = stand.app.openapi()
-    assert not [path for path in document["paths"] if re.search("batches|usage|metrics", path)]
+    assert not [path for path in document["paths"] if re.search("usage|metrics", path)]
     assert not {"priority", "callback_url"} & set(document["components"]["schemas"]["JobDocument"]["properties"])

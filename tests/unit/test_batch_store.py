@@ -180,14 +180,15 @@ def test_a_batch_is_forgotten_with_everything_once_it_has_ended(store: JobStore)
     first, second = claim(store), claim(store)
     store.finish(first, outcome(), erasure())
     store.finish(second, outcome(), erasure())
-    reader = store.submit(job(inputs={"dataset1": Input(blob="b", format="arrow", bytes=1, source={"job": first.id, "output": "result"})})).job
+    output = Input(blob="b", format="arrow", bytes=1, source={"job": first.id, "output": "result"})
+    reader = store.submit(job(inputs={"dataset1": output})).job
     with pytest.raises(Conflict, match="read by a job"):
         store.delete_batch(TENANT, batch.id)
     store.request_cancel(TENANT, reader.id)
     assert store.delete_batch(TENANT, batch.id).id == batch.id
-    for gone in (lambda: store.get_batch(TENANT, batch.id), lambda: store.get_job(TENANT, first.id), lambda: store.delete_batch(TENANT, batch.id)):
+    for verb, gone in ((store.get_batch, batch.id), (store.get_job, first.id), (store.delete_batch, batch.id)):
         with pytest.raises(NotFound):
-            gone()
+            verb(TENANT, gone)
 
 
 def test_others_see_nothing_of_it(store: JobStore) -> None:

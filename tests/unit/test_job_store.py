@@ -509,6 +509,8 @@ def test_a_final_job_never_moves_again(store: JobStore, final: State) -> None:
 def test_no_verb_shows_another_tenants_things(store: JobStore) -> None:
     theirs = store.submit(job(labels={"a": "b"}), idempotency=KEY).job
     owned, _ = store.add_dataset(dataset())
+    batch, whole = batch_of(2)
+    batch = store.submit_batch(batch, whole, idempotency=KEY)[0]
     asked: dict[str, Callable[[], object]] = {
         "get_job": lambda: store.get_job("ten_b", theirs.id),
         "request_cancel": lambda: store.request_cancel("ten_b", theirs.id),
@@ -519,6 +521,14 @@ def test_no_verb_shows_another_tenants_things(store: JobStore) -> None:
         "list_datasets": lambda: store.list_datasets("ten_b"),
         "find_idempotent": lambda: store.find_idempotent("ten_b", KEY),
         "find_dataset": lambda: store.find_dataset("ten_b", sha256=owned.sha256, format=owned.format),
+        "get_batch": lambda: store.get_batch("ten_b", batch.id),
+        "list_batches": lambda: store.list_batches("ten_b"),
+        "list_items": lambda: store.list_items("ten_b", batch.id),
+        "get_item": lambda: store.get_item("ten_b", batch.id, 0),
+        "unfinished_job": lambda: store.unfinished_job("ten_b", batch.id),
+        "cancel_batch": lambda: store.cancel_batch("ten_b", batch.id),
+        "delete_batch": lambda: store.delete_batch("ten_b", batch.id),
+        "find_idempotent_batch": lambda: store.find_idempotent_batch("ten_b", KEY.key, KEY.request_sha256),
     }
     verbs = {name for name, verb in inspect.getmembers(JobStore, inspect.isfunction) if "tenant" in inspect.signature(verb).parameters}
     assert verbs == set(asked)
@@ -527,6 +537,7 @@ def test_no_verb_shows_another_tenants_things(store: JobStore) -> None:
             assert ask() in (None, ([], None))
     assert store.get_job(theirs.tenant, theirs.id) == theirs
     assert store.get_dataset(owned.tenant, owned.id) == owned
+    assert store.get_batch(batch.tenant, batch.id) == batch
 
 
 # errands -----------------------------------------------------------------------------------------------------------------
