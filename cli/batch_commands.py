@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 batch_app = typer.Typer(help="One script over many tables.", rich_markup_mode=None, no_args_is_help=True)
 
 BatchId = Annotated[str, typer.Argument(metavar="BATCH", help="Id of a batch, bat_….")]
-Tables = Annotated[list[Path], typer.Argument(metavar="TABLE...", help="Files (.csv, .parquet, .arrow, .json, .ndjson), one for each item.")]
+Tables = Annotated[list[Path], typer.Argument(metavar="TABLE...", help="Files (.csv, .parquet, .arrow, .json, .ndjson), one each.")]
 
 
 class Isolation(StrEnum):

@@ -1,7 +1,7 @@
 """The walk over the OpenAPI document: every call with values nobody thought of; each answer is held against the document.
 
 Values come from schemathesis, always the same ones. Two things are steered, so that the walk gets past the first refusal: half
-of the ids are of things that are there, and half of the submissions are of a script that runs.
+of the ids are of things that are there (then from their first page on), and half of the submissions are of a script that runs.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class Walk:
         @given(case=operation.as_strategy(generation_mode=MODES[mode]), known=st.booleans(), pick=st.integers(0, 63), said=SAYING)
         def call(case: Case, known: bool, pick: int, said: dict[str, str]) -> None:
             if known:
-                self._steer(case, pick)
+                self._steer(case, pick, MODES[mode])
             self._answer(case, {**said, "Authorization": f"Bearer {self.key}"})
 
         with contextlib.suppress(Unsatisfiable):  # a call that takes nothing has nothing to be wrong
@@ -141,14 +141,22 @@ class Walk:
         case.validate_response(answer, checks=CHECKS)
         return answer
 
-    def _steer(self, case: Case, pick: int) -> None:
+    def _steer(self, case: Case, pick: int, mode: GenerationMode) -> None:
         for name in case.path_parameters or {}:
             if values := self.known.get(f"{case.method} {name}") or self.known.get(name):
                 case.path_parameters[name] = values[pick % len(values)]
-        if case.path == "/v1/jobs" and case.method == "POST" and isinstance(case.body, dict):
-            document = case.body.get("job") if case.media_type == "multipart/form-data" else case.body
+                if isinstance(case.query, dict):
+                    case.query.pop("cursor", None)
+        part = {"/v1/jobs": "job", "/v1/batches": "batch"}.get(case.path)
+        if part and case.method == "POST" and isinstance(case.body, dict):
+            whole = case.media_type != "multipart/form-data"
+            document = case.body if whole else case.body.get(part)
             if isinstance(document, dict):
                 document["script"] = SCRIPT
+                if part == "batch" and whole and mode is GenerationMode.POSITIVE:
+                    document["items"] = [{"parameters": {"a": 1}}, {}][: 1 + pick % 2]
+                    for name in document.keys() - {"script", "items", "isolation"}:
+                        del document[name]  # whatever else a document may say, the walk over jobs tries
 
 
 def _always_the_same(examples: int) -> Any:

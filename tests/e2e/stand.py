@@ -63,11 +63,18 @@ class Stand:
         return dict(line.split(" ", 1) for line in listed.splitlines())
 
     def sandboxes(self) -> list[str]:
-        """Containers of scripts, running or not, as the engine sees them."""
-        return docker("ps", "--all", "--filter", f"label=fumehood.home={self.home}", "--format", "{{.ID}} {{.Status}}").splitlines()
+        """Names of the containers of scripts, running or not, as the engine sees them; without those that wait, untouched, for one."""
+        used = [name for name in self._containers_of_scripts() if not _untouched(self.home / "scratch" / name.removeprefix("fumehood-"))]
+        # One that waited may have gone meanwhile: its container before its directory.
+        return [name for name in self._containers_of_scripts() if name in used]
+
+    def _containers_of_scripts(self) -> list[str]:
+        return docker("ps", "--all", "--filter", f"label=fumehood.home={self.home}", "--format", "{{.Names}}").splitlines()
 
     def scratch(self) -> list[Path]:
-        return [path for name in ("scratch", "incoming") for path in (self.home / name).glob("*")]
+        """Files of runs; without the directories of sandboxes that wait, which hold none."""
+        runs = [path for path in (self.home / "scratch").iterdir() if path.exists() and not _untouched(path)]
+        return [*runs, *(self.home / "incoming").iterdir()]
 
     def inspect(self, service: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(docker("inspect", self.containers()[service]))[0]
@@ -77,6 +84,11 @@ class Stand:
         """Process ids on the host of what runs in the container, without its init."""
         init = int(self.inspect(service)["State"]["Pid"])
         return descendants(init) if init else []
+
+
+def _untouched(directory: Path) -> bool:
+    """Whether nothing was laid into an attempt's directory, and nothing came out."""
+    return directory.exists() and not list(directory.glob("in/*")) and not any(path.stat().st_size for path in directory.glob("out/*"))
 
 
 @pytest.fixture(scope="session")

@@ -5,22 +5,27 @@ from __future__ import annotations
 import httpx
 
 from tests.e2e.stand import EXAMPLES, TABLE, Stand, submit
-from tests.openapi_walk import Walk
+from tests.openapi_walk import SCRIPT, Walk
 from tests.services import until
 
 # In each of these a sandbox is started, or something goes that others need.
-SLOW = {"POST /v1/datasets": 3, "POST /v1/jobs": 3}
+SLOW = {"POST /v1/datasets": 3, "POST /v1/jobs": 3, "POST /v1/batches": 3}
 
 
 def test_every_call_of_a_real_service_answers_as_the_document_says(stand: Stand, client: httpx.Client) -> None:
     table = TABLE.read_text()
     jobs = [submit(client, (EXAMPLES / "feature_importance.py").read_text(), table, wait_seconds=60)["id"]]
     jobs += [submit(client, "def azureml_main(frame):\n    raise ValueError\n", table, wait_seconds=60)["id"]]
+    document = {"script": SCRIPT, "items": [{}, {}], "isolation": "batch"}
+    batch = client.post("/v1/batches", json=document).raise_for_status().json()["id"]
+    assert client.get(f"/v1/batches/{batch}", params={"wait": 60}).json()["finished_at"]
     dataset = client.post("/v1/datasets", content=table, headers={"Content-Type": "text/csv"}).raise_for_status().json()["id"]
     known = {
         "job_id": jobs,
         "DELETE job_id": jobs[1:],
         "dataset_id": [dataset],
+        "batch_id": [batch],
+        "number": ["0", "1"],
         "n": ["0"],
         "digest": [image["digest"] for image in client.get("/v1/images").raise_for_status().json()["items"]],
         "port": ["script", "dataset1"],

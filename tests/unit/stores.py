@@ -1,13 +1,17 @@
-"""The store, over every database that it runs on."""
+"""The store, over every database that it runs on, and a batch to put into it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import pytest
 
+from fumehood.batch import Batch, Isolation, Item, jobs_of
+from fumehood.job import Input, Job, new_id
 from fumehood.job_store import JobStore
+from fumehood.limits import Limits
 from tests.postgres import PostgresServer
 
 
@@ -55,3 +59,24 @@ def store(store_url: str, clock: Clock) -> Iterator[JobStore]:
     store.migrate()
     yield store
     store.close()
+
+
+def batch_of(count: int, isolation: Isolation = Isolation.ITEM, **overrides: Any) -> tuple[Batch, list[tuple[Job, list[Item]]]]:
+    batch_id = new_id("bat")
+    items = [
+        Item(
+            number=number,
+            name=f"{number}.csv",
+            inputs={"dataset1": Input(blob=f"batches/{batch_id}/pack", format="csv", bytes=5, offset=64 * number)},
+            parameters={"n": number},
+        )
+        for number in range(count)
+    ]
+    values: dict[str, Any] = {
+        "inputs": {"script": Input(blob=f"batches/{batch_id}/script.py", format="python", bytes=1)},
+        "parameters": {"n": -1, "shared": True},
+        "limits": Limits(wall_seconds=10),
+        "labels": {"team": "blue"},
+    }
+    batch = Batch(id=batch_id, tenant="ten_test", isolation=isolation, items=count, **(values | overrides))
+    return batch, jobs_of(batch, items, attempts_max=2, ceiling_seconds=3600)

@@ -8,38 +8,17 @@ from typing import Any
 
 import pytest
 
-from fumehood.batch import Batch, Isolation, Item, chunk_sizes, jobs_of
+from fumehood.batch import Batch, Isolation, chunk_sizes, jobs_of
 from fumehood.errors import BadRequest, Conflict, IdempotencyReuse, LeaseLost, NotFound
 from fumehood.job import Input, Job, Kind, Lane, State, new_id
 from fumehood.job_store import JobStore
-from fumehood.limits import Limits
 from fumehood.outcome import Reason
 from fumehood.testing import dataset, erasure, job, outcome
+from tests.unit.stores import batch_of
 
 BUDGET = 2**60
 TENANT = "ten_test"
 SHA = "a" * 64
-
-
-def batch_of(count: int, isolation: Isolation = Isolation.ITEM, **overrides: Any) -> tuple[Batch, list[tuple[Job, list[Item]]]]:
-    batch_id = new_id("bat")
-    items = [
-        Item(
-            number=number,
-            name=f"{number}.csv",
-            inputs={"dataset1": Input(blob=f"batches/{batch_id}/pack", format="csv", bytes=5, offset=64 * number)},
-            parameters={"n": number},
-        )
-        for number in range(count)
-    ]
-    values: dict[str, Any] = {
-        "inputs": {"script": Input(blob=f"batches/{batch_id}/script.py", format="python", bytes=1)},
-        "parameters": {"n": -1, "shared": True},
-        "limits": Limits(wall_seconds=10),
-        "labels": {"team": "blue"},
-    }
-    batch = Batch(id=batch_id, tenant=TENANT, isolation=isolation, items=count, **(values | overrides))
-    return batch, jobs_of(batch, items, attempts_max=2, ceiling_seconds=3600)
 
 
 def submit(store: JobStore, count: int, isolation: Isolation = Isolation.ITEM, **overrides: Any) -> Batch:

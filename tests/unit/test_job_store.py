@@ -17,6 +17,7 @@ from fumehood.job_store import Idempotency, JobStore
 from fumehood.limits import MIB, Limits
 from fumehood.outcome import Reason, Usage
 from fumehood.testing import dataset, erasure, job, outcome
+from tests.unit.stores import batch_of
 
 BUDGET = 2**60
 KEY = Idempotency("key-1", "a" * 64)
@@ -509,8 +510,7 @@ def test_a_final_job_never_moves_again(store: JobStore, final: State) -> None:
 def test_no_verb_shows_another_tenants_things(store: JobStore) -> None:
     theirs = store.submit(job(labels={"a": "b"}), idempotency=KEY).job
     owned, _ = store.add_dataset(dataset())
-    batch, whole = batch_of(2)
-    batch = store.submit_batch(batch, whole, idempotency=KEY)[0]
+    batch, _ = store.submit_batch(*batch_of(2))
     asked: dict[str, Callable[[], object]] = {
         "get_job": lambda: store.get_job("ten_b", theirs.id),
         "request_cancel": lambda: store.request_cancel("ten_b", theirs.id),

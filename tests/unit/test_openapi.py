@@ -18,7 +18,7 @@ from fumehood.job import Lane
 from fumehood.job_store import JobStore
 from fumehood.outcome import Reason
 from fumehood.testing import free_port
-from tests.openapi_walk import MODES, Walk
+from tests.openapi_walk import MODES, SCRIPT, Walk
 from tests.postgres import PostgresServer
 from tests.services import until
 from tests.unit.front_desk import Made, Stand
@@ -43,6 +43,12 @@ class Server:
         self._served.result(20)
 
 
+def batch(stand: Stand) -> str:
+    answer = stand.us.post("/v1/batches", json={"script": SCRIPT, "items": [{}, {}]})
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["id"])
+
+
 def things_of_every_kind(stand: Stand) -> dict[str, list[str]]:
     """What the walk finds there, by the name that it has in a path."""
     datasets = [stand.us.dataset(f"a,b\n{number},2\n".encode()) for number in range(20)]
@@ -52,6 +58,8 @@ def things_of_every_kind(stand: Stand) -> dict[str, list[str]]:
         stand.worker.work(Lane.JOBS)
     spare = [stand.us.job() for _ in range(10)]
     stand.worker.work(Lane.JOBS)
+    batches, spare_batches = [batch(stand) for _ in range(3)], [batch(stand) for _ in range(10)]
+    stand.worker.work(Lane.JOBS)
     failed = stand.us.job()
     claimed = stand.worker.claim()
     assert claimed is not None
@@ -59,6 +67,8 @@ def things_of_every_kind(stand: Stand) -> dict[str, list[str]]:
     cancelled = stand.us.job()
     assert stand.us.post(f"/v1/jobs/{cancelled}/cancel").status_code == 202
     running = stand.us.job()
+    assert stand.worker.claim() is not None
+    running_batch = batch(stand)
     assert stand.worker.claim() is not None
     jobs += [failed, cancelled, running, *(stand.us.job() for _ in range(3))]
     # From now on nothing waits for long.
@@ -75,6 +85,10 @@ def things_of_every_kind(stand: Stand) -> dict[str, list[str]]:
         "DELETE job_id": spare,
         "POST job_id": [running, failed],
         "job_id": jobs,
+        "DELETE batch_id": spare_batches,
+        "POST batch_id": [running_batch],
+        "batch_id": [*batches, running_batch],
+        "number": ["0", "1"],
         "n": ["0", "1"],
         "name": ["models/ä b.bin"],
         "port": ["script", "dataset1"],
