@@ -151,12 +151,12 @@ class Walk:
         if part and case.method == "POST" and isinstance(case.body, dict):
             whole = case.media_type != "multipart/form-data"
             document = case.body if whole else case.body.get(part)
+            if part == "batch" and mode is GenerationMode.POSITIVE:
+                # Whatever else a document may say, the walk over jobs tries.
+                document = {"isolation": ("item", "batch")[pick % 2], "items": [{"parameters": {"a": 1}}, {}][: 1 + pick % 3]}
+                case.body = document if whole else {part: document}
             if isinstance(document, dict):
                 document["script"] = SCRIPT
-                if part == "batch" and whole and mode is GenerationMode.POSITIVE:
-                    document["items"] = [{"parameters": {"a": 1}}, {}][: 1 + pick % 2]
-                    for name in document.keys() - {"script", "items", "isolation"}:
-                        del document[name]  # whatever else a document may say, the walk over jobs tries
 
 
 def _always_the_same(examples: int) -> Any:
