@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
-from benchmarks import chart, data_path, latency, rest, throughput
+from benchmarks import chart, gigabyte, latency, rest, throughput, transfer
 from benchmarks.plan import Plan
 from benchmarks.results import HERE, Row, keep, show
 
@@ -17,8 +17,8 @@ ROWS: dict[str, Callable[[Plan], Iterator[Row]]] = {
     "warm": latency.warm,
     "sustained": throughput.sustained,
     "batch": throughput.batch,
-    "gigabyte": data_path.gigabyte,
-    "transfer": data_path.transfer,
+    "gigabyte": gigabyte.gigabyte,
+    "transfer": transfer.transfer,
     "scale": rest.scale,
     "workers": throughput.workers,
     "idle": rest.idle,

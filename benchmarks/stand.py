@@ -150,6 +150,17 @@ def _memory_bytes(pid: int) -> int:
     return int(next(line for line in status.splitlines() if line.startswith("VmRSS:")).split()[1]) * 1024
 
 
+def own_memory_bytes(pid: int) -> int:
+    """What a process and its descendants hold themselves: without pages of files, which are the kernel's to take back."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+        children = [int(word) for task in Path(f"/proc/{pid}/task").iterdir() for word in (task / "children").read_text().split()]
+    except OSError:
+        return 0  # it has ended
+    own = sum(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(("RssAnon:", "RssShmem:")))
+    return own + sum(map(own_memory_bytes, children))
+
+
 def _anonymous_bytes(container: str) -> int:
     """cgroup v1 and v2 call it by two names."""
     for name in (f"memory/docker/{container}", f"docker/{container}", f"system.slice/docker-{container}.scope"):

@@ -84,7 +84,7 @@ def _batch(client: httpx.Client, table: bytes, count: int) -> float:
     files += [("item", (f"{number}.arrow", table, jobs.ARROW)) for number in range(count)]
     began = time.monotonic()
     record: dict[str, Any] = client.post("/v1/batches", files=files).raise_for_status().json()
-    while record["state"] != "finished":
+    while record["finished_at"] is None:
         record = client.get(f"/v1/batches/{record['id']}", params={"wait": 60}).raise_for_status().json()
     seconds = time.monotonic() - began
     if record["counts"].get("succeeded") != count:

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Debian packages: install what is missing, and only that. Usage: sh setup/packages.sh [test]
+# Debian packages: install what is missing, and only that. Usage: sh setup/packages.sh [test|bench]
 # The first step of `make run` and `make test`, in plain sh because Python itself may be missing.
 set -eu
 PATH=$PATH:/usr/sbin:/sbin
@@ -28,6 +28,7 @@ if [ "${1:-}" = test ] || [ "${1:-}" = bench ]; then
     # Debian keeps it beside the path, one directory a version.
     knows initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 fi
+[ "${1:-}" != bench ] || knows nginx || missing="$missing nginx-light"
 [ -n "$missing" ] || exit 0
 
 if ! knows apt-get; then
@@ -68,7 +69,7 @@ echo "packages: installing$chosen"
 # shellcheck disable=SC2086 # one word a package
 run install --yes --no-install-recommends $chosen
 # The tests start servers of their own; those that the packages started as services would only lie in the way.
-for service in redis-server postgresql; do
+for service in redis-server postgresql nginx; do
     case $chosen in *$service*) ! [ -d /run/systemd/system ] || $root systemctl disable --now $service >>"$log" 2>&1 || true ;; esac
 done
 echo "packages: installed in $(($(date +%s) - started)) s"
