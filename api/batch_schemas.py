@@ -35,7 +35,7 @@ class BatchDocument(Request):
     labels: dict[str, str] = Field({}, description="Of the batch; as those of a job.")
     isolation: Literal["item", "batch"] = Field(
         "item",
-        description="`item`: every item is a job in a sandbox of its own. `batch`: up to 250 items follow each other in one sandbox, each "
+        description="`item`: every item is a job in a sandbox of its own. `batch`: up to 500 items follow each other in one sandbox, each "
         "in a process and an empty directory of its own; for thousands of small tables.",
     )
     items: list[BatchItemDocument] | None = Field(None, description=f"1 to {ITEMS_MAX:,} inputs, in the order of their numbers from 0 on.")

@@ -8,6 +8,7 @@ from api.batch_schemas import BatchDocument, BatchItemDocument
 from api.desk import Desk
 from api.drafts import Draft, Reference, check_labels, check_parameters, connect, idempotency_of, limits_of, resolve, script_of, shape_of
 from api.errands import check_space
+from api.health import workers_seen
 from api.multipart import ArrivedItem, Form
 from api.names import showable
 from api.problems import IdempotencyBusy
@@ -75,15 +76,17 @@ async def _submit(desk: Desk, tenant: Tenant, raw: dict[str, Any], form: Form, i
         limits=limits,
         labels=document.labels,
     )
-    return await desk.file(_store, desk, batch, items, source, form, idempotency)
+    slots = sum(int(facts.get("jobs_slots", 0)) for facts in await workers_seen(desk))
+    return await desk.file(_store, desk, batch, items, slots, source, form, idempotency)
 
 
 def _store(
-    desk: Desk, batch: Batch, items: list[Item], source: bytes, form: Form, idempotency: Idempotency | None
+    desk: Desk, batch: Batch, items: list[Item], slots: int, source: bytes, form: Form, idempotency: Idempotency | None
 ) -> tuple[Batch, bool]:
     """As for a job: blobs first, then the rows, then the tickets, in one blocking call."""
     check_space(desk, batch.limits.reserved_bytes + len(source))
-    jobs = jobs_of(batch, items, attempts_max=desk.settings.attempts_max, ceiling_seconds=desk.settings.ceiling.wall_seconds)
+    ceiling_seconds = desk.settings.ceiling.wall_seconds
+    jobs = jobs_of(batch, items, attempts_max=desk.settings.attempts_max, ceiling_seconds=ceiling_seconds, slots=slots)
     stored: tuple[Batch, bool] | None = None
     try:
         with desk.blobs.incoming(floor_bytes=desk.settings.disk_floor_bytes) as incoming:

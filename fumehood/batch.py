@@ -17,9 +17,9 @@ ITEM_BYTES = 64 * MIB
 PACK_ALIGNMENT_BYTES = 64
 """Tables lie in a pack as Arrow wants its buffers to lie."""
 
-CHUNK_ITEMS_LEAST, CHUNK_ITEMS_MOST = 25, 250
-# So many chunks keep the slots of a small machine busy to the end; more would only pay for more sandboxes.
-CHUNKS = 4
+CHUNK_ITEMS_LEAST, CHUNK_ITEMS_MOST = 25, 500
+# What is lost with one batch in as many slots, others may wait for.
+CHUNKS_AT_ONCE_MOST = 16
 
 ITEM_REPORT_BYTES = 8 * KIB
 """What a chunk's report may say about one item."""
@@ -114,9 +114,10 @@ class Ran:
         return self.job.outcome.reason if self.job.outcome is not None else None
 
 
-def chunk_sizes(items: int) -> list[int]:
-    """How many items each chunk takes: some chunks for parallel slots, none so small that its sandbox costs more than its items."""
-    size = max(CHUNK_ITEMS_LEAST, min(CHUNK_ITEMS_MOST, math.ceil(items / CHUNKS)))
+def chunk_sizes(items: int, slots: int) -> list[int]:
+    """How many items each chunk takes: one chunk for each slot, as every further sandbox costs as much as some dozens of items; none
+    so small that it costs more than its own."""
+    size = max(CHUNK_ITEMS_LEAST, min(CHUNK_ITEMS_MOST, math.ceil(items / max(1, min(slots, CHUNKS_AT_ONCE_MOST)))))
     return [min(size, items - begin) for begin in range(0, items, size)]
 
 
@@ -125,8 +126,10 @@ def chunk_wall_seconds(items: int, wall_seconds: float, *, ceiling_seconds: floa
     return min(items * wall_seconds, max(ceiling_seconds, wall_seconds))
 
 
-def jobs_of(batch: Batch, items: list[Item], *, attempts_max: int, ceiling_seconds: float) -> list[tuple[Job, list[Item]]]:
-    """The jobs that run a batch, in the order of its items, each with the items that it runs."""
+def jobs_of(
+    batch: Batch, items: list[Item], *, attempts_max: int, ceiling_seconds: float, slots: int
+) -> list[tuple[Job, list[Item]]]:
+    """The jobs that run a batch in `slots` that take jobs, in the order of its items, each with the items that it runs."""
     shared: dict[str, Any] = {"tenant": batch.tenant, "batch": batch.id, "attempts_max": attempts_max}
     if batch.isolation is Isolation.ITEM:
         return [
@@ -144,7 +147,7 @@ def jobs_of(batch: Batch, items: list[Item], *, attempts_max: int, ceiling_secon
             for item in items
         ]
     made, begin = [], 0
-    for size in chunk_sizes(len(items)):
+    for size in chunk_sizes(len(items), slots):
         wall = chunk_wall_seconds(size, batch.limits.wall_seconds, ceiling_seconds=ceiling_seconds)
         limits = replace(batch.limits, wall_seconds=wall)
         job = Job(id=new_id("job"), kind=Kind.CHUNK, inputs=batch.inputs, parameters=batch.parameters, limits=limits, **shared)

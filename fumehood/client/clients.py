@@ -155,7 +155,7 @@ class AsyncClient:
         items: for each a table (whatever `run` takes as one), or a dict of `dataset1`, `dataset2`, `parameters` and `name`, which win
             over what all items share. Tables are either all sent or all stored ones.
         df2: the second table of every item.
-        isolation: `item`, a sandbox for each; or `batch`, for thousands of small tables: up to 250 items follow each other in one
+        isolation: `item`, a sandbox for each; or `batch`, for thousands of small tables: up to 500 items follow each other in one
             sandbox, each in a process and an empty directory of its own. No figures and artifacts are kept then.
         limits: of each item.
 

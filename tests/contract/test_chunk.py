@@ -189,3 +189,21 @@ def test_many_failing_items_fit_into_the_report(sandbox):
     done = run(sandbox, [{"do": long}] * 60)
     assert {item["reason"] for item in done.report["items"]} == {"script_error"}
     assert done.report["items"][59]["message"].startswith("ValueError: é")
+
+
+def test_what_is_loaded_before_the_first_item_is_never_counted(sandbox):
+    """Or every item would copy the pages of all that it only looks at."""
+    script = """
+import pandas, sys
+
+def azureml_main(frame, *, n=0, shared=None):
+    before = sys.getrefcount(pandas.DataFrame.merge.__code__)
+    held = [pandas.DataFrame.merge.__code__] * 10
+    frame["grown"] = sys.getrefcount(pandas.DataFrame.merge.__code__) - before
+    frame["own"] = sys.getrefcount(frame) < 100
+    return frame
+"""
+    done = run(sandbox, [{}], script=script)
+    found = table(done, done.report["items"][0]).to_pandas()
+    assert set(found["grown"]) == {0}
+    assert found["own"].all()

@@ -79,4 +79,4 @@ def batch_of(count: int, isolation: Isolation = Isolation.ITEM, **overrides: Any
         "labels": {"team": "blue"},
     }
     batch = Batch(id=batch_id, tenant="ten_test", isolation=isolation, items=count, **(values | overrides))
-    return batch, jobs_of(batch, items, attempts_max=2, ceiling_seconds=3600)
+    return batch, jobs_of(batch, items, attempts_max=2, ceiling_seconds=3600, slots=4)

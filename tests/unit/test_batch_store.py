@@ -223,19 +223,22 @@ def test_a_dataset_of_an_item_stays_until_its_job_has_ended(store: JobStore, iso
     batch, jobs = batch_of(2, isolation)
     stored = Input(blob=kept.blob, format="arrow", bytes=1, dataset=kept.id)
     items = [replace(item, inputs={"dataset1": stored}) for _, those in jobs for item in those]
-    store.submit_batch(batch, jobs_of(batch, items, attempts_max=1, ceiling_seconds=60))
+    store.submit_batch(batch, jobs_of(batch, items, attempts_max=1, ceiling_seconds=60, slots=2))
     with pytest.raises(Conflict):
         store.delete_dataset(TENANT, kept.id)
     store.cancel_batch(TENANT, batch.id)
     store.delete_dataset(TENANT, kept.id)
     gone = [replace(item, inputs={"dataset1": replace(stored, dataset="ds_gone")}) for item in items]
     with pytest.raises(BadRequest):
-        store.submit_batch(replace(batch, id=new_id("bat")), jobs_of(batch, gone, attempts_max=1, ceiling_seconds=60))
+        store.submit_batch(replace(batch, id=new_id("bat")), jobs_of(batch, gone, attempts_max=1, ceiling_seconds=60, slots=2))
 
 
 def test_chunks_are_few_and_none_is_large() -> None:
-    assert chunk_sizes(1) == [1]
-    assert chunk_sizes(60) == [25, 25, 10]
-    assert chunk_sizes(1000) == [250] * 4
-    assert chunk_sizes(10_000) == [250] * 40
-    assert sum(chunk_sizes(9_999)) == 9_999
+    assert chunk_sizes(1, 2) == [1]
+    assert chunk_sizes(60, 4) == [25, 25, 10]
+    assert chunk_sizes(1000, 2) == [500] * 2
+    assert chunk_sizes(1000, 5) == [200] * 5
+    assert chunk_sizes(1000, 0) == [500] * 2
+    assert chunk_sizes(1600, 1000) == [100] * 16
+    assert chunk_sizes(10_000, 2) == [500] * 20
+    assert sum(chunk_sizes(9_999, 3)) == 9_999

@@ -7,12 +7,11 @@ only their ends are ours: an item could write over those of its own batch that c
 
 import contextlib
 import errno
-import gc
 import json
 import os
 import time
 
-from . import child, disk, item, places, processes, rehearsal, report, sweeping
+from . import child, disk, forkable, item, places, processes, rehearsal, report, sweeping
 from .attempt import KILL_SECONDS, Attempt
 from .log import Log
 
@@ -139,8 +138,7 @@ def rehearse() -> None:
         rehearsal.rehearse()
     if len(os.listdir("/proc/self/task")) != 1:
         raise RuntimeError("a library has left a thread behind in the supervisor")
-    gc.collect()
-    gc.freeze()
+    forkable.share_objects()
 
 
 class Quiet(Attempt):

@@ -7,11 +7,12 @@ import signal
 import time
 
 PR_SET_DUMPABLE = 4
+LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def set_dumpable(value: bool) -> None:
     """A dumpable process can be traced, and its memory written, by any other of the same uid."""
-    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_DUMPABLE, int(value), 0, 0, 0) != 0:
+    if LIBC.prctl(PR_SET_DUMPABLE, int(value), 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_DUMPABLE) failed")
 
 
