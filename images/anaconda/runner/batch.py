@@ -139,6 +139,7 @@ def rehearse() -> None:
     if len(os.listdir("/proc/self/task")) != 1:
         raise RuntimeError("a library has left a thread behind in the supervisor")
     forkable.share_objects()
+    forkable.enlarge_pages()
 
 
 class Quiet(Attempt):
