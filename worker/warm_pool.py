@@ -283,7 +283,9 @@ class WarmPool:
         next job finds one."""
         # What is held for a claim comes back from most of them: there was no job.
         held = sum(self._shelves[waiting.lane] is shelf for waiting in self._held.values())
-        if len(shelf.waiting) + held + shelf.preparing >= wanted or self._running + self._preparing >= self._cpus:
+        # And where there was one, it runs in a moment.
+        busy = self._running + len(self._held) + self._preparing
+        if len(shelf.waiting) + held + shelf.preparing >= wanted or busy >= self._cpus:
             return False
         return not self._running or not shelf.waiting
 

@@ -232,6 +232,23 @@ def test_nothing_is_prepared_where_every_processor_has_a_job(make: Make, host: F
         use(first)
 
 
+def test_nothing_is_prepared_beside_a_job_while_another_is_about_to_run(make: Make, host: FakeSandboxHost) -> None:
+    looks: list[int] = []
+    pool = make(at_least=2, may_fill=lambda: bool(looks.append(1)) or True)
+    waiting(pool, 2)
+    first, second = held(pool), held(pool)
+    with pool.running():
+        with pool.offer(job(first)) as offer:
+            pass
+        seen = len(looks)
+        pool.poke()
+        until(lambda: len(looks) > seen + 1 or pool.poke(), seconds=SECONDS, what="the pool has looked")
+        assert len(host.made) == 2
+        use(offer)
+    pool.put_back(second)
+    waiting(pool, 2)
+
+
 def test_nothing_is_prepared_while_the_worker_takes_no_work(make: Make, host: FakeSandboxHost) -> None:
     may_fill = threading.Event()
     pool = make(may_fill=may_fill.is_set)

@@ -134,6 +134,9 @@ def rehearse() -> None:
     Raises:
         RuntimeError: a library has started a thread, so that no fork would be safe any more.
     """
+    rehearsal.rehearse()
+    forkable.fill_holes()
+    forkable.gather_code(rehearsal.rehearse)
     for _ in range(REHEARSALS):
         rehearsal.rehearse()
     if len(os.listdir("/proc/self/task")) != 1:
