@@ -207,3 +207,10 @@ def azureml_main(frame, *, n=0, shared=None):
     found = table(done, done.report["items"][0]).to_pandas()
     assert set(found["grown"]) == {0}
     assert found["own"].all()
+
+
+def test_a_report_that_is_longer_than_a_pipe_holds_arrives_whole(sandbox):
+    """Nobody listens to an item at first, so it waits a moment to be heard."""
+    script = "def azureml_main(frame, *, n=0, shared=None):\n    raise ValueError('é' * 200_000)\n"
+    done = run(sandbox, [{}], script=script)
+    assert [(item["reason"], item["message"][:20]) for item in done.report["items"]] == [("script_error", "ValueError: " + "é" * 8)]

@@ -38,6 +38,9 @@ def fork(run_child) -> Forked:
 class Attempt:
     """One child seen from outside: its two pipes, its end, and what it left running."""
 
+    LISTEN_AFTER_SECONDS = 0.0
+    """For so long what the child reports stays in its pipe."""
+
     def __init__(self, worker, log: Log, wall_at: float):
         self._worker = worker
         self._log = log
@@ -62,15 +65,18 @@ class Attempt:
 
     def watch(self, child_ended: int) -> None:
         """Copy the log until the child has ended or the wall limit has passed; `child_ended` is readable after SIGCHLD."""
-        poller = select.poll()
-        for descriptor in (0, self._log_pipe, self._report_pipe, child_ended):
+        poller, listen_at = select.poll(), time.monotonic() + self.LISTEN_AFTER_SECONDS
+        for descriptor in (0, child_ended, self._log_pipe):
             poller.register(descriptor, select.POLLIN)
         while self.status is None:
             now = time.monotonic()
             if now >= self.wall_at:
                 self.timed_out = True
                 return
-            for descriptor, _ in poller.poll(self._poll_milliseconds(now)):
+            if now >= listen_at:
+                poller.register(self._report_pipe, select.POLLIN)
+                listen_at = self.wall_at
+            for descriptor, _ in poller.poll(self._poll_milliseconds(now, min(self.wall_at, listen_at))):
                 if descriptor == 0:
                     self._worker.check_still_there()
                 elif descriptor == child_ended:
@@ -92,8 +98,7 @@ class Attempt:
         """What came through the report pipe, at most CHILD_REPORT_BYTES."""
         return bytes(self._said)
 
-    def _poll_milliseconds(self, now: float) -> float:
-        wake_at = self.wall_at
+    def _poll_milliseconds(self, now: float, wake_at: float) -> float:
         if self._told_bytes != self._log.settled_bytes:
             wake_at = min(wake_at, self._next_event_at)
         return max(0.0, wake_at - now) * 1000 + 1
