@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
 
 from starlette.requests import Request
 
@@ -16,7 +17,7 @@ CRAWL_BYTES_PER_SECOND = 1024  # slower than this, over the whole body, holds a 
 
 
 async def pieces(request: Request, *, limit_bytes: int, idle_seconds: float, what: str = "the body") -> AsyncIterator[bytes]:
-    """The body as it comes, in pieces of about 512 KiB. Nothing more is read while a piece is being used (back-pressure).
+    """The body as it comes, in pieces of about 512 KiB.
 
     Raises:
         TooLarge: by Content-Length before anything is read, or by counting.
@@ -29,7 +30,7 @@ async def pieces(request: Request, *, limit_bytes: int, idle_seconds: float, wha
         raise UnknownMediaType("the body has a Content-Encoding; expected it as it is", available=["identity"])
     _check_length(request, limit_bytes, what)
     began, total = time.monotonic(), 0
-    gathered = bytearray()
+    gathered, size = list[bytes](), 0
     stream = request.stream().__aiter__()
     while True:
         try:
@@ -44,12 +45,38 @@ async def pieces(request: Request, *, limit_bytes: int, idle_seconds: float, wha
             raise TooLarge(f"{what} is longer than {limit_bytes:,} bytes, which is the limit", limit=limit_bytes)
         if time.monotonic() - began > idle_seconds + total / CRAWL_BYTES_PER_SECOND:
             raise BodyStalled(f"the body comes at less than {CRAWL_BYTES_PER_SECOND:,} bytes a second")
-        gathered += chunk
-        if len(gathered) >= PIECE_BYTES:
-            yield bytes(gathered)
-            gathered.clear()
-    if gathered:
-        yield bytes(gathered)
+        gathered.append(chunk)
+        size += len(chunk)
+        if size >= PIECE_BYTES:
+            yield b"".join(gathered)
+            gathered, size = [], 0
+    if size:
+        yield b"".join(gathered)
+
+
+async def consume(request: Request, use: Callable[[bytes], Coroutine[Any, Any, object]], **limits: Any) -> None:
+    """Hand the body to `use`, piece by piece. While one is being used the next one is received, and no further one (back-pressure).
+
+    Raises as `pieces`, with its arguments, and as `use`, whose failure is told without waiting for more of the body.
+    """
+    source, using = pieces(request, **limits), None
+    while True:
+        coming = asyncio.create_task(_next(source))
+        try:
+            if using is not None:
+                await using
+            piece = await coming
+        finally:
+            # Whoever owns the file closes it behind us: nobody may be at it any more.
+            coming.cancel()
+            await asyncio.wait([coming] if using is None else [coming, using])
+        if piece is None:
+            return
+        using = asyncio.create_task(use(piece))
+
+
+async def _next(source: AsyncIterator[bytes]) -> bytes | None:
+    return await anext(source, None)
 
 
 async def whole(request: Request, *, limit_bytes: int, idle_seconds: float) -> bytes:

@@ -188,8 +188,10 @@ def _table(dataset: Dataset) -> Input | None:
 
 
 async def _receive(desk: Desk, request: Request, incoming: Incoming, limit_bytes: int) -> None:
-    async for piece in bodies.pieces(request, limit_bytes=limit_bytes, idle_seconds=desk.settings.body_idle_seconds, what="the dataset"):
-        await desk.file(incoming.write, piece)
+    idle_seconds = desk.settings.body_idle_seconds
+    await bodies.consume(
+        request, lambda piece: desk.file(incoming.write, piece), limit_bytes=limit_bytes, idle_seconds=idle_seconds, what="the dataset"
+    )
     if incoming.bytes == 0:
         raise BadRequest("the body is empty; expected a dataset")
 

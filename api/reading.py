@@ -28,8 +28,8 @@ async def read_request(request: Request, desk: Desk, stack: ExitStack, parts: Pa
         return await _parsed(desk, body), Form()
     if kind.strip().lower() == MULTIPART:
         reader = FormReader(boundary_of(content_type), blobs=desk.blobs, settings=desk.settings, stack=stack, parts=parts)
-        async for piece in bodies.pieces(request, limit_bytes=body_limit(desk.settings, parts), idle_seconds=idle):
-            await desk.file(reader.feed, piece)
+        limit_bytes = body_limit(desk.settings, parts)
+        await bodies.consume(request, lambda piece: desk.file(reader.feed, piece), limit_bytes=limit_bytes, idle_seconds=idle)
         form = reader.finish()
         return await _parsed(desk, form.document or b"{}"), form
     raise UnknownMediaType(

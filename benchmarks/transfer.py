@@ -15,7 +15,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks import jobs
-from benchmarks.gigabyte import GIB, MIB, growth, memory_watched, write_table
+from benchmarks.gigabyte import GB, MIB, growth, memory_watched, write_table
 from benchmarks.plan import Plan
 from benchmarks.results import Row
 from benchmarks.stand import Stand, service
@@ -47,8 +47,8 @@ http {{
 
 
 def transfer(plan: Plan) -> Iterator[Row]:
-    """Uploads and downloads of 1 GiB on loopback, in turn with nginx."""
-    size = GIB // 64 if plan.quick else GIB
+    """Uploads and downloads of 1 GB on loopback, in turn with nginx."""
+    size = GB // 64 if plan.quick else GB
     spent: dict[str, list[float]] = {name: [] for name in ("download", "download by nginx", "dataset", "job", "upload to nginx")}
     grown: dict[str, int] = {}
     with tempfile.TemporaryDirectory(prefix="fumehood-bench-", dir="/var/tmp") as directory, service(plan.image, warm_min=1) as stand:
@@ -67,7 +67,7 @@ def transfer(plan: Plan) -> Iterator[Row]:
     )
     for what, name, baseline in told:
         yield Row(
-            name=f"{what}, {size / GIB:g} GiB",
+            name=f"{what}, {size / GB:g} GB",
             ours=f"{rate[name]:,.0f} MiB/s",
             baseline=f"nginx: {rate[baseline]:,.0f} MiB/s",
             value=rate[name] / rate[baseline],
