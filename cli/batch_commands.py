@@ -109,7 +109,7 @@ def cancel(batch: BatchId) -> None:
 def results(
     batch: BatchId,
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to save them.")],
-    format: Annotated[str, typer.Option(help="arrow, parquet, csv, json or ndjson.")] = "arrow",
+    format: Annotated[str, typer.Option(help="arrow, arrow-stream, parquet, csv, json or ndjson.")] = "arrow",
 ) -> None:
     """Save the result of every item that succeeded, as NUMBER-NAME with the format's ending."""
     from cli import arguments, downloads
