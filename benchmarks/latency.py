@@ -24,13 +24,14 @@ def warm(plan: Plan) -> Iterator[Row]:
     """A 100-row table through a sandbox that waits, against a `docker run` that imports the libraries; in turn."""
     table, ours, baseline = jobs.table(100), list[jobs.Done](), list[float]()
     with service(plan.image, warm_min=WARM) as stand, stand.client() as client:
+        caller = jobs.Caller(client, jobs.SCRIPT, table)
         baselines.run_import(plan.image)
-        for number in range(plan.count(100) + 3):
+        for number in range(plan.count(200) + 3):
             stand.wait_warm(WARM)
-            done = jobs.run(client, jobs.SCRIPT, table)
+            done = caller.run()
             if number >= 3:  # The first ones warm up connections and caches.
                 ours.append(done)
-            if number % 4 == 0:
+            if number % 5 == 0:
                 stand.wait_warm(WARM)
                 baseline.append(baselines.run_import(plan.image))
         waiting_bytes = stand.sandbox_memory_bytes() // WARM
