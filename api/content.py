@@ -20,7 +20,7 @@ from api.desk import Desk
 from api.problems import NothingAcceptable, RangeNotSatisfiable
 from fumehood.dataset import FORMATS
 
-CHUNK_BYTES = 256 * 1024
+CHUNK_BYTES = 1024 * 1024
 SEND_SECONDS = 60.0  # a reader that takes nothing for so long is dropped
 # What was made for one answer lies on the disk, without a name and in nobody's budget, for as long as it is being sent. So it
 # is sent at no less than this after the first minute; a slower reader takes the stored form, where `Range` goes on.

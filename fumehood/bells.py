@@ -10,6 +10,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import aclosing, contextmanager, suppress
+from typing import Any
 
 import redis.asyncio
 import structlog
@@ -154,13 +155,18 @@ class Ear:
             self.away = False
             self.bells.ring_all()  # for what was said before anybody listened
             while True:
-                message = await channel.get_message(timeout=QUIET_SECONDS)
+                message = await self._next(channel, QUIET_SECONDS)
                 if message is None:
                     async with asyncio.timeout(ANSWER_SECONDS):
                         await channel.ping()
-                    message = await channel.get_message(timeout=ANSWER_SECONDS)
+                    message = await self._next(channel, ANSWER_SECONDS)
                     if message is None:
                         raise RedisConnectionError("no answer")
                 if message["type"] == "message":
                     job_id, _, kinds = message["data"].decode().partition(" ")
                     self.bells.ring(job_id, kinds.split(","))
+
+    async def _next(self, channel: redis.asyncio.client.PubSub, timeout_seconds: float) -> dict[str, Any] | None:
+        # It may connect anew on the way, and be let in by a Redis that then says nothing.
+        async with asyncio.timeout(timeout_seconds + 2 * ANSWER_SECONDS):
+            return await channel.get_message(timeout=timeout_seconds)

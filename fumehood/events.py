@@ -166,7 +166,9 @@ class RedisEvents(Events):
             self._address,
             password=self._password,
             socket_connect_timeout=CALL_SECONDS,
-            socket_timeout=CALL_SECONDS,
+            # With one, redis-py sends within `asyncio.wait_for`, which up to Python 3.11 loses a cancellation that comes as the
+            # sending ends. Every call has a deadline around it instead.
+            socket_timeout=None,
             retry=Retry(NoBackoff(), 0),
         )
 

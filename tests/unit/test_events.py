@@ -282,6 +282,36 @@ def test_all_who_follow_or_listen_share_what_is_open(redis_events: RedisEvents, 
     assert asyncio.run(listen()) == 1
 
 
+@pytest.mark.parametrize("sent", range(1, 5))
+def test_who_listens_ends_when_it_is_told_to_as_a_sending_ends(
+    redis_events: RedisEvents, job_id: str, sent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drain, drained = asyncio.StreamWriter.drain, 0
+
+    async def listen() -> int:
+        def listening() -> list[asyncio.Task[Any]]:
+            return [task for task in asyncio.all_tasks() if task.get_coro().__qualname__ == "Ear._listen"]  # type: ignore[union-attr]
+
+        async def cancelled(self: asyncio.StreamWriter) -> None:
+            nonlocal drained
+            drained += 1
+            if drained == sent:
+                for task in listening():
+                    asyncio.get_running_loop().call_soon(task.cancel)
+            await drain(self)
+
+        monkeypatch.setattr(asyncio.StreamWriter, "drain", cancelled)
+        with redis_events.listen(job_id) as bell:
+            await bell.wait(1.0)  # it rings when somebody listens, or when nobody does any more
+            (told,) = listening() or [None]
+            if told is not None:
+                await asyncio.wait([told], timeout=1.0)
+            return len(listening())
+
+    assert asyncio.run(listen()) == 0
+    assert drained >= sent
+
+
 def test_a_redis_that_came_back_is_heard_again(settings: Callable[..., Settings], job_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fumehood.bells.REST_SECONDS", 0.05)
     port = free_port()

@@ -155,10 +155,11 @@ def test_one_that_is_not_as_it_was_is_not_used(make: Make, host: FakeSandboxHost
     del host.containers[sandbox.name]
     with pool.offer(job(sandbox)) as offer:
         assert offer.sandbox is not sandbox
-    # The one that takes its place may be ready already.
-    assert (offer.sandbox is None) == (offer.reason is not None)
+    # The one that takes its place may be ready already, or get ready while the job asks.
     if offer.sandbox is not None:
         use(offer)
+    else:
+        assert offer.reason is not None
 
 
 def test_an_engine_that_can_change_no_limit_does_not_spoil_one_after_the_other(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
