@@ -169,4 +169,5 @@ class Ear:
     async def _next(self, channel: redis.asyncio.client.PubSub, timeout_seconds: float) -> dict[str, Any] | None:
         # It may connect anew on the way, and be let in by a Redis that then says nothing.
         async with asyncio.timeout(timeout_seconds + 2 * ANSWER_SECONDS):
-            return await channel.get_message(timeout=timeout_seconds)
+            message: dict[str, Any] | None = await channel.get_message(timeout=timeout_seconds)
+            return message
