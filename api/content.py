@@ -21,7 +21,7 @@ from api.problems import NothingAcceptable, RangeNotSatisfiable
 from fumehood.dataset import FORMATS
 
 CHUNK_BYTES = 1024 * 1024
-SEND_SECONDS = 60.0  # a reader that takes nothing for so long is dropped
+SEND_SECONDS = 60.0  # a reader that takes longer for a piece is dropped
 # What was made for one answer lies on the disk, without a name and in nobody's budget, for as long as it is being sent. So it
 # is sent at no less than this after the first minute; a slower reader takes the stored form, where `Range` goes on.
 MADE_BYTES_PER_SECOND = 256 * 1024
@@ -101,7 +101,7 @@ def _accepted(accept: str | None) -> list[tuple[str, float]]:
 
 
 class Streamed(Response):
-    """Sends pieces as they come, and stops when the reader is gone or takes nothing for a minute. With `bytes_per_second` also
+    """Sends pieces as they come, and stops when the reader is gone or takes a minute for one. With `bytes_per_second` also
     when it is slower than that, by more than a minute on the whole; only the time spent on sending counts."""
 
     def __init__(
