@@ -138,6 +138,11 @@ class AttachStream:
                 return
         listener()
 
+    def ends_within(self, seconds: float) -> bool:
+        """Wait for the engine to say that nothing writes any more."""
+        with self.changed:
+            return self.changed.wait_for(lambda: self.ended, timeout=seconds)
+
     def wake(self) -> None:
         with self.changed:
             self.changed.notify_all()

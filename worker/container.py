@@ -17,6 +17,7 @@ from fumehood.log import said
 from worker import cgroup, isolation
 from worker.attach import AttachStream
 from worker.cgroup import Seen
+from worker.init_process import InitProcess
 from worker.removal import Removal
 from worker.sandbox import READY_SECONDS_MAX, Exit, Stop, StopSignal
 from worker.scratch import Scratch
@@ -89,6 +90,7 @@ class DockerSandbox:
         self._forget = forget
         self._gone = gone
         self._id = ""
+        self._init: InitProcess | None = None
         self._started_at: float | None = None
         self._state_when_ready: dict[str, Any] = {}
         self._removal = Removal(engine, name)
@@ -113,6 +115,7 @@ class DockerSandbox:
             self._engine.start(self.name)
             self.milliseconds["start"] = _milliseconds_since(self._started_at)
             self._state_when_ready = self._hold_against_the_policy()
+            self._init = InitProcess.find(self._state_when_ready["Pid"], self._id, runtime=self._host_config["Runtime"])
         stream = self._stream
         with stream.changed:
             stream.changed.wait_for(
@@ -177,8 +180,9 @@ class DockerSandbox:
         if stopped is Stop.FLOODED:
             log.error("supervisor broke the rules of its stream", sandbox=self.name, found=self._stream.flooded)
         exit = self._end(ready=ready, stopped=stopped, wall_seconds=wall_seconds)
-        # Nothing of it lives, so that its outputs can be read while the engine forgets it; `destroy` waits for that.
-        self._removal.begin()
+        # Nothing of it lives, so that its outputs can be read while the engine forgets it; `destroy` waits for that. Before the
+        # engine has seen its end too, a removal would only be a kill, which takes longer.
+        self._removal.begin(after=lambda: self._stream.ends_within(LET_GO_SECONDS))
         return exit
 
     def destroy(self) -> str | None:
@@ -192,6 +196,8 @@ class DockerSandbox:
             # After the removal, because an engine whose stream is not read answers nothing. The supervisor of a container
             # that could not be removed sees the end of its stdin now and ends by itself.
             self._stream.close()
+            if self._init is not None:
+                self._init.close()
             self._forget(self.name)
         self._gone(self.name)
         self._destroyed = True
@@ -296,15 +302,15 @@ class DockerSandbox:
 
     def _let_go(self, seen: Seen) -> dict[str, Any] | None:
         """Tell a supervisor that is done to end by itself, which is cheaper than a kill. Its state, or None when it still lives."""
-        stream = self._stream
-        stream.end_input()
-        with stream.changed:
-            ended = stream.changed.wait_for(lambda: stream.ended, timeout=LET_GO_SECONDS)
-        if not ended:
+        self._stream.end_input()
+        # Where the kernel told before what the engine would tell later, and says that nothing is left, the engine is not asked.
+        state = None if seen.oom_kills is None else {"Running": False, "ExitCode": 0, "OOMKilled": seen.oom_kills > 0}
+        if state is not None and self._init is not None:
+            return state if self._init.ends_within(LET_GO_SECONDS) else None
+        if not self._stream.ends_within(LET_GO_SECONDS):
             return None
-        # Where the kernel told before what the engine would tell now, and says that nothing is left, the engine is not asked.
-        if seen.oom_kills is not None and seen.tasks and cgroup.is_empty(self._id):
-            return {"Running": False, "ExitCode": 0, "OOMKilled": seen.oom_kills > 0}
+        if state is not None and seen.tasks and cgroup.is_empty(self._id):
+            return state
         return self._state_of_death(LET_GO_SECONDS)
 
     def _state_of_death(self, seconds: float) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Protocol
 
 from fumehood.errors import SandboxError
@@ -20,22 +21,24 @@ class Removal:
         self._thread: threading.Thread | None = None
         self._gone = False
 
-    def begin(self) -> None:
-        """Only of a container that is dead, or may die now. Never raises: `finish` tries again."""
+    def begin(self, *, after: Callable[[], object]) -> None:
+        """Only of a container that is dead, or may die now; as soon as `after`, which has an end of its own, returns. Never
+        raises: `finish` tries again."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._remove, name=f"removal-{self._name}", daemon=True)
+            self._thread = threading.Thread(target=self._remove, args=(after,), name=f"removal-{self._name}", daemon=True)
             self._thread.start()
 
     def finish(self) -> None:
         """Returns when it is gone. Raises SandboxError if it is not in time."""
         if self._thread is not None:
-            self._thread.join()  # `remove` has a deadline of its own.
+            self._thread.join()  # Both of its steps have deadlines of their own.
             self._thread = None
         if not self._gone:
             self._engine.remove(self._name)
             self._gone = True
 
-    def _remove(self) -> None:
+    def _remove(self, after: Callable[[], object]) -> None:
+        after()
         try:
             self._engine.remove(self._name)
         except SandboxError:

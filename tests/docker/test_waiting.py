@@ -177,3 +177,21 @@ def test_what_somebody_did_to_it_by_hand_is_seen(waits: Waits, wall: Wall) -> No
         undo(wall.client, sandbox.name)
         assert seen, f"a sandbox that is {what} would be handed out"
         sandbox.fit(WARM)
+
+
+def test_its_death_is_known_before_the_engine_tells(
+    host: DockerHost, waits: Waits, sandbox_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox = waits()
+    told: list[bool] = []
+    listening = sandbox._stream.ends_within
+
+    def ends_within(seconds: float) -> bool:
+        told.append(sandbox._init is not None and sandbox._init.ends_within(0))
+        return listening(seconds)
+
+    monkeypatch.setattr(sandbox._stream, "ends_within", ends_within)
+    monkeypatch.setattr(sandbox, "_state_of_death", lambda seconds: pytest.fail("the engine was asked"))
+    ran = run_script(host, sandbox_home, "def azureml_main():\n    return None\n", ready=sandbox)
+    assert ran.outcome.reason is Reason.BAD_RETURN, ran.outcome
+    assert told == [True], "only the removal waits for the engine, and nothing lives by then"
