@@ -1,0 +1,135 @@
+"""An engine of the tests' own: containerd and dockerd that may be killed, frozen and started again, beside the machine's own."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tests.services import missing, until
+
+START_SECONDS = 60.0
+LOAD_SECONDS = 600.0
+STOP_SECONDS = 40.0
+# Sandboxes have no network, so that this engine needs none either, and does not touch the machine's.
+OPTIONS = ["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false", "--userland-proxy=false"]
+
+
+class Daemon:
+    """A process with a log. What it starts itself may outlive it: that is the engine's own affair, and part of what is tried."""
+
+    def __init__(self, name: str, command: list[str], directory: Path) -> None:
+        self.name = name
+        self._command = command
+        self._log_path = directory / f"{name}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self._log_path.open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    def ended(self) -> None:
+        if self._process is not None:
+            self._process.wait(STOP_SECONDS)
+
+    def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+        self.ended()
+
+    def log(self) -> str:
+        return self._log_path.read_text(errors="replace")[-3000:]
+
+
+class PrivateEngine:
+    """`address` is its socket. It keeps its images and containers in `directory` (short: a socket's path has at most 107 bytes)."""
+
+    def __init__(self, directory: Path, *, options: tuple[str, ...] = ()) -> None:
+        containerd, dockerd = _program("containerd"), _program("dockerd")
+        self.address = f"unix://{directory}/docker.sock"
+        self._directory = directory
+        self._sockets = directory / "containerd.sock", directory / "docker.sock"
+        where = ["--root", str(directory / "c"), "--state", str(directory / "s"), "--address", str(self._sockets[0])]
+        self.containerd = Daemon("containerd", [containerd, "--log-level", "warn", *where], directory)
+        where = ["--data-root", str(directory / "d"), "--exec-root", str(directory / "e"), "--pidfile", str(directory / "pid")]
+        self.dockerd = Daemon(
+            "dockerd",
+            [dockerd, "--log-level", "warn", "--host", self.address, "--containerd", str(self._sockets[0]), *where, *OPTIONS, *options],
+            directory,
+        )
+
+    def start(self) -> None:
+        """What of it is not running; returns when it answers."""
+        if not self.containerd.alive:
+            self._sockets[0].unlink(missing_ok=True)
+            self.containerd.start()
+            until(self._sockets[0].exists, seconds=START_SECONDS, what="containerd listens")
+        if not self.dockerd.alive:
+            # Of one that was killed; a number in it may be another process's by now, for which a new dockerd would wait.
+            (self._directory / "pid").unlink(missing_ok=True)
+            self.dockerd.start()
+        until(self._answers_or_ended, seconds=START_SECONDS, what="dockerd answers")
+        assert self.dockerd.alive, self.dockerd.log()
+
+    def docker(self, *arguments: str, seconds: float = 60) -> list[str]:
+        done = subprocess.run(["docker", "--host", self.address, *arguments], capture_output=True, text=True, timeout=seconds)
+        assert done.returncode == 0, (arguments, done.stderr)
+        return done.stdout.split()
+
+    def load(self, image: str) -> None:
+        """Take an image over from the machine's engine."""
+        with subprocess.Popen(["docker", "save", image], stdout=subprocess.PIPE) as saving:
+            command = ["docker", "--host", self.address, "load", "--quiet"]
+            subprocess.run(command, stdin=saving.stdout, capture_output=True, timeout=LOAD_SECONDS, check=True)
+        assert saving.returncode == 0, f"docker save {image} ended with {saving.returncode}"
+
+    def stop(self) -> None:
+        """In order, so that nothing stays mounted; what will not stop is killed."""
+        for daemon in (self.dockerd, self.containerd):
+            daemon.signal(signal.SIGCONT)
+            daemon.signal(signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                daemon.ended()
+            daemon.kill()
+        for mounted in sorted(_mounts_below(self._directory), key=len, reverse=True):
+            subprocess.run(["umount", "--lazy", mounted], capture_output=True, timeout=30, check=False)
+
+    def _answers_or_ended(self) -> bool:
+        command = ["docker", "--host", self.address, "version", "--format", "{{.Server.Version}}"]
+        return not self.dockerd.alive or subprocess.run(command, capture_output=True, timeout=30).returncode == 0
+
+
+@contextmanager
+def private_engine(image: str, *, options: tuple[str, ...] = ()) -> Iterator[PrivateEngine]:
+    """One that runs and has `image`; nothing of it stays."""
+    directory = Path(tempfile.mkdtemp(prefix="fh-engine-"))
+    engine = PrivateEngine(directory, options=options)
+    try:
+        engine.start()
+        engine.load(image)
+        yield engine
+        for container in engine.docker("ps", "--all", "--quiet"):
+            engine.docker("rm", "--force", "--volumes", container)
+    finally:
+        engine.stop()
+        shutil.rmtree(directory)
+
+
+def _program(name: str) -> str:
+    return shutil.which(name, path="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin") or missing(f"no {name} on this machine")
+
+
+def _mounts_below(directory: Path) -> list[str]:
+    places = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    return [place for place in places if place.startswith(f"{directory}/")]
