@@ -22,15 +22,19 @@ OPTIONS = ["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forwa
 class Daemon:
     """A process with a log. What it starts itself may outlive it: that is the engine's own affair, and part of what is tried."""
 
-    def __init__(self, name: str, command: list[str], directory: Path) -> None:
+    def __init__(
+        self, name: str, command: list[str], directory: Path, *, cwd: Path | None = None, environment: dict[str, str] | None = None
+    ) -> None:
         self.name = name
-        self._command = command
+        self._command, self._cwd, self._environment = command, cwd, environment
         self._log_path = directory / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         with self._log_path.open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                self._command, cwd=self._cwd, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
 
     @property
     def alive(self) -> bool:

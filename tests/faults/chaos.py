@@ -1,0 +1,146 @@
+"""Faults, one at a time or together, at random moments; a seed makes the same ones again (not their timing)."""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+
+import redis
+
+from fumehood.job import Lane
+from fumehood.job_queue import queue_name
+from tests.faults.engine import Daemon
+from tests.faults.service import Service
+
+Fault = Callable[[Service, random.Random], None]
+# Longer than a lease, so that who wakes finds that others went on.
+FROZEN_SECONDS = (0.5, 9.0)
+TICKETS = [queue_name(lane) for lane in Lane]
+
+
+def kill_a_worker(service: Service, chance: random.Random) -> None:
+    service.parts[chance.choice(_workers(service))].daemon.kill()
+
+
+def kill_every_worker(service: Service, chance: random.Random) -> None:
+    for name in _workers(service):
+        service.parts[name].daemon.kill()
+
+
+def kill_the_api(service: Service, chance: random.Random) -> None:
+    service.parts["api"].daemon.kill()
+
+
+def kill_redis(service: Service, chance: random.Random) -> None:
+    service.parts["redis"].daemon.kill()
+
+
+def kill_the_engine(service: Service, chance: random.Random) -> None:
+    """Its containers live on until it is back, and then it ends them."""
+    service.engine.dockerd.kill()
+
+
+def kill_the_engine_and_its_containers_keeper(service: Service, chance: random.Random) -> None:
+    service.engine.dockerd.kill()
+    service.engine.containerd.kill()
+
+
+def kill_everything(service: Service, chance: random.Random) -> None:
+    service.engine.dockerd.kill()
+    for part in service.parts.values():
+        part.daemon.kill()
+
+
+def freeze_a_worker(service: Service, chance: random.Random) -> None:
+    """It wakes when its lease is over, or may be; the others go on meanwhile."""
+    _freeze(service.parts[chance.choice(_workers(service))].daemon, chance.uniform(*FROZEN_SECONDS))
+
+
+def freeze_the_engine(service: Service, chance: random.Random) -> None:
+    _freeze(service.engine.dockerd, chance.uniform(0.5, 4.0))
+
+
+def freeze_redis(service: Service, chance: random.Random) -> None:
+    _freeze(service.parts["redis"].daemon, chance.uniform(0.5, 4.0))
+
+
+def lose_messages(service: Service, chance: random.Random) -> None:
+    with suppress(redis.RedisError), service.redis() as client:
+        client.unlink(*TICKETS)
+
+
+def forget_all_of_redis(service: Service, chance: random.Random) -> None:
+    with suppress(redis.RedisError), service.redis() as client:
+        client.flushall()
+
+
+def double_messages(service: Service, chance: random.Random) -> None:
+    with suppress(redis.RedisError), service.redis() as client:
+        for name in TICKETS:
+            for ticket in client.lrange(name, 0, -1):
+                client.lpush(name, ticket, ticket)
+
+
+FAULTS: dict[Fault, int] = {
+    kill_a_worker: 8,
+    kill_every_worker: 2,
+    kill_the_api: 4,
+    kill_redis: 3,
+    kill_the_engine: 4,
+    kill_the_engine_and_its_containers_keeper: 1,
+    kill_everything: 2,
+    freeze_a_worker: 4,
+    freeze_the_engine: 1,
+    freeze_redis: 1,
+    lose_messages: 2,
+    forget_all_of_redis: 1,
+    double_messages: 2,
+}
+
+
+class Chaos:
+    """A fault every `every_seconds` or so, while the block lasts. `done` counts them."""
+
+    def __init__(self, service: Service, *, every_seconds: float, seed: int, say: Callable[[str], None]) -> None:
+        self._service, self._every_seconds, self._say = service, every_seconds, say
+        self._chance = random.Random(seed)
+        self.done: Counter[str] = Counter()
+        self._error: BaseException | None = None
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._go_on, name="chaos", daemon=True)
+
+    def __enter__(self) -> Chaos:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(60)
+        if self._error is not None:
+            raise self._error
+
+    def _go_on(self) -> None:
+        try:
+            while not self._over.wait(self._chance.uniform(0.5, 1.5) * self._every_seconds):
+                (fault,) = self._chance.choices(list(FAULTS), list(FAULTS.values()))
+                self._say(fault.__name__)
+                fault(self._service, self._chance)
+                self.done[fault.__name__] += 1
+        except BaseException as error:
+            self._error = error
+
+
+def _workers(service: Service) -> list[str]:
+    return [name for name in service.parts if name.startswith("worker")]
+
+
+def _freeze(daemon: Daemon, seconds: float) -> None:
+    """Other faults go on meanwhile; who is killed while frozen is dead, and its successor need not be woken."""
+    daemon.signal(signal.SIGSTOP)
+    waking = threading.Timer(seconds, daemon.signal, [signal.SIGCONT])
+    waking.daemon = True
+    waking.start()
