@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tests.e2e.stand import descendants
 from tests.services import missing, until
 
 START_SECONDS = 60.0
@@ -53,7 +55,7 @@ class Daemon:
         self.ended()
 
     def log(self) -> str:
-        return self._log_path.read_text(errors="replace")[-3000:]
+        return self._log_path.read_text(errors="replace")[-3000:] if self._log_path.exists() else ""
 
 
 class PrivateEngine:
@@ -74,17 +76,18 @@ class PrivateEngine:
         )
 
     def start(self) -> None:
-        """What of it is not running; returns when it answers."""
+        """Returns when it answers."""
+        until(self._answers, seconds=START_SECONDS, what=f"dockerd answers; its log ends with {self.dockerd.log()}")
+
+    def keep(self) -> None:
+        """Start what of it is not running; dockerd waits for containerd by itself."""
         if not self.containerd.alive:
             self._sockets[0].unlink(missing_ok=True)
             self.containerd.start()
-            until(self._sockets[0].exists, seconds=START_SECONDS, what="containerd listens")
-        if not self.dockerd.alive:
-            # Of one that was killed; a number in it may be another process's by now, for which a new dockerd would wait.
+        if not self.dockerd.alive and self._sockets[0].exists():
+            # Of one that was killed; the number in it may be another process's by now, for which a new dockerd would wait.
             (self._directory / "pid").unlink(missing_ok=True)
             self.dockerd.start()
-        until(self._answers_or_ended, seconds=START_SECONDS, what="dockerd answers")
-        assert self.dockerd.alive, self.dockerd.log()
 
     def docker(self, *arguments: str, seconds: float = 60) -> list[str]:
         done = subprocess.run(["docker", "--host", self.address, *arguments], capture_output=True, text=True, timeout=seconds)
@@ -106,12 +109,15 @@ class PrivateEngine:
             with suppress(subprocess.TimeoutExpired):
                 daemon.ended()
             daemon.kill()
+        for left in _processes_of(self._directory):
+            _kill(left)
         for mounted in sorted(_mounts_below(self._directory), key=len, reverse=True):
             subprocess.run(["umount", "--lazy", mounted], capture_output=True, timeout=30, check=False)
 
-    def _answers_or_ended(self) -> bool:
+    def _answers(self) -> bool:
+        self.keep()
         command = ["docker", "--host", self.address, "version", "--format", "{{.Server.Version}}"]
-        return not self.dockerd.alive or subprocess.run(command, capture_output=True, timeout=30).returncode == 0
+        return subprocess.run(command, capture_output=True, timeout=30).returncode == 0
 
 
 @contextmanager
@@ -137,3 +143,18 @@ def _program(name: str) -> str:
 def _mounts_below(directory: Path) -> list[str]:
     places = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     return [place for place in places if place.startswith(f"{directory}/")]
+
+
+def _processes_of(directory: Path) -> list[int]:
+    """Keepers of containers that have outlived the engine, and what runs in their containers."""
+    keepers = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if f"{directory}/".encode() in path.read_bytes():
+                keepers.append(int(path.parent.name))
+    return [inner for keeper in keepers for inner in (*descendants(keeper), keeper)]
+
+
+def _kill(process: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)

@@ -48,7 +48,8 @@ _WATCH = [
     _trigger(
         "update",
         f"UPDATE OF {_WATCHED} ON jobs",
-        "new.id, old.state, new.state, new.attempt, new.fence, old.attempt, old.fence, coalesce(new.sandbox, old.sandbox), new.outcome, new.erasure",
+        "new.id, old.state, new.state, new.attempt, new.fence, old.attempt, old.fence, coalesce(new.sandbox, old.sandbox), "
+        "new.outcome, new.erasure",
     ),
 ]
 

@@ -11,6 +11,7 @@ import random
 import secrets
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -158,8 +159,7 @@ class Service:
     def _keep(self) -> None:
         """Start what ended, after a moment, the engine too."""
         while not self._over.wait(0.2 + self.pauses.random()):
-            if not (self.engine.dockerd.alive and self.engine.containerd.alive):
-                self.engine.start()
+            self.engine.keep()
             for part in self.parts.values():
                 if part.kept and not part.daemon.alive:
                     part.start()
@@ -189,8 +189,6 @@ def standing(service: Service) -> Iterator[Service]:
 @contextmanager
 def small_disk(megabytes: int) -> Iterator[Path]:
     """A file system of its own, in memory, that fills up soon."""
-    import subprocess
-
     directory = Path(tempfile.mkdtemp(prefix="fh-disk-"))
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0700", "tmpfs", directory], check=True, timeout=30)
     try:
