@@ -6,7 +6,7 @@ from collections.abc import Generator
 
 import pytest
 
-RUNGS = ("unit", "contract", "docker", "hostile", "journey", "e2e", "docs")
+RUNGS = ("unit", "contract", "docker", "hostile", "journey", "faults", "e2e", "docs")
 
 
 def rung_of(item: pytest.Item) -> int:

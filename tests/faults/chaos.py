@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import random
 import signal
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 import redis
@@ -16,27 +18,29 @@ from fumehood.job_queue import queue_name
 from tests.faults.engine import Daemon
 from tests.faults.service import Service
 
-Fault = Callable[[Service, random.Random], None]
+Undo = tuple[float, Callable[[], object]]
+"""What ends the fault, and after how many seconds."""
+Fault = Callable[[Service, random.Random], Undo | None]
 # Longer than a lease, so that who wakes finds that others went on.
 FROZEN_SECONDS = (0.5, 9.0)
 TICKETS = [queue_name(lane) for lane in Lane]
 
 
 def kill_a_worker(service: Service, chance: random.Random) -> None:
-    service.parts[chance.choice(_workers(service))].daemon.kill()
+    service.parts[chance.choice(_workers(service))].kill()
 
 
 def kill_every_worker(service: Service, chance: random.Random) -> None:
     for name in _workers(service):
-        service.parts[name].daemon.kill()
+        service.parts[name].kill()
 
 
 def kill_the_api(service: Service, chance: random.Random) -> None:
-    service.parts["api"].daemon.kill()
+    service.parts["api"].kill()
 
 
 def kill_redis(service: Service, chance: random.Random) -> None:
-    service.parts["redis"].daemon.kill()
+    service.parts["redis"].kill()
 
 
 def kill_the_engine(service: Service, chance: random.Random) -> None:
@@ -52,20 +56,20 @@ def kill_the_engine_and_its_containers_keeper(service: Service, chance: random.R
 def kill_everything(service: Service, chance: random.Random) -> None:
     service.engine.dockerd.kill()
     for part in service.parts.values():
-        part.daemon.kill()
+        part.kill()
 
 
-def freeze_a_worker(service: Service, chance: random.Random) -> None:
+def freeze_a_worker(service: Service, chance: random.Random) -> Undo:
     """It wakes when its lease is over, or may be; the others go on meanwhile."""
-    _freeze(service.parts[chance.choice(_workers(service))].daemon, chance.uniform(*FROZEN_SECONDS))
+    return _freeze(service.parts[chance.choice(_workers(service))], chance.uniform(*FROZEN_SECONDS))
 
 
-def freeze_the_engine(service: Service, chance: random.Random) -> None:
-    _freeze(service.engine.dockerd, chance.uniform(0.5, 4.0))
+def freeze_the_engine(service: Service, chance: random.Random) -> Undo:
+    return _freeze(service.engine.dockerd, chance.uniform(0.5, 4.0))
 
 
-def freeze_redis(service: Service, chance: random.Random) -> None:
-    _freeze(service.parts["redis"].daemon, chance.uniform(0.5, 4.0))
+def freeze_redis(service: Service, chance: random.Random) -> Undo:
+    return _freeze(service.parts["redis"], chance.uniform(0.5, 4.0))
 
 
 def lose_messages(service: Service, chance: random.Random) -> None:
@@ -103,12 +107,15 @@ FAULTS: dict[Fault, int] = {
 
 
 class Chaos:
-    """A fault every `every_seconds` or so, while the block lasts. `done` counts them."""
+    """A fault every `every_seconds` or so, while the block lasts; each is over when the block is. `done` counts them."""
 
-    def __init__(self, service: Service, *, every_seconds: float, seed: int, say: Callable[[str], None]) -> None:
-        self._service, self._every_seconds, self._say = service, every_seconds, say
+    def __init__(
+        self, service: Service, *, every_seconds: float, seed: int, say: Callable[[str], None], faults: Mapping[Fault, int]
+    ) -> None:
+        self._service, self._every_seconds, self._say, self._faults = service, every_seconds, say, faults
         self._chance = random.Random(seed)
         self.done: Counter[str] = Counter()
+        self._undo: dict[Fault, tuple[float, Callable[[], object]]] = {}
         self._error: BaseException | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._go_on, name="chaos", daemon=True)
@@ -119,28 +126,49 @@ class Chaos:
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        self._thread.join(60)
+        self._thread.join(120)
         if self._error is not None:
             raise self._error
 
     def _go_on(self) -> None:
         try:
-            while not self._over.wait(self._chance.uniform(0.5, 1.5) * self._every_seconds):
-                (fault,) = self._chance.choices(list(FAULTS), list(FAULTS.values()))
-                self._say(fault.__name__)
-                fault(self._service, self._chance)
-                self.done[fault.__name__] += 1
+            try:
+                while not self._wait_until(time.monotonic() + self._chance.uniform(0.5, 1.5) * self._every_seconds):
+                    self._strike()
+            finally:
+                for _, undo in self._undo.values():
+                    undo()
         except BaseException as error:
             self._error = error
+
+    def _wait_until(self, moment: float) -> bool:
+        """True when it is over. Ends on the way what is to end."""
+        while True:
+            fault, (due, undo) = min(self._undo.items(), key=lambda item: item[1][0], default=(None, (math.inf, lambda: None)))
+            if self._over.wait(max(0.0, min(moment, due) - time.monotonic())):
+                return True
+            if fault is None or moment < due:
+                return False
+            del self._undo[fault]
+            undo()
+
+    def _strike(self) -> None:
+        possible = {fault: weight for fault, weight in self._faults.items() if fault not in self._undo}
+        if not possible:
+            return
+        (fault,) = self._chance.choices(list(possible), list(possible.values()))
+        self._say(fault.__name__)
+        undo = fault(self._service, self._chance)
+        if undo is not None:
+            self._undo[fault] = (time.monotonic() + undo[0], undo[1])
+        self.done[fault.__name__] += 1
 
 
 def _workers(service: Service) -> list[str]:
     return [name for name in service.parts if name.startswith("worker")]
 
 
-def _freeze(daemon: Daemon, seconds: float) -> None:
+def _freeze(daemon: Daemon, seconds: float) -> Undo:
     """Other faults go on meanwhile; who is killed while frozen is dead, and its successor need not be woken."""
     daemon.signal(signal.SIGSTOP)
-    waking = threading.Timer(seconds, daemon.signal, [signal.SIGCONT])
-    waking.daemon = True
-    waking.start()
+    return seconds, lambda: daemon.signal(signal.SIGCONT)

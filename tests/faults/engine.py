@@ -7,7 +7,8 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -65,6 +66,7 @@ class PrivateEngine:
         containerd, dockerd = _program("containerd"), _program("dockerd")
         self.address = f"unix://{directory}/docker.sock"
         self._directory = directory
+        self._starting = threading.Lock()
         self._sockets = directory / "containerd.sock", directory / "docker.sock"
         where = ["--root", str(directory / "c"), "--state", str(directory / "s"), "--address", str(self._sockets[0])]
         self.containerd = Daemon("containerd", [containerd, "--log-level", "warn", *where], directory)
@@ -81,13 +83,14 @@ class PrivateEngine:
 
     def keep(self) -> None:
         """Start what of it is not running; dockerd waits for containerd by itself."""
-        if not self.containerd.alive:
-            self._sockets[0].unlink(missing_ok=True)
-            self.containerd.start()
-        if not self.dockerd.alive and self._sockets[0].exists():
-            # Of one that was killed; the number in it may be another process's by now, for which a new dockerd would wait.
-            (self._directory / "pid").unlink(missing_ok=True)
-            self.dockerd.start()
+        with self._starting:
+            if not self.containerd.alive:
+                self._sockets[0].unlink(missing_ok=True)
+                self.containerd.start()
+            if not self.dockerd.alive and self._sockets[0].exists():
+                # Of one that was killed; the number in it may be another process's by now, for which a new dockerd would wait.
+                (self._directory / "pid").unlink(missing_ok=True)
+                self.dockerd.start()
 
     def docker(self, *arguments: str, seconds: float = 60) -> list[str]:
         done = subprocess.run(["docker", "--host", self.address, *arguments], capture_output=True, text=True, timeout=seconds)
@@ -100,6 +103,20 @@ class PrivateEngine:
             command = ["docker", "--host", self.address, "load", "--quiet"]
             subprocess.run(command, stdin=saving.stdout, capture_output=True, timeout=LOAD_SECONDS, check=True)
         assert saving.returncode == 0, f"docker save {image} ended with {saving.returncode}"
+
+    def hide(self, image: str) -> Callable[[], None]:
+        """As if the image had been removed; to be called with nothing running. What is returned brings it back."""
+        digest = image.removeprefix("sha256:")
+        records = self._directory / "d/image/overlay2/imagedb/content"
+
+        def move(source: Path, target: Path) -> None:
+            with self._starting:
+                self.dockerd.kill()
+                source.rename(target)
+            self.start()
+
+        move(records / "sha256" / digest, records / digest)
+        return lambda: move(records / digest, records / "sha256" / digest)
 
     def stop(self) -> None:
         """In order, so that nothing stays mounted; what will not stop is killed."""

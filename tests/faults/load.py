@@ -8,7 +8,7 @@ import random
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -52,8 +52,8 @@ SORTS = (
 class Load:
     """`jobs` jobs from `callers` callers; `told()` is what they know in the end."""
 
-    def __init__(self, client: Callable[[], httpx.Client], *, jobs: int, callers: int, seed: int) -> None:
-        self._client, self._jobs, self._callers = client, jobs, callers
+    def __init__(self, client: Callable[[], httpx.Client], *, jobs: int, callers: int, seed: int, sorts: Sequence[Sort] = SORTS) -> None:
+        self._client, self._jobs, self._sorts = client, jobs, sorts
         self._chance = random.Random(seed)
         self._lock = threading.Lock()
         self._ended = 0
@@ -61,7 +61,7 @@ class Load:
         self._told: list[Future[Told]] = []
 
     def start(self) -> None:
-        sorts = self._chance.choices(SORTS, [sort.weight for sort in SORTS], k=self._jobs)
+        sorts = self._chance.choices(self._sorts, [sort.weight for sort in self._sorts], k=self._jobs)
         self._told = [self._threads.submit(self._one, number, sort, self._chance.random()) for number, sort in enumerate(sorts)]
 
     @property

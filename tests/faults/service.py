@@ -15,10 +15,10 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import httpx
 import redis
@@ -50,21 +50,23 @@ FAST = {
 }
 
 
-@dataclass
-class Part:
-    """One process of the service. `kept`: it is started again when it ends."""
-
-    name: str
-    daemon: Daemon
-    start: Callable[[], None]
-    kept: bool = True
-
-
 class Service:
-    """`parts` by name: `redis`, `api`, `worker0`…; the engine is `engine`. Its files are below `directory`."""
+    """`parts` by name: `redis`, `api`, `worker0`…; the engine is `engine`. Its files are below `directory`.
+
+    `worker` are the arguments of the interpreter that runs one; `settings` and `environment` win over what else is given.
+    """
 
     def __init__(
-        self, directory: Path, engine: PrivateEngine, image: str, *, workers: int = 2, home: Path | None = None, **settings: object
+        self,
+        directory: Path,
+        engine: PrivateEngine,
+        image: str,
+        *,
+        workers: int = 2,
+        worker: Sequence[str] = ("-m", "worker"),
+        home: Path | None = None,
+        environment: Mapping[str, str] = MappingProxyType({}),
+        **settings: object,
     ) -> None:
         self.directory, self.engine = directory, engine
         self.home = home or directory / "home"
@@ -85,19 +87,20 @@ class Service:
             "FUMEHOOD_DOCKER_HOST": engine.address,
             "FUMEHOOD_IMAGE": image,
             **FAST,
+            **environment,
             **{f"FUMEHOOD_{name.upper()}": str(value) for name, value in settings.items()},
         }
         self.settings = Settings(home=self.home, image=image)
         self.store = JobStore(self.settings.store_url)
         self.store.migrate()
-        self.parts: dict[str, Part] = {}
+        self.parts: dict[str, Daemon] = {}
         self._over = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="keeper", daemon=True)
         self.pauses = random.Random(0)
         self._add("redis", [_redis_server(), str(directory / "redis.conf")])
         self._add("api", [sys.executable, "-m", "api"])
         for number in range(workers):
-            self._add(f"worker{number}", [sys.executable, "-m", "worker"])
+            self._add(f"worker{number}", [sys.executable, *worker])
 
     @property
     def address(self) -> str:
@@ -123,7 +126,7 @@ class Service:
 
         def is_ready() -> bool:
             try:
-                return httpx.get(f"{self.address}/readyz", timeout=5).status_code == 200 and self._ready_workers() >= self.workers_kept
+                return httpx.get(f"{self.address}/readyz", timeout=5).status_code == 200 and self._ready_workers() >= self.workers
             except httpx.TransportError:
                 return False
 
@@ -133,8 +136,8 @@ class Service:
         return sum(bool(row["ready"]) for row in self.store.workers(seen_within_seconds=3.0))
 
     @property
-    def workers_kept(self) -> int:
-        return sum(part.kept for name, part in self.parts.items() if name.startswith("worker"))
+    def workers(self) -> int:
+        return sum(name.startswith("worker") for name in self.parts)
 
     def stop(self) -> None:
         """In order, as `make stop` does it; then nobody is left to clean up."""
@@ -144,16 +147,16 @@ class Service:
         stopping = [part for name, part in self.parts.items() if name.startswith("worker")]
         for group in (stopping, [self.parts["api"]], [self.parts["redis"]]):
             for part in group:
-                part.daemon.signal(signal.SIGCONT)
-                part.daemon.signal(signal.SIGTERM)
+                part.signal(signal.SIGCONT)
+                part.signal(signal.SIGTERM)
             for part in group:
-                part.daemon.ended()
+                part.ended()
         self.store.close()
 
     def kill(self) -> None:
         self._over.set()
         for part in self.parts.values():
-            part.daemon.kill()
+            part.kill()
         self.store.close()
 
     def _keep(self) -> None:
@@ -161,12 +164,11 @@ class Service:
         while not self._over.wait(0.2 + self.pauses.random()):
             self.engine.keep()
             for part in self.parts.values():
-                if part.kept and not part.daemon.alive:
+                if not part.alive:
                     part.start()
 
     def _add(self, name: str, command: list[str]) -> None:
-        daemon = Daemon(name, command, self.directory, cwd=ROOT, environment=os.environ | self.environment)
-        self.parts[name] = Part(name, daemon, daemon.start)
+        self.parts[name] = Daemon(name, command, self.directory, cwd=ROOT, environment=os.environ | self.environment)
 
     # what is there, seen from outside ----------------------------------------------------------------------------------
     def containers(self) -> list[str]:

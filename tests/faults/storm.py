@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import httpx
 import pytest
 
-from tests.faults.chaos import Chaos
+from tests.faults.chaos import FAULTS, Chaos, Fault
 from tests.faults.history import FINAL, EngineEvents, Move, Told, read, violations, watch
-from tests.faults.load import Caller, Load
+from tests.faults.load import SORTS, Caller, Load, Sort
 from tests.faults.service import Service, standing
 from tests.services import until
 
@@ -44,17 +44,27 @@ class Reckoning:
         return "\n".join(lines if self.broken or self.left else [*lines, "nothing lost, nothing doubled, nothing left"])
 
 
-def storm(service: Service, *, jobs: int, every_seconds: float, seed: int, say: Callable[[str], None], callers: int = 8) -> Reckoning:
+def storm(
+    service: Service,
+    *,
+    jobs: int,
+    every_seconds: float,
+    seed: int,
+    say: Callable[[str], None] = lambda line: None,
+    faults: Mapping[Fault, int] = FAULTS,
+    sorts: Sequence[Sort] = SORTS,
+    callers: int = 8,
+) -> Reckoning:
     """Start `service`, send `jobs` through it with a fault every `every_seconds`, and stop it in order."""
     database, began = service.home / "fumehood.db", time.monotonic()
     watch(database)
-    load = Load(service.client, jobs=jobs, callers=callers, seed=seed)
+    load = Load(service.client, jobs=jobs, callers=callers, seed=seed, sorts=sorts)
     with EngineEvents(service.engine.address) as engine, standing(service):
 
         def told_by_chaos(fault: str) -> None:
             say(f"{time.monotonic() - began:6.1f} s  {load.ended:5} ended  {fault}")
 
-        with Chaos(service, every_seconds=every_seconds, seed=seed, say=told_by_chaos) as chaos:
+        with Chaos(service, every_seconds=every_seconds, seed=seed, say=told_by_chaos, faults=faults) as chaos:
             load.start()
             told = load.wait(60 + JOB_SECONDS * jobs)
         service.ready(seconds=CALM_SECONDS)

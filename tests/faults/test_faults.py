@@ -1,0 +1,139 @@
+"""Nothing is lost, nothing stays: whatever is killed, frozen, full, late, broken or gone, and whatever time it is said to be."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.faults import chaos
+from tests.faults.bad_line import bad_line
+from tests.faults.chaos import FAULTS, Fault, Undo
+from tests.faults.engine import PrivateEngine
+from tests.faults.load import SORTS
+from tests.faults.service import Service, small_disk
+from tests.faults.storm import Reckoning, storm
+from tests.services import missing
+
+SEED = int(os.environ.get("FUMEHOOD_TEST_SEED", "0")) or random.randrange(1, 1_000_000)
+FREE = (SORTS[0], SORTS[2])
+"""Of what takes no time."""
+
+
+def hold(found: Reckoning, *, jobs: int, faults: int = 1) -> None:
+    said = f"seed {SEED}\n{found.text()}"
+    assert not found.broken, said
+    assert not found.left, said
+    # Or it was no trial.
+    assert found.reasons.total() == jobs, said
+    assert found.faults.total() >= faults, said
+
+
+def test_nothing_is_lost_doubled_or_left_in_a_storm(engine: PrivateEngine, image: str, tmp_path: Path) -> None:
+    service = Service(tmp_path, engine, image)
+    hold(storm(service, jobs=120, every_seconds=2.5, seed=SEED), jobs=120, faults=12)
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        {chaos.kill_everything: 1},
+        {chaos.freeze_a_worker: 1},
+        {chaos.lose_messages: 1, chaos.double_messages: 1, chaos.forget_all_of_redis: 1},
+    ],
+    ids=["all at once", "frozen workers that wake late", "messages lost and doubled"],
+)
+def test_of_one_kind_only(faults: Mapping[Fault, int], engine: PrivateEngine, image: str, tmp_path: Path) -> None:
+    service = Service(tmp_path, engine, image)
+    hold(storm(service, jobs=30, every_seconds=2.0, seed=SEED, faults=faults), jobs=30)
+
+
+def test_a_disk_that_is_full_now_and_then(engine: PrivateEngine, image: str, tmp_path: Path) -> None:
+    """Who was told 202 is not lost with it; the others are told that it is not now, and try again."""
+    with small_disk(160) as disk:
+        service = Service(tmp_path, engine, image, home=disk / "home", disk_floor_bytes=4 * 1024 * 1024)
+
+        def fill(service: Service, chance: random.Random) -> Undo:
+            filler = disk / "filler"
+            with suppress(OSError), filler.open("wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(64 * 1024))
+            return chance.uniform(1.0, 3.0), filler.unlink
+
+        hold(storm(service, jobs=30, every_seconds=3.0, seed=SEED, faults={fill: 1}, sorts=FREE, callers=3), jobs=30)
+
+
+def test_an_engine_that_answers_late_with_errors_or_not_at_all(engine: PrivateEngine, image: str, tmp_path: Path) -> None:
+    with bad_line(tmp_path / "line.sock", engine.address, seed=SEED) as line:
+        service = Service(tmp_path, engine, image, docker_host=line.address)
+
+        def worsen(service: Service, chance: random.Random) -> Undo:
+            line.faults = {"late": 0.1, "error": 0.1, "lost": 0.05}
+            return chance.uniform(1.0, 3.0), line.faults.clear
+
+        found = storm(service, jobs=40, every_seconds=3.0, seed=SEED, faults={worsen: 1})
+        assert line.done.total() > 0, line.done
+    hold(found, jobs=40)
+
+
+def test_an_image_that_is_gone_for_a_while(engine: PrivateEngine, image: str, tmp_path: Path) -> None:
+    service = Service(tmp_path, engine, image)
+
+    def hide(service: Service, chance: random.Random) -> Undo:
+        bring_back = engine.hide(image)
+        return chance.uniform(1.0, 3.0), bring_back
+
+    hold(storm(service, jobs=20, every_seconds=6.0, seed=SEED, faults={hide: 1}, sorts=FREE), jobs=20)
+
+
+def test_a_clock_that_jumps(engine: PrivateEngine, image: str, tmp_path: Path) -> None:
+    """Hours forwards and backwards, for API, workers and Redis alike; only what the world calls now changes."""
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None) or missing("no libfaketime")
+    clock = tmp_path / "clock"
+    clock.write_text("+0")
+    environment = {
+        "LD_PRELOAD": str(library),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+
+    def jump(service: Service, chance: random.Random) -> None:
+        beside = tmp_path / "clock.new"
+        beside.write_text(f"{chance.choice([-7200, -60, 60, 7200, 90_000]):+d}")
+        beside.rename(clock)
+
+    service = Service(tmp_path, engine, image, environment=environment)
+    found = storm(service, jobs=30, every_seconds=2.0, seed=SEED, faults={jump: 1, chaos.kill_a_worker: 1})
+    hold(found, jobs=30)
+
+
+# The journey of a worker that says «erased» and erases a little later.
+LATE_ERASER = """
+import runpy, threading
+import worker.journey
+from fumehood.outcome import Erasure
+
+erase_once = worker.journey._erase_once
+
+def later(deps, bench):
+    threading.Timer(0.3, erase_once, (deps, bench)).start()
+    return Erasure(container=bench.sandbox, files=0, bytes=0, erased_at=deps.now())
+
+worker.journey._erase_once = later
+runpy.run_module("worker", run_name="__main__")
+"""
+
+
+def test_a_worker_that_erases_late_is_found(engine: PrivateEngine, image: str, tmp_path: Path) -> None:
+    service = Service(tmp_path, engine, image, worker=("-c", LATE_ERASER))
+    found = storm(service, jobs=6, every_seconds=600.0, seed=SEED, sorts=FREE)
+    assert len([each for each in found.broken if "was removed" in each and "after it ended" in each]) == 6, found.text()
+
+
+def test_every_fault_can_be_drawn() -> None:
+    assert all(weight > 0 for weight in FAULTS.values())
