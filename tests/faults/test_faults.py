@@ -81,10 +81,11 @@ def test_an_engine_that_answers_late_with_errors_or_not_at_all(engine: PrivateEn
 
 
 def test_an_image_that_is_gone_for_a_while(engine: PrivateEngine, image: str, tmp_path: Path) -> None:
-    service = Service(tmp_path, engine, image)
+    other = engine.derive(image)
+    service = Service(tmp_path, engine, other)
 
     def hide(service: Service, chance: random.Random) -> Undo:
-        bring_back = engine.hide(image)
+        bring_back = engine.hide(other)
         return chance.uniform(1.0, 3.0), bring_back
 
     hold(storm(service, jobs=20, every_seconds=6.0, seed=SEED, faults={hide: 1}, sorts=FREE), jobs=20)
