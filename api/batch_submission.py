@@ -15,7 +15,7 @@ from api.problems import IdempotencyBusy
 from api.schemas import JobOutput
 from fumehood.batch import ITEMS_MAX, Batch, Isolation, Item, jobs_of
 from fumehood.dataset import FORMATS, TABLE_FORMATS
-from fumehood.errors import BadField, BadRequest
+from fumehood.errors import BadField, BadRequest, StoreUnavailable
 from fumehood.job import Input, Lane, new_id
 from fumehood.job_store import Idempotency
 from fumehood.tenant import Tenant
@@ -87,17 +87,21 @@ def _store(
     check_space(desk, batch.limits.reserved_bytes + len(source))
     ceiling_seconds = desk.settings.ceiling.wall_seconds
     jobs = jobs_of(batch, items, attempts_max=desk.settings.attempts_max, ceiling_seconds=ceiling_seconds, slots=slots)
-    stored: tuple[Batch, bool] | None = None
-    try:
-        with desk.blobs.incoming(floor_bytes=desk.settings.disk_floor_bytes) as incoming:
-            incoming.write(source)
-            arrived = {batch.inputs[port].blob: file.incoming for port, file in form.files.items()}
-            arrived |= {batch.inputs["script"].blob: incoming} | ({f"{batch.blob_prefix}/pack": form.pack} if form.pack else {})
-            desk.blobs.keep_all(batch.tenant, arrived)
-        key = {} if idempotency is None else {"key": idempotency.key, "request_sha256": idempotency.request_sha256}
-        stored = desk.store.submit_batch(batch, jobs, **key)
-    finally:
-        if stored is None or stored[1]:
+    with desk.blobs.unsettled(batch.tenant, batch.blob_prefix):
+        try:
+            with desk.blobs.incoming(floor_bytes=desk.settings.disk_floor_bytes) as incoming:
+                incoming.write(source)
+                arrived = {batch.inputs[port].blob: file.incoming for port, file in form.files.items()}
+                arrived |= {batch.inputs["script"].blob: incoming} | ({f"{batch.blob_prefix}/pack": form.pack} if form.pack else {})
+                desk.blobs.keep_all(batch.tenant, arrived)
+            key = {} if idempotency is None else {"key": idempotency.key, "request_sha256": idempotency.request_sha256}
+            stored = desk.store.submit_batch(batch, jobs, **key)
+        except StoreUnavailable:
+            raise  # As for a job: a worker looks whether the rows are there.
+        except BaseException:
+            desk.blobs.delete(batch.tenant, batch.blob_prefix)
+            raise
+        if stored[1]:
             desk.blobs.delete(batch.tenant, batch.blob_prefix)
     for _ in range(0 if stored[1] else min(TICKETS, len(jobs))):
         desk.queue.send_ticket(Lane.JOBS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
@@ -179,9 +180,7 @@ async def read_item_result2(batch_id: BatchId, number: ItemNumber, request: Requ
     return await _result(request, desk, tenant, batch_id, number, "result2")
 
 
-@router.get(
-    "/{batch_id}/items/{number}/log", summary="An item's log", response_class=Response, responses={**_LOG, **problems(404, 409)}
-)
+@router.get("/{batch_id}/items/{number}/log", summary="An item's log", response_class=Response, responses={**_LOG, **problems(404, 409)})
 async def read_item_log(batch_id: BatchId, number: ItemNumber, desk: DeskDep, tenant: TenantDep) -> Response:
     """The stored log of an item that has ended."""
     ran = await _ended(desk, tenant, batch_id, number)
@@ -210,8 +209,7 @@ async def cancel_batch(batch_id: BatchId, desk: DeskDep, tenant: TenantDep) -> B
 async def delete_batch(batch_id: BatchId, desk: DeskDep, tenant: TenantDep) -> None:
     """All of it: records, tables, logs and the jobs. Refused while an item has not ended, or while another job reads its output."""
     batch = await _find(desk, tenant, batch_id)
-    batch = await desk.ask(desk.store.delete_batch, tenant.id, batch.id)
-    await desk.file(desk.blobs.delete, tenant.id, batch.blob_prefix)
+    await desk.forget(tenant.id, batch.blob_prefix, partial(desk.store.delete_batch, tenant.id, batch.id))
 
 
 async def _tell_cancelled(desk: Desk, jobs: list[str]) -> None:

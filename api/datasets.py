@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any
 
 import anyio
@@ -35,7 +36,7 @@ from api.schemas import DatasetPage, DatasetRecord, Preview
 from api.tables import table_content, table_preview
 from fumehood.blob_store import Incoming
 from fumehood.dataset import FORMATS, Dataset, format_of
-from fumehood.errors import BadField, BadRequest, NotFound
+from fumehood.errors import BadField, BadRequest, NotFound, StoreUnavailable
 from fumehood.job import Input, Job, Kind, new_id
 from fumehood.tenant import Tenant
 
@@ -128,8 +129,7 @@ async def read_dataset(dataset_id: DatasetId, desk: DeskDep, tenant: TenantDep) 
 async def delete_dataset(dataset_id: DatasetId, desk: DeskDep, tenant: TenantDep) -> None:
     """Refused while a job that has not ended needs it."""
     await _find(desk, tenant, dataset_id)
-    await desk.ask(desk.store.delete_dataset, tenant.id, dataset_id)
-    await desk.file(desk.blobs.delete, tenant.id, f"datasets/{dataset_id}")
+    await desk.forget(tenant.id, f"datasets/{dataset_id}", partial(desk.store.delete_dataset, tenant.id, dataset_id))
 
 
 @router.get(
@@ -200,34 +200,37 @@ async def _take_in(desk: Desk, request: Request, tenant: Tenant, incoming: Incom
     """Keep the bytes, have them described, and store the record last; whatever goes wrong, nothing stays."""
     dataset_id, size, sha256 = new_id("ds"), incoming.bytes, incoming.sha256
     original, adopting = f"datasets/{dataset_id}/original", False
-    try:
-        await desk.file(desk.blobs.keep, incoming, tenant.id, original)
-        source, limits = Input(blob=original, format=format, bytes=size), describe_limits(desk.settings, format=format, size_bytes=size)
-        async with errand(desk, tenant, kind=Kind.DESCRIBE, source=source, limits=limits, gone=request.is_disconnected) as described:
-            found = _description(described)
-            dataset = Dataset(id=dataset_id, tenant=tenant.id, name=name, format=format, bytes=size, sha256=sha256, blob=original, **found)
-            adopting = True
-            return await desk.file(_adopt, desk, dataset, described)
-    finally:
-        if not adopting:
-            with anyio.CancelScope(shield=True):
-                await desk.file(desk.blobs.delete, tenant.id, f"datasets/{dataset_id}")
+    with await desk.file(desk.blobs.unsettled, tenant.id, f"datasets/{dataset_id}"):
+        try:
+            await desk.file(desk.blobs.keep, incoming, tenant.id, original)
+            source, limits = Input(blob=original, format=format, bytes=size), describe_limits(desk.settings, format=format, size_bytes=size)
+            async with errand(desk, tenant, kind=Kind.DESCRIBE, source=source, limits=limits, gone=request.is_disconnected) as described:
+                found = _description(described) | {"name": name, "format": format, "bytes": size, "sha256": sha256}
+                adopting = True
+                return await desk.file(_adopt, desk, Dataset(id=dataset_id, tenant=tenant.id, blob=original, **found), described)
+        finally:
+            if not adopting:
+                with anyio.CancelScope(shield=True):
+                    await desk.file(desk.blobs.delete, tenant.id, f"datasets/{dataset_id}")
 
 
 def _adopt(desk: Desk, dataset: Dataset, described: Job) -> tuple[Dataset, bool]:
     """Make the errand's table the dataset's own, and write the row. One blocking call, which tidies up after itself: a request
     that is cancelled half-way cannot part the row from its blobs."""
-    new = False
     try:
         if dataset.format != "zip":
             table = f"datasets/{dataset.id}/table"
             size = desk.blobs.link(dataset.tenant, described.output_blob("result"), table)
             dataset = replace(dataset, table_blob=table, table_bytes=size)
         stored, new = desk.store.add_dataset(dataset)
-        return stored, new
-    finally:
-        if not new:
-            desk.blobs.delete(dataset.tenant, f"datasets/{dataset.id}")
+    except StoreUnavailable:
+        raise  # The row may be there, only the answer lost: a worker looks.
+    except BaseException:
+        desk.blobs.delete(dataset.tenant, f"datasets/{dataset.id}")
+        raise
+    if not new:
+        desk.blobs.delete(dataset.tenant, f"datasets/{dataset.id}")
+    return stored, new
 
 
 def _description(described: Job) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any, ParamSpec, TypeVar
@@ -14,6 +15,7 @@ from fastapi import Depends, Request
 
 from api.script_check import ScriptChecker, ScriptField
 from fumehood.blob_store import BlobStore
+from fumehood.errors import DiskFull
 from fumehood.events import Events
 from fumehood.job_queue import JobQueue
 from fumehood.job_store import JobStore
@@ -52,6 +54,18 @@ class Desk:
     async def file(self, verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The same for calls that touch files, so that a slow disk does not hold up the store."""
         return await anyio.to_thread.run_sync(partial(verb, *args, **kwargs), limiter=self.file_threads)
+
+    async def forget(self, tenant: str, prefix: str, forget_row: Callable[[], object]) -> None:
+        """A row and then the blobs below `prefix`, which it named; a worker finishes what this process does not live to end."""
+
+        def both() -> None:
+            with ExitStack() as stack:
+                with suppress(DiskFull):  # Who deletes makes room: that must not fail for want of it.
+                    stack.enter_context(self.blobs.unsettled(tenant, prefix))
+                forget_row()
+                self.blobs.delete(tenant, prefix)
+
+        await self.file(both)
 
     async def check(self, source: str, *, datasets: int, bundle: bool) -> ScriptField | None:
         """The script's certain fault. Slow scripts hold up one another only: whoever finds no thread free within a second goes

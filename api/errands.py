@@ -144,9 +144,11 @@ def _require_success(job: Job, waited_seconds: float) -> None:
 
 
 async def _forget(desk: Desk, job: Job) -> None:
-    with suppress(NotFound):
-        await desk.ask(desk.store.delete_job, job.tenant, job.id)
-    await desk.file(desk.blobs.delete, job.tenant, job.blob_prefix)
+    def row() -> None:
+        with suppress(NotFound):
+            desk.store.delete_job(job.tenant, job.id)
+
+    await desk.forget(job.tenant, job.blob_prefix, row)
     await desk.ask(desk.events.forget, job.id)
 
 

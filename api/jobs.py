@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, nullcontext
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
@@ -163,8 +164,7 @@ async def delete_job(job_id: JobId, desk: DeskDep, tenant: TenantDep) -> None:
     job = await find_job(desk, tenant, job_id)
     if job.batch is not None:
         raise Conflict(f"job {job_id} belongs to batch {job.batch}, and is forgotten together with it")
-    job = await desk.ask(desk.store.delete_job, tenant.id, job_id)
-    await desk.file(desk.blobs.delete, tenant.id, job.blob_prefix)
+    await desk.forget(tenant.id, job.blob_prefix, partial(desk.store.delete_job, tenant.id, job_id))
     await desk.ask(desk.events.forget, job.id)
 
 

@@ -10,7 +10,7 @@ from api.errands import check_space
 from api.multipart import Arrived, Form
 from api.problems import IdempotencyBusy
 from api.schemas import JobDocument
-from fumehood.errors import BadRequest
+from fumehood.errors import BadRequest, StoreUnavailable
 from fumehood.job import Input, Job, Kind
 from fumehood.job_store import Idempotency, Submitted
 from fumehood.tenant import Tenant
@@ -74,15 +74,19 @@ def _store(desk: Desk, job: Job, source: bytes, files: dict[str, Arrived], idemp
     """Blobs first, then the row, then its ticket. One blocking call: a request that is cancelled half-way cannot part the row from
     its blobs, and each way to a thread and back is a part of what the caller waits for."""
     check_space(desk, job.reserved_bytes + len(source))
-    submitted: Submitted | None = None
-    try:
-        with desk.blobs.incoming(floor_bytes=desk.settings.disk_floor_bytes) as incoming:
-            incoming.write(source)
-            arrived = {port: file.incoming for port, file in files.items()} | {"script": incoming}
-            desk.blobs.keep_all(job.tenant, {job.inputs[port].blob: file for port, file in arrived.items()})
-        submitted = desk.store.submit(job, idempotency=idempotency)
-    finally:
-        if submitted is None or submitted.replayed:
+    with desk.blobs.unsettled(job.tenant, job.blob_prefix):
+        try:
+            with desk.blobs.incoming(floor_bytes=desk.settings.disk_floor_bytes) as incoming:
+                incoming.write(source)
+                arrived = {port: file.incoming for port, file in files.items()} | {"script": incoming}
+                desk.blobs.keep_all(job.tenant, {job.inputs[port].blob: file for port, file in arrived.items()})
+            submitted = desk.store.submit(job, idempotency=idempotency)
+        except StoreUnavailable:
+            raise  # The row may be there, only the answer lost: a worker looks, and then removes the blobs or not.
+        except BaseException:
+            desk.blobs.delete(job.tenant, job.blob_prefix)
+            raise
+        if submitted.replayed:
             desk.blobs.delete(job.tenant, job.blob_prefix)
     if not submitted.replayed:
         desk.queue.send_ticket(job.kind.lane)

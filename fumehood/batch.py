@@ -126,9 +126,7 @@ def chunk_wall_seconds(items: int, wall_seconds: float, *, ceiling_seconds: floa
     return min(items * wall_seconds, max(ceiling_seconds, wall_seconds))
 
 
-def jobs_of(
-    batch: Batch, items: list[Item], *, attempts_max: int, ceiling_seconds: float, slots: int
-) -> list[tuple[Job, list[Item]]]:
+def jobs_of(batch: Batch, items: list[Item], *, attempts_max: int, ceiling_seconds: float, slots: int) -> list[tuple[Job, list[Item]]]:
     """The jobs that run a batch in `slots` that take jobs, in the order of its items, each with the items that it runs."""
     shared: dict[str, Any] = {"tenant": batch.tenant, "batch": batch.id, "attempts_max": attempts_max}
     if batch.isolation is Isolation.ITEM:

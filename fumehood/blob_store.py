@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import re
-import secrets
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from fumehood.errors import DiskFull, Misconfigured, NotFound, SandboxError, StoreUnavailable, TooLarge
-from fumehood.files import make_private, sync_directory
+from fumehood.files import create_locked, is_at, lock_if_free, make_private, sync_directory
 from fumehood.limits import GIB, MIB
 
 # One step of a key. Everything a key is made of comes from the service: ids, numbers, names of outputs.
@@ -26,6 +24,9 @@ _INODES_FLOOR = 10_000
 
 # How much of a body is written between two looks at the free space.
 _LOOK_EVERY_BYTES = 16 * MIB
+
+# A tenant's id and a prefix are far shorter.
+_NOTE_BYTES = 1024
 
 
 class BlobStore:
@@ -39,8 +40,9 @@ class BlobStore:
     def __init__(self, home: Path) -> None:
         self._blobs = home / "blobs"
         self._incoming = home / "incoming"
+        self._unsettled = home / "unsettled"
         with _disk():
-            for directory in (self._blobs, self._incoming):
+            for directory in (self._blobs, self._incoming, self._unsettled):
                 make_private(directory)
                 # The blobs are world-readable files; one that was made or restored by other means must not open them.
                 directory.chmod(0o700)
@@ -55,12 +57,40 @@ class BlobStore:
         swept = 0
         with _disk():
             for path in sorted(self._incoming.iterdir()):
-                descriptor = _lock_if_free(path)
+                descriptor = lock_if_free(path)
                 if descriptor is not None:
                     path.unlink(missing_ok=True)
                     os.close(descriptor)
                     swept += 1
         return swept
+
+    def unsettled(self, tenant: str, prefix: str) -> Unsettled:
+        """Around the time in which only one of the two is there: blobs below `prefix`, and the row that names them. Whoever dies
+        in it leaves a note behind, and `settle` then finishes what was begun. A context manager."""
+        self._place(tenant, prefix)
+        return Unsettled(self._unsettled, tenant, prefix)
+
+    def settle(self, is_named: Callable[[str, str], bool]) -> int:
+        """Remove what the dead left without a row: `is_named(tenant, prefix)` asks for it. Returns how many prefixes."""
+        removed = 0
+        with _disk():
+            notes = sorted(self._unsettled.iterdir())
+        for note in notes:
+            with _disk():
+                descriptor = lock_if_free(note)
+            if descriptor is None:
+                continue
+            try:
+                tenant, _, prefix = os.read(descriptor, _NOTE_BYTES).decode().partition("/")
+                # A note without a word is of one who died before there was a blob.
+                if prefix and not is_named(tenant, prefix):
+                    self.delete(tenant, prefix)
+                    removed += 1
+                with _disk():
+                    note.unlink(missing_ok=True)
+            finally:
+                os.close(descriptor)
+        return removed
 
     def keep(self, incoming: Incoming, tenant: str, key: str) -> int:
         """fsync, make read-only, link to its place, fsync the directory. Returns the size in bytes."""
@@ -92,7 +122,7 @@ class BlobStore:
             for key, (descriptor, path) in finished.items():
                 place = self._place(tenant, key)
                 facts = os.fstat(descriptor)
-                if not stat.S_ISREG(facts.st_mode) or not _is_at(path, facts):
+                if not stat.S_ISREG(facts.st_mode) or not is_at(path, facts):
                     raise SandboxError("the file to publish is not the one that was made for it")
                 os.fchmod(descriptor, 0o444)
                 os.fsync(descriptor)
@@ -201,7 +231,7 @@ class Incoming:
         self._floor_bytes, self._free_bytes, self._look_at_bytes = floor_bytes, free_bytes, 0
         self._hash = hashlib.sha256()
         with _disk():
-            self.path, self.descriptor = _create_locked(directory)
+            self.path, self.descriptor = create_locked(directory)
 
     @property
     def sha256(self) -> str:
@@ -242,6 +272,32 @@ class Incoming:
         self.close()
 
 
+class Unsettled:
+    """A note that says whose blobs and row are just being made, or removed, together; locked while its writer lives.
+
+    It is taken away at the end of the block, except after StoreUnavailable: then nobody knows whether the row is there.
+    """
+
+    def __init__(self, directory: Path, tenant: str, prefix: str) -> None:
+        with _disk():
+            self._path, self._descriptor = create_locked(directory)
+            try:
+                os.write(self._descriptor, f"{tenant}/{prefix}".encode())
+            except OSError:
+                self._path.unlink(missing_ok=True)
+                os.close(self._descriptor)
+                raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, StoreUnavailable):
+            with _disk():
+                self._path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+
+
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -262,44 +318,6 @@ def _disk() -> Iterator[None]:
                 "blobs and scratch are not on one mount; expected the whole home on one, mounted once and at the same path everywhere"
             ) from error
         raise StoreUnavailable(f"the blob store does not answer ({errno.errorcode.get(error.errno or 0, 'unknown')})") from error
-
-
-def _create_locked(directory: Path) -> tuple[Path, int]:
-    while True:
-        path = directory / secrets.token_hex(16)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_at(path, os.fstat(descriptor)):
-                return path, descriptor
-        except BlockingIOError:
-            pass  # a sweeper came between creation and lock: it takes this one, we take another
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
-
-
-def _lock_if_free(path: Path) -> int | None:
-    """The descriptor of a file that nobody else holds; None where somebody does, or it is gone."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
-def _is_at(path: Path, facts: os.stat_result) -> bool:
-    """Whether `path` still is a name of that very file; a link is none."""
-    try:
-        return os.path.samestat(facts, path.lstat())
-    except FileNotFoundError:
-        return False
 
 
 def _remove(path: Path) -> tuple[int, int]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import secrets
 from pathlib import Path
 
 
@@ -31,3 +33,42 @@ def sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def create_locked(directory: Path) -> tuple[Path, int]:
+    """A new file of a random name, and a descriptor that holds its lock for as long as this process has it open."""
+    while True:
+        path = directory / secrets.token_hex(16)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if is_at(path, os.fstat(descriptor)):
+                return path, descriptor
+        except BlockingIOError:
+            pass  # a sweeper came between creation and lock: it takes this one, we take another
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def lock_if_free(path: Path) -> int | None:
+    """The descriptor of a file that nobody else holds; None where somebody does, or it is gone."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def is_at(path: Path, facts: os.stat_result) -> bool:
+    """Whether `path` still is a name of that very file; a link is none."""
+    try:
+        return os.path.samestat(facts, path.lstat())
+    except FileNotFoundError:
+        return False

@@ -206,6 +206,7 @@ class Worker:
             Chore("say what is in the image", housekeeping.keep_image),
             Chore("say that we are here", housekeeping.beat),
             Chore("send missing tickets", housekeeping.send_missing_tickets),
+            Chore("settle blobs", housekeeping.settle_blobs),
             Chore("sweep errands", housekeeping.sweep_errands, every_seconds=MINUTE_SECONDS),
             Chore("sweep uploads", housekeeping.sweep_uploads, every_seconds=MINUTE_SECONDS),
             Chore("sweep blobs", housekeeping.sweep_blobs, every_seconds=SWEEP_SECONDS),

@@ -17,7 +17,7 @@ from worker.slots import Slots
 
 log = structlog.get_logger(__name__)
 
-ROOMS = ("datasets", "jobs")
+ROOMS = ("batches", "datasets", "jobs")
 # A submit or an upload writes its blobs moments before its row, so a directory without a row is young, or nobody's.
 UNCLAIMED_BLOBS_SECONDS = 3600.0
 BLOBS_PER_ROUND = 200
@@ -135,9 +135,15 @@ class Housekeeping:
         if swept:
             log.info("unfinished uploads removed", files=swept)
 
+    def settle_blobs(self) -> None:
+        """What an API that died was just making, or removing: blobs whose row is not there go."""
+        settled = self._deps.blobs.settle(lambda tenant, prefix: self._exists(tenant, *prefix.split("/", 1)))
+        if settled:
+            log.warning("blobs of unfinished requests removed", prefixes=settled)
+
     def sweep_blobs(self) -> None:
         """Blobs of jobs and datasets that do not exist (any more), a bounded number each time; the next round goes on where
-        this one stopped."""
+        this one stopped. What `settle_blobs` cannot know of: a machine that lost its power, a home put back from a copy."""
         seen = 0
         now = self._deps.now()
         for tenant, room, name, directory in _blob_directories(self._deps.home / "blobs"):
@@ -180,9 +186,10 @@ class Housekeeping:
                 self._deps.store.forget_worker(row["worker"])
 
     def _exists(self, tenant: str, room: str, name: str) -> bool:
-        look = self._deps.store.get_job if room == "jobs" else self._deps.store.get_dataset
+        store = self._deps.store
+        look: dict[str, Callable[[str, str], object]] = {"jobs": store.get_job, "datasets": store.get_dataset, "batches": store.get_batch}
         try:
-            look(tenant, name)
+            look[room](tenant, name)
         except NotFound:
             return False
         return True
