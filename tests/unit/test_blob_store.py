@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -332,3 +333,79 @@ def test_free_bytes_are_ours_to_use(home: Path, blobs: BlobStore, monkeypatch: p
         numbers[1:2], numbers[4:5], numbers[5:6], numbers[7:8] = [4096], [1], [files], [available]
         monkeypatch.setattr(os, "statvfs", lambda _, values=tuple(numbers): os.statvfs_result(values))
         assert blobs.free_bytes() == expected, (files, available)
+
+
+# unsettled ---------------------------------------------------------------------------------------------------------------
+PREFIX = "jobs/job_a"
+DIES = """
+import os, signal, sys
+from pathlib import Path
+from fumehood.blob_store import BlobStore
+
+blobs = BlobStore(Path(sys.argv[1]))
+with blobs.unsettled("ten_a", "jobs/job_a"), blobs.incoming() as incoming:
+    blobs.keep(incoming, "ten_a", "jobs/job_a/script.py")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def fail_unsettled(blobs: BlobStore, error: Exception) -> None:
+    keep(blobs, f"{PREFIX}/script.py")
+    with suppress(type(error)), blobs.unsettled(TENANT, PREFIX):
+        raise error
+
+
+def notes(home: Path) -> list[Path]:
+    return list((home / "unsettled").iterdir())
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_what_the_dead_were_making_stays_only_where_a_row_names_it(named: bool, home: Path, blobs: BlobStore) -> None:
+    keep(blobs, "jobs/job_b/script.py")
+    done = subprocess.run([sys.executable, "-c", DIES, str(home)], cwd=Path(__file__).resolve().parents[2], timeout=60)
+    assert (done.returncode, len(notes(home))) == (-9, 1)
+    asked = []
+
+    def is_named(tenant: str, prefix: str) -> bool:
+        asked.append((tenant, prefix))
+        return named
+
+    assert blobs.settle(is_named) == int(not named)
+    assert asked == [(TENANT, PREFIX)]
+    left = {path.name for path in (home / "blobs" / TENANT / "jobs").iterdir()}
+    assert left == ({"job_a", "job_b"} if named else {"job_b"})
+    assert notes(home) == []
+
+
+def test_what_the_living_are_making_is_left_alone(home: Path, blobs: BlobStore) -> None:
+    with blobs.unsettled(TENANT, PREFIX):
+        keep(blobs, f"{PREFIX}/script.py")
+        assert blobs.settle(lambda tenant, prefix: False) == 0
+        assert len(notes(home)) == 1
+    assert notes(home) == []
+    assert read(blobs, f"{PREFIX}/script.py") == b"content"
+
+
+@pytest.mark.parametrize(("error", "left"), [(StoreUnavailable("away"), 1), (ValueError("no"), 0)])
+def test_the_note_stays_where_nobody_knows_whether_the_row_is_there(error: Exception, left: int, home: Path, blobs: BlobStore) -> None:
+    fail_unsettled(blobs, error)
+    assert len(notes(home)) == left
+    assert blobs.settle(lambda tenant, prefix: False) == left
+
+
+def test_a_note_without_a_word_is_thrown_away(home: Path, blobs: BlobStore) -> None:
+    (home / "unsettled" / "a").touch()
+    assert blobs.settle(lambda tenant, prefix: pytest.fail("asked for nothing")) == 0
+    assert notes(home) == []
+
+
+def test_a_row_that_cannot_be_asked_for_leaves_everything(home: Path, blobs: BlobStore) -> None:
+    fail_unsettled(blobs, StoreUnavailable("away"))
+
+    def away(tenant: str, prefix: str) -> bool:
+        raise StoreUnavailable("still away")
+
+    with pytest.raises(StoreUnavailable):
+        blobs.settle(away)
+    assert len(notes(home)) == 1
+    assert read(blobs, f"{PREFIX}/script.py") == b"content"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -11,7 +12,7 @@ from dataclasses import dataclass, replace
 import pytest
 import structlog.testing
 
-from fumehood.errors import SandboxError
+from fumehood.errors import SandboxError, StoreUnavailable
 from fumehood.job import Job, Kind, Lane, State
 from fumehood.limits import MIB, Limits
 from fumehood.outcome import Reason
@@ -277,6 +278,21 @@ def test_blobs_of_a_dataset_without_a_row_are_removed_once_they_are_old(house: H
     house.keeping.sweep_blobs()
     left = {path.name for path in (bench.home / "blobs" / bench.tenant / "datasets").iterdir()}
     assert left == {kept.id, young.id}
+
+
+def test_what_an_api_left_half_done_is_settled_by_its_row(house: House) -> None:
+    bench = house.bench
+    job, kept = bench.submit(), dataset(tenant=bench.tenant)
+    bench.store.add_dataset(kept)
+    gone = [f"{room}_gone" for room in ("jobs", "datasets", "batches")]
+    prefixes = [job.blob_prefix, f"datasets/{kept.id}", *(f"{name.removesuffix('_gone')}/{name}" for name in gone)]
+    for prefix in prefixes:
+        bench.put(f"{prefix}/unfinished", b"x")
+        with contextlib.suppress(StoreUnavailable), bench.deps.blobs.unsettled(bench.tenant, prefix):
+            raise StoreUnavailable("nobody knows whether the row is there")
+    house.keeping.settle_blobs()
+    left = {path.name for path in (bench.home / "blobs" / bench.tenant).glob("*/*")}
+    assert left == {job.id, kept.id}
 
 
 def test_the_sweep_of_blobs_is_bounded_and_goes_on_where_it_stopped(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
