@@ -235,6 +235,20 @@ def test_a_mount_that_the_engine_does_not_see_fails_the_create_and_leaves_nothin
     host.close()
 
 
+def test_without_its_scratch_a_sandbox_is_neither_made_nor_started(host: DockerHost, sandbox_home: Path, wall: Wall) -> None:
+    """What keeps a worker that was frozen from going on with an attempt that was taken over: the reaper erases the scratch first."""
+    first, second = (Scratch.create(sandbox_home, worker="frozen") for _ in range(2))
+    first.erase()
+    with capture_logs(), pytest.raises(SandboxError):
+        host.prepare(first, SMALL)
+    with capture_logs(), host.prepare(second, SMALL) as sandbox:
+        second.erase()
+        with pytest.raises(SandboxError):
+            sandbox.make_ready(StopSignal())
+        assert wall.client.inspect_container(sandbox.name)["State"]["Pid"] == 0
+    assert not [name for name in (host.name_of(first), host.name_of(second)) if host.engine.inspect(name)]
+
+
 def test_orphans_are_those_of_dead_workers_and_those_that_we_forgot(host: DockerHost, image: str, sandbox_home: Path) -> None:
     dead = DockerHost(Settings(home=sandbox_home, image=image), worker_id="dead")
     scratches = [Scratch.create(sandbox_home, worker=worker) for worker in ("w1", "dead")]
