@@ -12,9 +12,10 @@ import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import docker
@@ -199,14 +200,18 @@ def run_script(
     stop: StopSignal | None = None,
     on_log: Callable[[int], None] = lambda count: None,
     ready: Sandbox | None = None,
+    inputs: Mapping[str, tuple[str, bytes]] = MappingProxyType({}),
 ) -> Ran:
     """The rooms stage, run, collect, judge, erase, without a store: what the journey does for one job. `ready` is a sandbox of a
-    pool, which is used up; without one, a sandbox is made."""
+    pool, which is used up; without one, a sandbox is made. `inputs` are formats and bytes, by port."""
     scratch = ready.scratch if ready else Scratch.create(home, worker=host.worker_id)
     try:
-        request = {"version": 1, "kind": "script", "inputs": {}, "parameters": {}, "limits": limits.as_dict()}
-        for name, text in (("script.py", script), ("request.json", json.dumps(request))):
-            (scratch.inside / name).write_text(text)
+        formats = {port: {"format": format_name} for port, (format_name, _) in inputs.items()}
+        request = {"version": 1, "kind": "script", "inputs": formats, "parameters": {}, "limits": limits.as_dict()}
+        files = {"script.py": script.encode(), "request.json": json.dumps(request).encode()}
+        files |= {"bundle.zip" if port == "bundle" else port: content for port, (_, content) in inputs.items()}
+        for name, content in files.items():
+            (scratch.inside / name).write_bytes(content)
             (scratch.inside / name).chmod(0o444)
         with contextlib.ExitStack() as last:
             sandbox: Sandbox = ready or host.prepare(scratch, limits)

@@ -71,7 +71,7 @@ def to_arrow(result, came):
 
 
 def column(series, kind):
-    for attempt in ([kind, None] if kind is not None and series.dtype == object else [None]):
+    for attempt in [kind, None] if kind is not None and series.dtype == object else [None]:
         try:
             return pa.array(series, attempt, from_pandas=True)
         except (pa.ArrowException, TypeError, ValueError):

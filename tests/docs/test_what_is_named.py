@@ -99,7 +99,5 @@ def _fits(words: list[str], known: dict[str, set[str]]) -> bool:
     ("call", "fits"),
     [("run a.py --quiet", True), ("run a.py --qiet", False), ("walk a.py", False), ("images export --out x", True)],
 )
-
-
 def test_a_wrong_command_would_be_seen(call: str, fits: bool) -> None:
     assert _fits(call.split(), commands()) == fits

@@ -147,6 +147,7 @@ def submit(client: httpx.Client, script: str, table: str, *, wait_seconds: int =
 
 def ended(client: httpx.Client, job_id: str, *, seconds: float) -> dict[str, Any]:
     """The record of a job when it is final; the service is asked to wait, and may be away for moments."""
+
     def look() -> dict[str, Any] | None:
         try:
             record: dict[str, Any] = client.get(f"/v1/jobs/{job_id}", params={"wait": 20}).raise_for_status().json()

@@ -97,7 +97,7 @@ class Service:
         self._over = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="keeper", daemon=True)
         self.pauses = random.Random(0)
-        self._add("redis", [_redis_server(), str(directory / "redis.conf")])
+        self.parts["redis"] = Daemon("redis", [_redis_server(), str(directory / "redis.conf")], directory)
         self._add("api", [sys.executable, "-m", "api"])
         for number in range(workers):
             self._add(f"worker{number}", [sys.executable, *worker])

@@ -92,7 +92,7 @@ def test_an_image_that_is_gone_for_a_while(engine: PrivateEngine, image: str, tm
 
 
 def test_a_clock_that_jumps(engine: PrivateEngine, image: str, tmp_path: Path) -> None:
-    """Hours forwards and backwards, for API, workers and Redis alike; only what the world calls now changes."""
+    """Hours forwards and backwards, for the API and the workers; only what the world calls now changes."""
     library = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None) or missing("no libfaketime")
     clock = tmp_path / "clock"
     clock.write_text("+0")

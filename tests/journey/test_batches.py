@@ -113,7 +113,7 @@ def test_a_cancel_ends_a_chunk_that_runs_with_all_its_items(us: Counter) -> None
 
 
 def test_a_chunk_whose_worker_is_killed_runs_again(us: Counter, workshop: Workshop) -> None:
-    slow = SCRIPT.replace('print("item", n)', 'time.sleep(0.2)')
+    slow = SCRIPT.replace('print("item", n)', "time.sleep(0.2)")
     here = submit(us, 25, isolation="batch", script=slow)
     until(lambda: us.get(here).json()["counts"]["running"] > 0, seconds=30, what="the chunk runs")
     workshop.workers[0].process.kill()

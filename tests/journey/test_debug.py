@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ANSWER_SECONDS = 60.0
 CTRL_C = b"\x03"
 
-FAILS = '''
+FAILS = """
 import pandas as pd
 
 
@@ -38,7 +38,7 @@ def azureml_main(dataframe1, dataframe2=None, *, scale=1):
     doubled = scale * 2
     values = ratio(dataframe1, "a")
     return pd.DataFrame({"v": values * doubled}),
-'''
+"""
 RETURNS = """
 import pandas as pd
 
