@@ -69,7 +69,9 @@ JSON = st.recursive(
 )
 EVENTS = st.sampled_from(["ready", "log", "done"]).map(lambda name: {"event": name}) | st.fixed_dictionaries({"event": JSON, "bytes": JSON})
 LINE = (EVENTS | JSON).map(lambda value: json.dumps(value).encode() + b"\n")
-FRAMES = st.lists(st.builds(frame, st.sampled_from([1, 1, 1, 2]), LINE | st.binary(max_size=700))).map(b"".join)
+FRAMES = st.lists(
+    st.builds(frame, st.sampled_from([1, 1, 1, 2]), LINE | st.binary(max_size=700) | st.binary(min_size=500, max_size=700))
+).map(b"".join)
 
 
 def heard(pieces: list[bytes]) -> tuple[list[dict[str, Any]], bool]:
