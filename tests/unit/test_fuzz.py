@@ -69,9 +69,15 @@ JSON = st.recursive(
 )
 EVENTS = st.sampled_from(["ready", "log", "done"]).map(lambda name: {"event": name}) | st.fixed_dictionaries({"event": JSON, "bytes": JSON})
 LINE = (EVENTS | JSON).map(lambda value: json.dumps(value).encode() + b"\n")
-FRAMES = st.lists(
-    st.builds(frame, st.sampled_from([1, 1, 1, 2]), LINE | st.binary(max_size=700) | st.binary(min_size=500, max_size=700))
-).map(b"".join)
+SPOKEN = st.lists(st.builds(frame, st.sampled_from([1, 1, 1, 2]), EVENTS.map(lambda event: json.dumps(event).encode() + b"\n"))).map(
+    b"".join
+)
+TAIL = (
+    st.just(b"")
+    | st.integers(1, 900).map(lambda count: frame(1, b"x" * count))
+    | st.builds(frame, st.integers(0, 3), LINE | st.binary(max_size=99))
+)
+FRAMES = st.builds(lambda spoken, tail: spoken + tail, SPOKEN, TAIL)
 
 
 def heard(pieces: list[bytes]) -> tuple[list[dict[str, Any]], bool]:
