@@ -158,6 +158,7 @@ def private_engine(image: str, *, options: tuple[str, ...] = ()) -> Iterator[Pri
         engine.start()
         engine.load(image)
         yield engine
+        engine.start()  # a test may have left it dead
         for container in engine.docker("ps", "--all", "--quiet"):
             engine.docker("rm", "--force", "--volumes", container)
     finally:

@@ -89,7 +89,7 @@ def test_an_image_that_is_gone_for_a_while(engine: PrivateEngine, image: str, tm
         bring_back = engine.hide(other)
         return chance.uniform(1.0, 3.0), bring_back
 
-    hold(storm(service, jobs=40, every_seconds=3.0, seed=SEED, faults={hide: 1}, sorts=FREE, callers=3), jobs=40)
+    hold(storm(service, jobs=30, every_seconds=5.0, seed=SEED, faults={hide: 1}, sorts=FREE, callers=2), jobs=30)
 
 
 def test_a_clock_that_jumps(engine: PrivateEngine, image: str, tmp_path: Path) -> None:
@@ -105,12 +105,13 @@ def test_a_clock_that_jumps(engine: PrivateEngine, image: str, tmp_path: Path) -
     }
 
     def jump(service: Service, chance: random.Random) -> None:
+        # Less than a day, for which a request that was answered is remembered by its key.
         beside = tmp_path / "clock.new"
-        beside.write_text(f"{chance.choice([-7200, -60, 60, 7200, 90_000]):+d}")
+        beside.write_text(f"{chance.choice([-7200, -60, 0, 60, 7200]):+d}")
         beside.rename(clock)
 
     service = Service(tmp_path, engine, image, environment=environment)
-    found = storm(service, jobs=30, every_seconds=2.0, seed=SEED, faults={jump: 1, chaos.kill_a_worker: 1})
+    found = storm(service, jobs=30, every_seconds=2.0, seed=SEED, faults={jump: 2, chaos.kill_a_worker: 1}, one_clock=False)
     hold(found, jobs=30)
 
 
