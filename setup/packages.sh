@@ -25,8 +25,6 @@ if [ "${1:-}" = test ] || [ "${1:-}" = bench ]; then
     knows redis-server || missing="$missing redis-server"
     # What commands of the docs use, which a test runs.
     for program in curl jq sqlite3; do knows $program || missing="$missing $program"; done
-    # A clock that jumps, for the tests of faults.
-    ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || missing="$missing libfaketime"
     # Debian keeps it beside the path, one directory a version.
     knows initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 fi

@@ -53,7 +53,7 @@ FAST = {
 class Service:
     """`parts` by name: `redis`, `api`, `worker0`…; the engine is `engine`. Its files are below `directory`.
 
-    `worker` are the arguments of the interpreter that runs one; `settings` and `environment` win over what else is given.
+    `api` and `worker` are the arguments of the interpreter that runs one; `settings` and `environment` win over what else is given.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class Service:
         image: str,
         *,
         workers: int = 2,
+        api: Sequence[str] = ("-m", "api"),
         worker: Sequence[str] = ("-m", "worker"),
         home: Path | None = None,
         environment: Mapping[str, str] = MappingProxyType({}),
@@ -98,7 +99,7 @@ class Service:
         self._keeper = threading.Thread(target=self._keep, name="keeper", daemon=True)
         self.pauses = random.Random(0)
         self.parts["redis"] = Daemon("redis", [_redis_server(), str(directory / "redis.conf")], directory)
-        self._add("api", [sys.executable, "-m", "api"])
+        self._add("api", [sys.executable, *api])
         for number in range(workers):
             self._add(f"worker{number}", [sys.executable, *worker])
 

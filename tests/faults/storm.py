@@ -54,10 +54,8 @@ def storm(
     faults: Mapping[Fault, int] = FAULTS,
     sorts: Sequence[Sort] = SORTS,
     callers: int = 8,
-    one_clock: bool = True,
 ) -> Reckoning:
-    """Start `service`, send `jobs` through it with a fault every `every_seconds`, and stop it in order. Without `one_clock` the
-    engine's times and the database's are not compared."""
+    """Start `service`, send `jobs` through it with a fault every `every_seconds`, and stop it in order."""
     database, began = service.home / "fumehood.db", time.monotonic()
     watch(database)
     load = Load(service.client, jobs=jobs, callers=callers, seed=seed, sorts=sorts)
@@ -76,7 +74,7 @@ def storm(
         left += _keys(service)
         service.stop()
         left += [*service.containers(), *service.files_of_runs()]
-        happened = engine.seen() if one_clock else []
+        happened = engine.seen()
     moves = read(database)
     ends = [move for move in moves if move.final]
     return Reckoning(
