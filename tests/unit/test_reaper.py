@@ -367,6 +367,22 @@ def test_a_beat_in_the_last_moment_saves_the_lease(yard: Yard, monkeypatch: pyte
     assert yard.bench.row(job).state is State.RUNNING
 
 
+def test_the_scratch_is_gone_before_the_container_is_looked_for(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a worker that wakes up between the two starts one behind our back: test_take_over.py."""
+    job = yard.started(yard.other().worker)
+    remove, scratch = yard.bench.host.remove, yard.bench.home / "scratch" / str(job.scratch)
+    seen = []
+
+    def look(name: str) -> bool:
+        seen.append(scratch.exists())
+        return remove(name)
+
+    assert scratch.exists()
+    monkeypatch.setattr(yard.bench.host, "remove", look)
+    yard.reaper._take_back(job)
+    assert seen == [False]
+
+
 def test_time_in_which_the_store_could_not_be_read_does_not_count(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     """While it was away nobody could renew; its return must not expire every lease at once."""
     job = yard.started(yard.other().worker)
