@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
+import sys
 import tempfile
 from pathlib import Path
 
@@ -22,6 +24,8 @@ def main() -> int:
     asked = parser.parse_args()
     if not asked.image:
         parser.error("no image; expected --image or FUMEHOOD_IMAGE, as `python3 images/build.py anaconda --print-id` prints it")
+    # Told to end, it takes its engine and its service away first.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with tempfile.TemporaryDirectory(prefix="fh-storm-") as made, private_engine(asked.image) as engine:
         directory = asked.keep or Path(made)
         directory.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,10 @@ from tests.services import missing, until
 START_SECONDS = 60.0
 LOAD_SECONDS = 600.0
 STOP_SECONDS = 40.0
-# Sandboxes have no network, so that this engine needs none either, and does not touch the machine's.
+WARNINGS = ["--log-level", "warn"]
+# Sandboxes have no network, so that this engine needs none either. It gets a network namespace of its own: told to make no bridge,
+# an engine removes the one it finds under the usual name, which would be the machine's.
+ALONE = ["unshare", "--net", "--"]
 OPTIONS = ["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false", "--userland-proxy=false"]
 
 
@@ -69,11 +72,11 @@ class PrivateEngine:
         self._starting = threading.Lock()
         self._sockets = directory / "containerd.sock", directory / "docker.sock"
         where = ["--root", str(directory / "c"), "--state", str(directory / "s"), "--address", str(self._sockets[0])]
-        self.containerd = Daemon("containerd", [containerd, "--log-level", "warn", *where], directory)
+        self.containerd = Daemon("containerd", [containerd, *WARNINGS, *where], directory)
         where = ["--data-root", str(directory / "d"), "--exec-root", str(directory / "e"), "--pidfile", str(directory / "pid")]
         self.dockerd = Daemon(
             "dockerd",
-            [dockerd, "--log-level", "warn", "--host", self.address, "--containerd", str(self._sockets[0]), *where, *OPTIONS, *options],
+            [*ALONE, dockerd, *WARNINGS, "--host", self.address, "--containerd", str(self._sockets[0]), *where, *OPTIONS, *options],
             directory,
         )
 
