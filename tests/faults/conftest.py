@@ -11,7 +11,6 @@ import pytest
 from tests.faults.engine import PrivateEngine, private_engine
 from tests.sandboxes import sandbox_image
 
-
 BRIDGE = Path("/sys/class/net/docker0")
 """Of the machine's own engine."""
 
