@@ -31,11 +31,13 @@ def ensure(*names: str) -> None:
     """Make `.venv` hold the locks called `names`. A stamp per lock says that it is installed, so a second time costs nothing.
 
     Raises:
-        SetupError: this Python is too old, or pip could not install.
+        SetupError: this Python is too old, `.venv` is a link, or pip could not install.
     """
     if sys.version_info < OLDEST:
         found, oldest = sys.version.split()[0], ".".join(map(str, OLDEST))
         raise SetupError(f"python3 is {found}; expected {oldest} or newer (Debian 12, Ubuntu 24.04 and later have it)")
+    if VENV.is_symlink():  # To make it anew would empty what is behind the link.
+        raise SetupError(f"{VENV} is a link to {VENV.resolve()}; expected a directory of this checkout's own: remove the link")
     wanted = {name: VENV / f".{name}-{_fingerprint(LOCKS[name])}" for name in names}
     if not PYTHON.exists() or any(not stamp.exists() and list(VENV.glob(f".{name}-*")) for name, stamp in wanted.items()):
         with step("venv: making .venv"):

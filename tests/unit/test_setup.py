@@ -154,3 +154,14 @@ def test_an_unknown_command_is_refused() -> None:
     done = subprocess.run([sys.executable, "-B", "setup", "fly"], cwd=ROOT, capture_output=True, text=True, timeout=30)
     assert done.returncode == 2
     assert "usage:" in done.stderr
+
+
+def test_an_environment_behind_a_link_is_not_emptied(home: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    python_packages, kept = importlib.import_module("python_packages"), tmp_path / "kept"
+    kept.mkdir()
+    (kept / "file").touch()
+    (tmp_path / "link").symlink_to(kept)
+    monkeypatch.setattr(python_packages, "VENV", tmp_path / "link")
+    with pytest.raises(home.SetupError, match="is a link to"):
+        python_packages.ensure("service")
+    assert (kept / "file").exists()
