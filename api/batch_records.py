@@ -7,9 +7,9 @@ from typing import Any
 from api.batch_schemas import BatchRecord, BatchSummary, Counts, ItemRecord, ItemSummary
 from api.documents import presentable
 from api.records import erasure_record, input_of, output_table, report_of, whole
-from api.schemas import timestamp
 from fumehood.batch import Batch, Ran
 from fumehood.job import Input
+from fumehood.text import timestamp
 
 
 def batch_summary(batch: Batch) -> BatchSummary:

@@ -18,11 +18,12 @@ from api.schemas import (
     JobSummary,
     OutputTable,
     UsageRecord,
-    timestamp,
 )
 from fumehood.dataset import FORMATS, Dataset
 from fumehood.job import Input, Job
 from fumehood.outcome import Outcome
+from fumehood.receipt import document
+from fumehood.text import timestamp
 
 ANY_BYTES = "application/octet-stream"
 _MEDIA_TYPE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}/[a-z0-9][a-z0-9.+-]{0,63}")
@@ -179,10 +180,7 @@ def input_of(given: Input) -> dict[str, Any]:
 
 
 def erasure_record(job: Job) -> ErasureRecord | None:
-    gone = job.erasure
-    if gone is None:
-        return None
-    return ErasureRecord(container=gone.container, files=gone.files, bytes=gone.bytes, erased_at=timestamp(gone.erased_at) or "")
+    return ErasureRecord(**document(job.erasure)) if job.erasure is not None else None
 
 
 def _file(entry: dict[str, Any], stored: int) -> StoredFile | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
@@ -10,14 +9,6 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from fumehood.job import QUEUE_COUNTED, State
 from fumehood.limits import FLOOR, REQUESTABLE
 from fumehood.outcome import Blame, Reason
-
-
-def timestamp(seconds: float | None) -> str | None:
-    """RFC 3339, UTC, with milliseconds."""
-    if seconds is None:
-        return None
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
 
 # requests ----------------------------------------------------------------------------------------------------------------
 
@@ -142,12 +133,35 @@ class UsageRecord(BaseModel):
 
 
 class ErasureRecord(BaseModel):
-    """The receipt: container and files of the run were looked for after their removal and are gone."""
+    """The receipt: container and files of the run were looked for after their removal and are gone. As it stands here, it is what
+    was signed, but for the signature."""
 
-    container: str | None
+    version: str = Field(description="What the fields mean.", examples=["fumehood.erasure/1"])
+    job: str
+    attempt: int
+    fence: int = Field(description="Counts claims and hand-backs of the job: no two attempts have the same.")
+    worker: str | None = Field(description="Who removed it and looked; null where the job never ran.")
+    container: str | None = Field(description="Name of the container; null where there was none to remove.")
+    container_id: str | None = Field(description="Its full id at the container engine.")
+    began_at: str | None = Field(description="When the container was made.")
     files: int
     bytes: int
     erased_at: str
+    key: str | None = Field(description="Fingerprint of the key that signed, as `/v1/receipts/keys` lists it; null where nobody signed.")
+    signature: str | None = Field(description="Ed25519, 128 hexadecimal digits, of the other fields as canonical JSON.")
+
+
+class ReceiptKey(BaseModel):
+    """The public half of a key that signs receipts."""
+
+    id: str = Field(description="Its fingerprint: SHA-256 of the key's 32 bytes.")
+    algorithm: Literal["Ed25519"]
+    public: str = Field(description="The key, 64 hexadecimal digits.")
+    since: str = Field(description="When a worker first started with it.")
+
+
+class ReceiptKeyList(BaseModel):
+    items: list[ReceiptKey]
 
 
 class OutputTable(BaseModel):

@@ -85,7 +85,7 @@ class _Asked:
         yield "get a queued job", lambda: store.get_job(TENANT, self._waits.id)
         yield "claim", self._claim
         yield "renew", lambda: store.renew(self._held)
-        yield "finish", lambda: store.finish(self._held, outcome(), erasure())
+        yield "finish", lambda: store.finish(self._held, outcome(), erasure(self._held))
         yield "get a final job", lambda: store.get_job(TENANT, self._held.id)
         yield "page", lambda: store.list_jobs(TENANT)
         yield "page of a state", lambda: store.list_jobs(TENANT, state="succeeded")

@@ -14,10 +14,10 @@ from fumehood.errors import BadField, BadRequest, Conflict, IdempotencyReuse, No
 from fumehood.job import Input, Job, Kind, State
 from fumehood.limits import Limits
 from fumehood.needs import needs_of
-from fumehood.outcome import Erasure, Outcome, Reason
+from fumehood.outcome import Outcome, Reason
 from fumehood.pages import PAGE_BYTES, PAGE_ROWS, read_cursor, read_page, write_cursor
 from fumehood.records import Records
-from fumehood.rows import job_from_row, job_to_row
+from fumehood.rows import job_from_row, job_to_row, never_ran
 from fumehood.schema import BATCH_ITEMS, BATCHES, DATASETS, IDEMPOTENCY, JOB_NEEDS, JOBS
 
 # Below what any database takes as parameters of one statement.
@@ -138,7 +138,7 @@ class Batches(Records):
         Raises NotFound; Conflict where all of it has ended.
         """
         now = self._clock()
-        nothing = asdict(Erasure(container=None, files=0, bytes=0, erased_at=now))
+        nothing = never_ran(now=now)
         outcome = Outcome(reason=Reason.CANCELLED, message="Cancelled before it ran.").as_dict()
         cancelled = {"state": State.CANCELLED.value, "cancel_requested": True, "outcome": outcome, "finished_at": now}
         with self._database.writing() as connection:

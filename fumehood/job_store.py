@@ -20,7 +20,7 @@ from fumehood.moves import change, claim_next, count_queued, end, find, found, l
 from fumehood.needs import check_needs, needs_of
 from fumehood.outcome import Erasure, Outcome, Reason
 from fumehood.pages import read_page
-from fumehood.rows import job_from_row, job_to_row
+from fumehood.rows import erasure_to_row, job_from_row, job_to_row, never_ran
 from fumehood.schema import IDEMPOTENCY, JOB_LABELS, JOB_NEEDS, JOBS
 
 # Old idempotency keys are forgotten by the submits that follow, a few each, so that no transaction is long.
@@ -170,9 +170,8 @@ class JobStore(Batches):
             if state is State.RUNNING:
                 return job_from_row(change(connection, row, {"cancel_requested": True}))
             now = self._clock()
-            nothing = asdict(Erasure(container=None, files=0, bytes=0, erased_at=now))
             outcome = Outcome(reason=Reason.CANCELLED, message="Cancelled before it ran.")
-            return end(connection, change(connection, row, {"cancel_requested": True}), outcome, row.erasure or nothing, now=now)
+            return end(connection, change(connection, row, {"cancel_requested": True}), outcome, row.erasure or never_ran(now=now), now=now)
 
     def delete_job(self, tenant: str, job_id: str) -> Job:
         """Forget a final job, and the idempotency key that made it.
@@ -232,13 +231,13 @@ class JobStore(Batches):
     def finish(self, job: Job, outcome: Outcome, erasure: Erasure) -> Job:
         """running → final, in one atomic step. Raises LeaseLost.
 
-        An outcome that is there stands, even where a cancel was asked for meanwhile.
+        An outcome that is there stands, even where a cancel was asked for meanwhile. Raises ValueError for another attempt's receipt.
         """
         with self._database.writing() as connection:
             row = leased(connection, job)
             if job.kind is Kind.CHUNK:
                 outcome = end_items(connection, job, outcome)
-            return end(connection, row, outcome, asdict(erasure), now=self._clock())
+            return end(connection, row, outcome, _receipt_of(job, erasure), now=self._clock())
 
     def give_back(self, job: Job, erasure: Erasure, outcome: Outcome, *, beat: int | None = None, count_attempt: bool = True) -> Job:
         """End an attempt that was nobody's fault but the service's: running → queued (at the front of its lane, fence + 1),
@@ -255,9 +254,9 @@ class JobStore(Batches):
                 raise LeaseLost(f"job {job.id} was renewed meanwhile: its beat is {row.beat}, expected {beat}")
             if row.cancel_requested:
                 cancelled = replace(outcome, reason=Reason.CANCELLED, message="Cancelled.", error=None)
-                return end(connection, row, cancelled, asdict(erasure), now=self._clock())
+                return end(connection, row, cancelled, _receipt_of(job, erasure), now=self._clock())
             if count_attempt and row.attempt >= row.attempts_max:
-                return end(connection, row, outcome, asdict(erasure), now=self._clock())
+                return end(connection, row, outcome, _receipt_of(job, erasure), now=self._clock())
             values = {
                 "attempt": row.attempt if count_attempt else row.attempt - 1,
                 "fence": row.fence + 1,
@@ -265,7 +264,7 @@ class JobStore(Batches):
                 "sandbox": None,
                 "scratch": None,
                 "started_at": None,
-                "erasure": asdict(erasure),
+                "erasure": _receipt_of(job, erasure),
             }
             return job_from_row(move(connection, row, State.QUEUED, values))
 
@@ -319,3 +318,10 @@ class JobStore(Batches):
 def _check_same_request(known: Row[Any], idempotency: Idempotency) -> None:
     if known.request_sha256 != idempotency.request_sha256:
         raise IdempotencyReuse("the idempotency key was used with another request; use a new key for a new request")
+
+
+def _receipt_of(job: Job, erasure: Erasure) -> dict[str, Any]:
+    """Raises ValueError where it is the receipt of another attempt."""
+    if (erasure.job, erasure.fence) != (job.id, job.fence):
+        raise ValueError(f"the receipt is of {erasure.job}, fence {erasure.fence}; expected one of {job.id}, fence {job.fence}")
+    return erasure_to_row(erasure)

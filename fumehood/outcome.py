@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -59,19 +60,50 @@ class Usage:
     bytes_out: int = 0
 
 
+_CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Erasure:
     """The receipt: this attempt's container and files were looked for after their removal and are gone.
 
-    Only the journey and the reaper make one, after looking, and the store for a job that never ran. `container` is the one
-    that was removed, None where there was none to remove; `files` and `bytes` count what who signs took away.
+    Only the journey and the reaper make one, after looking, and the store for a job that never ran. `files` and `bytes` count
+    what the worker that signs took away. Times are seconds since the epoch by the worker's own clock, which may jump: nothing here says
+    that one is before the other. What is signed, and how, stands in `fumehood.receipt`.
+
+    Raises ValueError for what no erasure can be.
     """
 
+    job: str
+    attempt: int
+    fence: int
+    worker: str | None
+    """Who removed it and looked. None where nobody had to: the job never ran."""
     container: str | None
+    """Name of the container that was removed; None where there was none to remove."""
+    container_id: str | None
+    """Its full id at the engine. None beside a name only in a receipt of before ids were kept, which nobody signed."""
+    began_at: float | None
+    """When the container was made; None where there is no id."""
     files: int
     bytes: int
     erased_at: float
-    """Seconds since the epoch."""
+    key: str | None = None
+    """Fingerprint of the key that signed; None together with `signature`."""
+    signature: str | None = None
+
+    def __post_init__(self) -> None:
+        wrong = [name for name in ("attempt", "fence", "files", "bytes") if getattr(self, name) < 0]
+        if wrong:
+            raise ValueError(f"{wrong[0]} of an erasure is {getattr(self, wrong[0])}; expected no less than 0")
+        if (self.container_id is None) != (self.began_at is None) or (self.container is None and self.container_id is not None):
+            raise ValueError("an erasure names a part of its container; expected name, id and beginning, or none of them")
+        if self.container_id is not None and not _CONTAINER_ID.fullmatch(self.container_id):
+            raise ValueError(f"a container's id is {self.container_id!r}; expected 64 hexadecimal digits")
+        if (self.key is None) != (self.signature is None):
+            raise ValueError("an erasure has a signature or the name of a key; expected both or none")
+        if self.signature is not None and (self.worker is None or (self.container is not None and self.container_id is None)):
+            raise ValueError("a signed erasure names no worker or not the id of its container; expected both")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,8 +17,9 @@ from fumehood.errors import Conflict, Misconfigured, NotFound
 from fumehood.image import Image
 from fumehood.job import new_id
 from fumehood.pages import read_page
+from fumehood.receipt import PublicKey
 from fumehood.rows import dataset_from_row, dataset_to_row, image_from_row
-from fumehood.schema import API_KEYS, DATASETS, IMAGES, TENANTS, WORKERS
+from fumehood.schema import API_KEYS, DATASETS, IMAGES, RECEIPT_KEYS, TENANTS, WORKERS
 from fumehood.tenant import Tenant, hash_key, key_matches, key_prefix
 
 
@@ -123,6 +124,19 @@ class Records:
     def forget_worker(self, worker: str) -> None:
         with self._database.writing() as connection:
             connection.execute(delete(WORKERS).where(WORKERS.c.id == worker))
+
+    # the keys of receipts ---------------------------------------------------------------------------------------------
+    def keep_receipt_key(self, key_id: str, public: str) -> None:
+        """Known from now on, and for ever: old receipts stay checkable when a key is replaced."""
+        values = {"id": key_id, "public": public, "since": self._clock()}
+        with self._database.writing() as connection:
+            self._database.insert_or_get(connection, RECEIPT_KEYS, values, unique=("id",))
+
+    def receipt_keys(self, *, limit: int = 1000) -> list[PublicKey]:
+        """Newest first."""
+        query = select(RECEIPT_KEYS).order_by(RECEIPT_KEYS.c.since.desc(), RECEIPT_KEYS.c.id).limit(limit)
+        with self._database.reading() as connection:
+            return [PublicKey(id=row.id, public=row.public, since=row.since) for row in connection.execute(query)]
 
     # images ----------------------------------------------------------------------------------------------------------
     def keep_image(self, image: Image) -> None:

@@ -14,6 +14,7 @@ from fumehood.limits import Limits
 from fumehood.outcome import Erasure, Outcome, Reason, Usage
 
 _DATASET_FIELDS = tuple(field.name for field in fields(Dataset))
+_ERASURE_FIELDS = tuple(field.name for field in fields(Erasure) if field.name != "job")
 _IMAGE_FIELDS = tuple(field.name for field in fields(Image))
 
 
@@ -45,7 +46,7 @@ def job_to_row(job: Job) -> dict[str, Any]:
         "parameters": job.parameters,
         "labels": job.labels,
         "outcome": job.outcome.as_dict() if job.outcome else None,
-        "erasure": asdict(job.erasure) if job.erasure else None,
+        "erasure": erasure_to_row(job.erasure) if job.erasure else None,
     }
 
 
@@ -75,9 +76,19 @@ def job_from_row(stored: Row[Any], *, queue_position: int | None = None) -> Job:
         started_at=row["started_at"],
         finished_at=row["finished_at"],
         outcome=outcome_from_dict(row["outcome"]) if row["outcome"] else None,
-        erasure=Erasure(**row["erasure"]) if row["erasure"] else None,
+        erasure=Erasure(job=row["id"], **row["erasure"]) if row["erasure"] else None,
         queue_position=queue_position,
     )
+
+
+def erasure_to_row(erasure: Erasure) -> dict[str, Any]:
+    """Without the job: that is the row's own."""
+    return {name: getattr(erasure, name) for name in _ERASURE_FIELDS}
+
+
+def never_ran(*, now: float) -> dict[str, Any]:
+    """The receipt of a job that was never claimed, as a row holds it. Nobody signs it: nothing was there to be erased."""
+    return dict.fromkeys(_ERASURE_FIELDS) | {"attempt": 0, "fence": 0, "files": 0, "bytes": 0, "erased_at": now}
 
 
 def outcome_from_dict(values: dict[str, Any]) -> Outcome:

@@ -8,6 +8,7 @@
        ├── batches ── batch_items    one row per item, which names the job that runs it
        └── datasets
     workers                          who is there; nothing refers to it
+    receipt_keys                     public keys that workers have signed receipts with; never forgotten
     images                           what scripts have run in, by digest; kept for the records that name it
 
 Times are seconds since the epoch (floats); documents are JSON. `job_needs` has rows only while its job is queued or
@@ -224,4 +225,12 @@ IMAGES = Table(
     # Name → version; null where the image does not say what is in it.
     Column("packages", _Document),
     Column("seen_at", Float, nullable=False),
+)
+
+RECEIPT_KEYS = Table(
+    "receipt_keys",
+    METADATA,
+    Column("id", _Text, primary_key=True),
+    Column("public", _Text, nullable=False),
+    Column("since", Float, nullable=False),
 )

@@ -34,6 +34,11 @@ class Settings(BaseSettings):
     bootstrap_key: SecretStr | None = Field(None, description="Key of the first tenant, made when the API starts.")
     bootstrap_key_file: Path | None = Field(None, description="File that holds the key of the first tenant.")
 
+    receipt_key: SecretStr | None = Field(
+        None, description="Ed25519 key (64 hexadecimal digits) with which workers sign erasure receipts; without one they are not signed."
+    )
+    receipt_key_file: Path | None = Field(None, description="File that holds the key of the receipts; only workers need it.")
+
     api_host: str = Field("127.0.0.1", description="Address the API listens on.")
     api_port: int = Field(8765, ge=1, le=65535, description="Port the API listens on.")
     dataset_bytes: int = Field(4 * GIB, gt=0, description="Largest dataset, in bytes.")
@@ -122,7 +127,7 @@ class Settings(BaseSettings):
         return with_password(self.database_url, self.secret("database_password"))
 
     def secret(self, name: str) -> str | None:
-        """The secret `name` (`redis_password`, `database_password`, `bootstrap_key`), from its value or else its file; or None."""
+        """The secret `name` (`redis_password`, `database_password`, `bootstrap_key`, `receipt_key`), from its value or else its file; or None."""
         value: SecretStr | None = getattr(self, name)
         if value is not None:
             return value.get_secret_value()

@@ -54,9 +54,19 @@ def outcome(reason: Reason = Reason.OK, **overrides: Any) -> Outcome:
     return Outcome(**(values | overrides))
 
 
-def erasure(**overrides: Any) -> Erasure:
-    values: dict[str, Any] = {"container": "fumehood-test", "files": 7, "bytes": 1024, "erased_at": 1_700_000_000.0}
-    return Erasure(**(values | overrides))
+def erasure(of: Job | None = None, **overrides: Any) -> Erasure:
+    """The receipt, not signed, of an attempt: that of the job `of`, as it was claimed."""
+    attempt = {"job": of.id, "attempt": of.attempt, "fence": of.fence} if of else {"job": "job_test", "attempt": 1, "fence": 1}
+    values: dict[str, Any] = {
+        "worker": "wrk_test",
+        "container": "fumehood-test",
+        "container_id": "c0" * 32,
+        "began_at": 1_699_999_990.0,
+        "files": 7,
+        "bytes": 1024,
+        "erased_at": 1_700_000_000.0,
+    }
+    return Erasure(**(attempt | values | overrides))
 
 
 # servers ---------------------------------------------------------------------------------------------------------------

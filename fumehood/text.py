@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 from fumehood.job import QUEUE_COUNTED
 
@@ -23,6 +24,13 @@ def one_line(text: object) -> str:
 def _spelled(character: str) -> str:
     code = ord(character)
     return {"\r": "\\r"}.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
+
+
+def timestamp(seconds: float | None) -> str | None:
+    """RFC 3339, UTC, with milliseconds."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def size(count: float) -> str:

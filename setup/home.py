@@ -124,6 +124,8 @@ def ensure(home: Home) -> None:
     password = _once(home, "redis_password", secrets.token_hex(32))
     _once(home, "postgres_password", secrets.token_hex(32))
     _once(home, "bootstrap_key", new_key())
+    # An Ed25519 key is 32 random bytes.
+    _once(home, "receipt_key", secrets.token_hex(32))
     write(home, home.secrets / "redis.conf", REDIS.format(password=password))
     if not home.settings.exists():
         write(home, home.settings, SETTINGS)

@@ -20,6 +20,7 @@ from fumehood.job import Job, Lane
 from fumehood.job_queue import CeleryQueue, celery_app
 from fumehood.job_store import JobStore
 from fumehood.log import said
+from fumehood.receipt import SigningKey
 from fumehood.settings import Settings
 from worker.consumer import Consumer
 from worker.deps import Deps
@@ -65,6 +66,7 @@ class Worker:
             pulse_seconds=3 * settings.reap_seconds + settings.engine_seconds,
         )
         worker = self._registration.worker
+        signing_key = _signing_key(settings, self._store)
         self._host = DockerHost(settings, worker_id=worker)
         self._weaker: list[str] | None = None
         self._failure: str | None = None
@@ -98,6 +100,7 @@ class Worker:
             host=self._host,
             pool=self._pool,
             doubt=self._slots.doubt,
+            **({"sign": signing_key.sign} if signing_key else {}),
             floor_bytes=settings.disk_floor_bytes,
             beat_seconds=settings.beat_seconds,
             lease_seconds=settings.lease_seconds,
@@ -222,3 +225,14 @@ class Worker:
 
     def _on_stalled(self) -> None:
         self._failure = "tickets wait and the consumer does not take them"
+
+
+def _signing_key(settings: Settings, store: JobStore) -> SigningKey | None:
+    """The key of the receipts, published; None where there is none. Raises Misconfigured where it is not one."""
+    private = settings.secret("receipt_key")
+    if private is None:
+        log.warning("receipts are not signed", expected="receipt_key or receipt_key_file")
+        return None
+    key = SigningKey(private)
+    store.keep_receipt_key(key.id, key.public)
+    return key

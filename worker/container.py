@@ -19,7 +19,7 @@ from worker.attach import AttachStream
 from worker.cgroup import Seen
 from worker.init_process import InitProcess
 from worker.removal import Removal
-from worker.sandbox import READY_SECONDS_MAX, Exit, Stop, StopSignal
+from worker.sandbox import READY_SECONDS_MAX, Container, Exit, Stop, StopSignal
 from worker.scratch import Scratch
 
 log = structlog.get_logger(__name__)
@@ -68,7 +68,7 @@ class DockerSandbox:
         engine: Engine,
         scratch: Scratch,
         *,
-        name: str,
+        container: Container,
         uid: int,
         stream: AttachStream,
         config: dict[str, Any],
@@ -77,7 +77,7 @@ class DockerSandbox:
         gone: Callable[[str], None],
     ) -> None:
         """`forget` says that nobody here answers for the container any more, `gone` that the engine does not have it either."""
-        self.name = name
+        self.name = container.name
         self.scratch = scratch
         self.image: str = config["Image"]
         self.uid = uid
@@ -89,11 +89,12 @@ class DockerSandbox:
         self._host_config = host_config
         self._forget = forget
         self._gone = gone
-        self._id = ""
+        self._container = container
+        self._id = container.id
         self._init: InitProcess | None = None
         self._started_at: float | None = None
         self._state_when_ready: dict[str, Any] = {}
-        self._removal = Removal(engine, name)
+        self._removal = Removal(engine, container.name)
         self._destroyed = False
 
     def __enter__(self) -> Self:
@@ -185,10 +186,10 @@ class DockerSandbox:
         self._removal.begin(after=lambda: self._stream.ends_within(LET_GO_SECONDS))
         return exit
 
-    def destroy(self) -> str | None:
-        """Remove the container and look that it is gone; returns its name. Raises SandboxError if it is not gone in time."""
+    def destroy(self) -> Container:
+        """Remove the container and look that it is gone; returns which it was. Raises SandboxError if it is not gone in time."""
         if self._destroyed:
-            return self.name
+            return self._container
         began = time.monotonic()
         try:
             self._removal.finish()
@@ -202,12 +203,13 @@ class DockerSandbox:
         self._gone(self.name)
         self._destroyed = True
         self.milliseconds["destroy"] = _milliseconds_since(began)
-        return self.name
+        return self._container
 
     def _hold_against_the_policy(self) -> dict[str, Any]:
         """Returns what tells this run of this container from any other, and from one that was tampered with."""
         inspected = self._inspect()
-        self._id = inspected["Id"]
+        if inspected["Id"] != self._id:
+            raise SandboxError("the sandbox is another container than the one that was made under its name")
         found = isolation.deviations(inspected, config=self._config, host_config=self._host_config)
         if found:
             log.error("sandbox deviates from the isolation policy", sandbox=self.name, deviations=found)

@@ -15,8 +15,9 @@ from fumehood.errors import StoreUnavailable
 from fumehood.job import Job, Lane, State
 from fumehood.job_store import JobStore
 from fumehood.log import said
+from fumehood.outcome import Erasure
 from worker.live_log import Publishes
-from worker.sandbox import SandboxHost
+from worker.sandbox import Container, SandboxHost
 from worker.warm_pool import WarmPool
 
 log = structlog.get_logger(__name__)
@@ -39,6 +40,8 @@ class Deps:
     host: SandboxHost
     pool: WarmPool | None = None
     """None where every sandbox is started for its job."""
+    sign: Callable[[Erasure], Erasure] = lambda erasure: erasure
+    """Signs receipts; without a key they stay as they are."""
     doubt: Callable[[str], None]
     floor_bytes: int
     """Free disk below which the service takes no work."""
@@ -48,6 +51,23 @@ class Deps:
     monotonic: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time
     pause: Callable[[float], None] = time.sleep
+
+
+def receipt(job: Job, deps: Deps, container: Container | None, files: tuple[int, int]) -> Erasure:
+    """Of the attempt `job`, now that its container and `files` (how many, how many bytes) were looked for and are gone; signed."""
+    erasure = Erasure(
+        job=job.id,
+        attempt=job.attempt,
+        fence=job.fence,
+        worker=deps.worker,
+        container=container.name if container else None,
+        container_id=container.id if container else None,
+        began_at=container.began_at if container else None,
+        files=files[0],
+        bytes=files[1],
+        erased_at=deps.now(),
+    )
+    return deps.sign(erasure)
 
 
 def announce(events: Publishes, job: Job) -> None:

@@ -54,13 +54,15 @@ class DockerEngine:
             found = self._client.images(filters={"label": label, "dangling": False})
         return sorted(map(dict, found), key=lambda each: -each["Created"])
 
-    def create(self, name: str, config: dict[str, Any], host_config: dict[str, Any]) -> None:
+    def create(self, name: str, config: dict[str, Any], host_config: dict[str, Any]) -> str:
+        """Returns the container's id."""
         # The raw call: the client's own keywords know neither masked paths nor several other fields, and add the proxies
         # of the worker's Docker configuration to the environment.
         with _call("create the sandbox"):
             created = self._client.create_container_from_config(config | {"HostConfig": host_config}, name=name)
         if created.get("Warnings"):
             log.warning("engine has warnings", sandbox=name, warnings=said(SandboxError("; ".join(created["Warnings"]))))
+        return str(created["Id"])
 
     def attach(self, name: str) -> AttachStream:
         with _call("attach to the sandbox"):

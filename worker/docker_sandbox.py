@@ -10,6 +10,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from typing import TypeVar
 
 import structlog
@@ -23,7 +24,7 @@ from worker import host_check, isolation
 from worker.container import DockerSandbox
 from worker.docker_engine import DockerEngine
 from worker.isolation import LABEL_HOME, LABEL_SANDBOX, LABEL_WORKER, Host
-from worker.sandbox import READY_SECONDS_MAX, StopSignal
+from worker.sandbox import READY_SECONDS_MAX, Container, StopSignal
 from worker.scratch import Scratch
 from worker.uids import SandboxUid, take_uid
 
@@ -112,14 +113,14 @@ class DockerHost:
                 wait_seconds=wait_seconds,
                 command=command,
             )
-            self.engine.create(name, config, host_config)
+            container = Container(name=name, began_at=time.time(), id=self.engine.create(name, config, host_config))
             # Attach before start: what is written in between would be lost, and a stdin that closes once could close unseen.
             stream = self.engine.attach(name)
             undo.pop_all()
         sandbox = kind(
             self.engine,
             scratch,
-            name=name,
+            container=container,
             uid=uid.number,
             stream=stream,
             config=config,
@@ -148,8 +149,8 @@ class DockerHost:
                 found.append((name, worker))
         return found
 
-    def remove(self, name: str) -> bool:
-        """Kill and remove a container by name and look that it is gone. True if there was one.
+    def remove(self, name: str) -> Container | None:
+        """Kill and remove a container by name and look that it is gone. None if there was none.
 
         Raises:
             SandboxError: it is not one of this home's, or is not gone in time.
@@ -157,12 +158,13 @@ class DockerHost:
         found = self.engine.inspect(name)
         if found is None:
             self._gone_if_forgotten(name)
-            return False
+            return None
         if (found["Config"]["Labels"] or {}).get(LABEL_HOME) != str(self._settings.home):
             raise SandboxError("the container to be removed carries no label of this home; expected one of ours")
         removed = self.engine.remove(name)
         self._gone_if_forgotten(name)
-        return removed
+        # Somebody else was quicker: that one's receipt names it.
+        return Container(name=name, id=found["Id"], began_at=_seconds(found["Created"])) if removed else None
 
     def close(self) -> None:
         self.engine.close()
@@ -207,3 +209,8 @@ class DockerHost:
                 yield f"the engine has no image with the id {self.image}"
         except SandboxError as error:
             yield str(error)
+
+
+def _seconds(moment: str) -> float:
+    """Since the epoch, of the engine's `2026-01-05T09:30:00.123456789Z`."""
+    return datetime.fromisoformat(moment).timestamp()

@@ -24,10 +24,10 @@ from fumehood.log import said
 from fumehood.outcome import Blame, Erasure, Outcome, Reason, Usage
 from worker.chunk import StagedItems, stage_items
 from worker.collect import Report, collect
-from worker.deps import Deps, announce, discard, insist
+from worker.deps import Deps, announce, discard, insist, receipt
 from worker.lease import Lease
 from worker.live_log import LiveLog
-from worker.sandbox import Exit, Sandbox, Stop, StopSignal
+from worker.sandbox import Container, Exit, Sandbox, Stop, StopSignal
 from worker.scratch import OUTPUTS, Scratch
 from worker.verdict import judge
 from worker.warm_pool import Offer
@@ -69,6 +69,7 @@ class Bench:
 
     scratch: Scratch | None = None
     sandbox: str | None = None
+    removed: Container | None = None
     opened: Sandbox | None = None
     start: str | None = None
     start_reason: str | None = None
@@ -244,7 +245,7 @@ def erase(job: Job, deps: Deps, bench: Bench) -> Erasure | None:
     deadline = deps.monotonic() + deps.engine_seconds
     while True:
         try:
-            return _erase_once(deps, bench)
+            return _erase_once(job, deps, bench)
         except Exception as error:
             deps.doubt(f"the last attempt could not be erased: {said(error)}")
             if deps.monotonic() >= deadline:
@@ -318,15 +319,14 @@ def write_request(path: Path, job: Job, more: Mapping[str, Any] = MappingProxyTy
         os.fchmod(descriptor, 0o444)
 
 
-def _erase_once(deps: Deps, bench: Bench) -> Erasure:
-    container = None
+def _erase_once(job: Job, deps: Deps, bench: Bench) -> Erasure:
     if bench.opened is not None:
-        container = bench.opened.destroy()
-    elif bench.sandbox is not None and deps.host.remove(bench.sandbox):
-        # Creating it failed, or only its answer did.
-        container = bench.sandbox
-    files, size = bench.scratch.erase() if bench.scratch is not None else (0, 0)
-    return Erasure(container=container, files=files, bytes=size, erased_at=deps.now())
+        bench.removed = bench.opened.destroy()
+    elif bench.sandbox is not None:
+        # Creating it failed, or only its answer did. What an earlier try removed counts, though this one finds nothing.
+        bench.removed = deps.host.remove(bench.sandbox) or bench.removed
+    removed = bench.scratch.erase() if bench.scratch is not None else (0, 0)
+    return receipt(job, deps, bench.removed, removed)
 
 
 def _row(job: Job, deps: Deps) -> tuple[bool, Job | None]:

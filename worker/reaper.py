@@ -12,9 +12,10 @@ import structlog
 
 from fumehood.errors import LeaseLost
 from fumehood.job import Job, State
-from fumehood.outcome import Erasure, Outcome, Reason
-from worker.deps import Deps, announce, discard
+from fumehood.outcome import Outcome, Reason
+from worker.deps import Deps, announce, discard, receipt
 from worker.registration import Registration
+from worker.sandbox import Container
 from worker.scratch import erase_directory, owners
 
 log = structlog.get_logger(__name__)
@@ -39,7 +40,7 @@ class Reaper:
         self._seen: dict[str, _Seen] = {}
         self._looked_at: float | None = None
         # What the sweeps took away and no receipt names yet: a round that fails half-way must not make one say less.
-        self._removed: set[str] = set()
+        self._removed: dict[str, Container] = {}
         self._refused: set[str] = set()
         self._erased: dict[str, tuple[int, int]] = {}
 
@@ -79,8 +80,8 @@ class Reaper:
                 stuck[name] = worker
                 continue
             try:
-                if self._deps.host.remove(name):
-                    self._removed.add(name)
+                if removed := self._deps.host.remove(name):
+                    self._removed[name] = removed
                     log.warning("orphan container removed", sandbox=name, worker=worker)
             except Exception as error:
                 stuck[name] = worker
@@ -135,16 +136,14 @@ class Reaper:
         """
         if job.scratch is not None:
             self._count(job.scratch, erase_directory(self._deps.home / "scratch" / job.scratch))
-        if job.sandbox is not None and self._deps.host.remove(job.sandbox):
-            self._removed.add(job.sandbox)
-        files, size = self._erased.get(job.scratch or "", (0, 0))
-        container = job.sandbox if job.sandbox in self._removed else None
-        erasure = Erasure(container=container, files=files, bytes=size, erased_at=self._deps.now())
+        if job.sandbox is not None and (removed := self._deps.host.remove(job.sandbox)):
+            self._removed[job.sandbox] = removed
+        erasure = receipt(job, self._deps, self._removed.get(job.sandbox or ""), self._erased.get(job.scratch or "", (0, 0)))
         try:
             after = self._deps.store.give_back(job, erasure, LOST, beat=job.beat)
         except LeaseLost:
             return  # It ended, or renewed, or another reaper was first.
-        self._removed.discard(job.sandbox or "")
+        self._removed.pop(job.sandbox or "", None)
         self._erased.pop(job.scratch or "", None)
         discard(self._deps.blobs, job)
         announce(self._deps.events, after)

@@ -47,6 +47,17 @@ class Exit:
     """`create`, `start`, `ready` of a sandbox that was made for this run, `fit` of one that waited; `go`, `end`, `destroy`."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Container:
+    """One container, by all that the engine and our own records call it."""
+
+    name: str
+    id: str
+    """The engine's, 64 hexadecimal digits; never given twice."""
+    began_at: float
+    """When it was made; seconds since the epoch."""
+
+
 class StopSignal:
     """Set once, by whoever comes first; the sandbox ends the run at once when it is set. Safe between threads."""
 
@@ -117,8 +128,8 @@ class Sandbox(Protocol):
             SandboxError: the engine did not do what it was asked for; the service's fault.
         """
 
-    def destroy(self) -> str | None:
-        """Remove the container and look that it is gone; returns its name. Raises SandboxError if it is not gone in time."""
+    def destroy(self) -> Container:
+        """Remove the container and look that it is gone; returns which it was. Raises SandboxError if it is not gone in time."""
 
 
 class SandboxHost(Protocol):
@@ -145,5 +156,5 @@ class SandboxHost(Protocol):
     def orphans(self, *, is_live: Callable[[str], bool]) -> list[tuple[str, str]]:
         """(name, worker) of this home's containers whose worker is not live."""
 
-    def remove(self, name: str) -> bool:
-        """Kill and remove a container by name and look that it is gone. True if there was one. Raises SandboxError."""
+    def remove(self, name: str) -> Container | None:
+        """Kill and remove a container by name and look that it is gone. None if there was none. Raises SandboxError."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from typing import Any
 from fumehood.errors import SandboxError
 from fumehood.image import Image
 from fumehood.limits import Limits
-from worker.sandbox import Exit, Stop, StopSignal
+from worker.sandbox import Container, Exit, Stop, StopSignal
 from worker.scratch import Scratch
 
 IMAGE = "sha256:" + "0" * 64
@@ -103,6 +104,7 @@ class FakeSandbox:
         self.waits = False
         self._host = host
         self._used = False
+        self.container = host.containers_made[name]
         self._listeners: list[Callable[[], None]] = []
 
     def make_ready(self, stop: StopSignal) -> bool:
@@ -132,10 +134,10 @@ class FakeSandbox:
         self.waits, self._used = False, True
         return self._host.behaviour(self.scratch, limits, stop, on_log)
 
-    def destroy(self) -> str | None:
+    def destroy(self) -> Container:
         self._host.meet("destroy")
         self._host.forget(self.name)
-        return self.name
+        return self.container
 
     def __enter__(self) -> FakeSandbox:
         return self
@@ -153,6 +155,7 @@ class FakeSandboxHost:
         self.worker = worker
         self.behaviour = behaviour
         self.containers: dict[str, str] = {}
+        self.containers_made: dict[str, Container] = {}
         self.faults: dict[str, Exception] = {}
         self.visits: list[str] = []
         self.made: list[FakeSandbox] = []
@@ -180,6 +183,7 @@ class FakeSandboxHost:
             if name in self.containers:
                 raise SandboxError(f"there is a container {name} already")
             self.containers[name] = self.worker
+            self.containers_made[name] = Container(name=name, id=secrets.token_hex(32), began_at=time.time())
         sandbox = FakeSandbox(self, scratch, name, limits)
         self.made.append(sandbox)
         return sandbox
@@ -190,9 +194,13 @@ class FakeSandboxHost:
             containers = list(self.containers.items())
         return [(name, worker) for name, worker in containers if not is_live(worker)]
 
-    def remove(self, name: str) -> bool:
+    def remove(self, name: str) -> Container | None:
         self.meet("remove")
-        return self.forget(name)
+        return self.known(name) if self.forget(name) else None
+
+    def known(self, name: str) -> Container:
+        """Also of a container that a test put there by hand."""
+        return self.containers_made.setdefault(name, Container(name=name, id=secrets.token_hex(32), began_at=time.time()))
 
     def close(self) -> None:
         """As the real one: ends its connections to the engine."""

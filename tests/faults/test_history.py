@@ -47,12 +47,12 @@ class Diary:
 
     def finish(self, claimed: Job, sandbox: str) -> None:
         self.engine("destroy", sandbox)
-        self.store.finish(claimed, outcome(), erasure(container=sandbox))
+        self.store.finish(claimed, outcome(), erasure(claimed, container=sandbox))
         self.told.append(told(claimed.id))
 
     def hand_back(self, claimed: Job, sandbox: str) -> None:
         self.engine("destroy", sandbox)
-        self.store.give_back(claimed, erasure(container=sandbox), outcome(Reason.LOST))
+        self.store.give_back(claimed, erasure(claimed, container=sandbox), outcome(Reason.LOST))
 
     def write(self, statement: str, *values: Any) -> None:
         with closing(sqlite3.connect(self.database)) as connection, connection:

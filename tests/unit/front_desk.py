@@ -129,7 +129,7 @@ class Worker:
             milliseconds={"run": 12.5},
             image="sha256:" + "0" * 64,
         )
-        job = self.desk.store.finish(job, outcome, receipt or erasure())
+        job = self.desk.store.finish(job, outcome, receipt or erasure(job))
         self.desk.events.publish(job.id, "end", {"state": job.state.value, "reason": made.reason.value})
         return job
 

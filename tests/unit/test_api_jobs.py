@@ -49,7 +49,11 @@ def test_a_finished_job_shows_everything(stand: Stand, us: Counter) -> None:
     assert record["result"] == {"bytes": 13, "rows": 2, "columns": [{"name": "a", "type": "int64", "nullable": False}]}
     assert record["result2"] == {"bytes": 13, "rows": None, "columns": []}
     assert record["usage"] == {"wall_seconds": 0.5, "cpu_seconds": 0.25, "memory_peak_bytes": 1000, "bytes_in": len(SCRIPT), "bytes_out": 5}
-    assert record["erasure"] == {"container": "fumehood-test", "files": 7, "bytes": 1024, "erased_at": "2023-11-14T22:13:20.000Z"}
+    assert record["erasure"] == {
+        "version": "fumehood.erasure/1", "job": job, "attempt": 1, "fence": 1, "worker": "wrk_test",
+        "container": "fumehood-test", "container_id": "c0" * 32, "began_at": "2023-11-14T22:13:10.000Z",
+        "files": 7, "bytes": 1024, "erased_at": "2023-11-14T22:13:20.000Z", "key": None, "signature": None,
+    }  # fmt: skip
     assert record["outputs"] == {"result": 13, "result2": 13, "log": 15, "files": 19}
     assert record["notes"][0]["to"] == "a (2)"
     assert record["milliseconds"] == {"run": 12.5}

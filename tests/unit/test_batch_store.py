@@ -57,8 +57,8 @@ def test_every_item_is_a_job_that_has_what_all_share_and_what_is_its_own(store: 
 
 def test_items_end_as_their_jobs_do(store: JobStore) -> None:
     batch = submit(store, 3)
-    store.finish(claim(store), outcome(), erasure())
-    store.finish(claim(store), outcome(Reason.SCRIPT_ERROR), erasure())
+    store.finish(it := claim(store), outcome(), erasure(it))
+    store.finish(it := claim(store), outcome(Reason.SCRIPT_ERROR), erasure(it))
     claim(store)
     now = store.get_batch(TENANT, batch.id)
     assert now.counts == {State.SUCCEEDED: 1, State.FAILED: 1, State.RUNNING: 1}
@@ -87,7 +87,7 @@ def test_the_end_of_a_chunk_is_the_end_of_its_items_each_in_its_own_way(store: J
     batch = submit(store, 30, Isolation.BATCH)
     first = claim(store)
     said = [ending(number, Reason.TIMED_OUT if number == 7 else Reason.OK) for number in range(25)]
-    after = store.finish(first, outcome(report={"items": said, "log": {"bytes": 3}}), erasure())
+    after = store.finish(first, outcome(report={"items": said, "log": {"bytes": 3}}), erasure(first))
     assert after.outcome is not None
     assert after.outcome.report == {"log": {"bytes": 3}}
     now = store.get_batch(TENANT, batch.id)
@@ -100,7 +100,7 @@ def test_the_end_of_a_chunk_is_the_end_of_its_items_each_in_its_own_way(store: J
 
 def test_a_chunk_that_crashed_takes_its_items_with_it(store: JobStore) -> None:
     batch = submit(store, 2, Isolation.BATCH)
-    store.finish(claim(store), outcome(Reason.OUT_OF_MEMORY), erasure())
+    store.finish(it := claim(store), outcome(Reason.OUT_OF_MEMORY), erasure(it))
     now = store.get_batch(TENANT, batch.id)
     assert (now.counts, now.final) == ({State.FAILED: 2}, True)
     assert store.get_item(TENANT, batch.id, 1).reason is Reason.OUT_OF_MEMORY
@@ -109,18 +109,18 @@ def test_a_chunk_that_crashed_takes_its_items_with_it(store: JobStore) -> None:
 def test_a_stale_attempt_of_a_chunk_writes_no_endings(store: JobStore) -> None:
     batch = submit(store, 2, Isolation.BATCH)
     stale = claim(store)
-    store.give_back(stale, erasure(), outcome(Reason.LOST))
+    store.give_back(stale, erasure(stale), outcome(Reason.LOST))
     with pytest.raises(LeaseLost):
-        store.finish(stale, outcome(report={"items": [ending(0), ending(1)]}), erasure())
+        store.finish(stale, outcome(report={"items": [ending(0), ending(1)]}), erasure(stale))
     assert store.get_batch(TENANT, batch.id).counts == {State.QUEUED: 2}
     again = claim(store)
-    store.finish(again, outcome(report={"items": [ending(0), ending(1, Reason.CRASHED)]}), erasure())
+    store.finish(again, outcome(report={"items": [ending(0), ending(1, Reason.CRASHED)]}), erasure(again))
     assert store.get_batch(TENANT, batch.id).counts == {State.SUCCEEDED: 1, State.FAILED: 1}
 
 
 def test_a_report_about_items_of_others_changes_nothing_of_theirs(store: JobStore) -> None:
     mine, other = submit(store, 2, Isolation.BATCH), submit(store, 2, Isolation.BATCH)
-    store.finish(claim(store), outcome(report={"items": [ending(0), ending(1), ending(2)]}), erasure())
+    store.finish(it := claim(store), outcome(report={"items": [ending(0), ending(1), ending(2)]}), erasure(it))
     assert store.get_batch(TENANT, mine.id).counts == {State.SUCCEEDED: 2}
     assert store.get_batch(TENANT, other.id).counts == {State.QUEUED: 2}
 
@@ -136,9 +136,10 @@ def test_a_cancel_ends_what_waits_and_marks_what_runs(store: JobStore, clock: An
     assert len(ended) == (59 if isolation is Isolation.ITEM else 2)
     assert store.renew(running).cancel_requested
     last = store.get_item(TENANT, batch.id, 59).job
-    assert (last.erasure and last.erasure.container, last.finished_at) == (None, clock.now)
+    assert last.erasure is not None
+    assert (last.erasure.job, last.erasure.container, last.erasure.fence, last.finished_at) == (last.id, None, 0, clock.now)
     store.cancel_batch(TENANT, batch.id)
-    store.finish(running, outcome(Reason.CANCELLED), erasure())
+    store.finish(running, outcome(Reason.CANCELLED), erasure(running))
     with pytest.raises(Conflict, match="has ended"):
         store.cancel_batch(TENANT, batch.id)
     assert store.get_batch(TENANT, batch.id).counts == {State.CANCELLED: 60}
@@ -146,8 +147,9 @@ def test_a_cancel_ends_what_waits_and_marks_what_runs(store: JobStore, clock: An
 
 def test_a_job_that_was_handed_back_keeps_its_receipt_when_the_batch_is_cancelled(store: JobStore) -> None:
     batch = submit(store, 1)
-    receipt = erasure(container="fumehood-first")
-    store.give_back(claim(store), receipt, outcome(Reason.LOST))
+    running = claim(store)
+    receipt = erasure(running, container="fumehood-first")
+    store.give_back(running, receipt, outcome(Reason.LOST))
     store.cancel_batch(TENANT, batch.id)
     assert store.get_item(TENANT, batch.id, 0).job.erasure == receipt
 
@@ -157,8 +159,8 @@ def test_a_batch_is_forgotten_with_everything_once_it_has_ended(store: JobStore)
     with pytest.raises(Conflict, match="has not ended"):
         store.delete_batch(TENANT, batch.id)
     first, second = claim(store), claim(store)
-    store.finish(first, outcome(), erasure())
-    store.finish(second, outcome(), erasure())
+    store.finish(first, outcome(), erasure(first))
+    store.finish(second, outcome(), erasure(second))
     output = Input(blob="b", format="arrow", bytes=1, source={"job": first.id, "output": "result"})
     reader = store.submit(job(inputs={"dataset1": output})).job
     with pytest.raises(Conflict, match="read by a job"):
@@ -190,7 +192,7 @@ def test_the_job_that_is_waited_for_is_the_last_that_is_left(store: JobStore) ->
     assert left is not None
     assert left.item == 1
     for _ in range(2):
-        store.finish(claim(store), outcome(), erasure())
+        store.finish(it := claim(store), outcome(), erasure(it))
     assert store.unfinished_job(TENANT, batch.id) is None
 
 

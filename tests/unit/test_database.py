@@ -18,7 +18,7 @@ from sqlalchemy import Connection, event
 
 from fumehood.database import Database
 from fumehood.errors import Misconfigured, NotFound, StoreUnavailable
-from fumehood.job import Kind, Lane
+from fumehood.job import Job, Kind, Lane
 from fumehood.job_store import Idempotency, JobStore
 from fumehood.moves import count_queued
 from fumehood.outcome import Reason
@@ -242,6 +242,11 @@ def test_an_error_holds_nothing_of_a_tenants(sqlite_store: JobStore) -> None:
 def _calls(store: JobStore) -> dict[str, Callable[[], Any]]:
     stored, _ = store.add_dataset(dataset())
     asked = [store.submit(job(labels={"a": "b"}), idempotency=Idempotency(f"key-{n}", "a" * 64)).job for n in range(3)]
+    def claimed() -> Job:
+        found = store.claim(worker="w", lane=Lane.JOBS, disk_budget_bytes=2**60)
+        assert found is not None
+        return found
+
     return {
         "submit": lambda: store.submit(job(labels={"a": "b"}), idempotency=Idempotency("key", "a" * 64)),
         "find_idempotent": lambda: store.find_idempotent("ten_test", Idempotency("key", "a" * 64)),
@@ -251,12 +256,8 @@ def _calls(store: JobStore) -> dict[str, Callable[[], Any]]:
         "list_jobs of a label": lambda: store.list_jobs("ten_test", labels=[("a", "b")]),
         "list_jobs of two labels": lambda: store.list_jobs("ten_test", labels=[("a", "b"), ("c", "d")]),
         "list_jobs of both": lambda: store.list_jobs("ten_test", labels=[("a", "b")], state="queued"),
-        "claim and finish": lambda: store.finish(store.claim(worker="w", lane=Lane.JOBS, disk_budget_bytes=2**60), outcome(), erasure()),  # type: ignore[arg-type]
-        "claim and give back": lambda: store.give_back(
-            store.claim(worker="w", lane=Lane.JOBS, disk_budget_bytes=2**60),  # type: ignore[arg-type]
-            erasure(),
-            outcome(Reason.LOST),
-        ),
+        "claim and finish": lambda: store.finish(it := claimed(), outcome(), erasure(it)),
+        "claim and give back": lambda: store.give_back(it := claimed(), erasure(it), outcome(Reason.LOST)),
         "cancel": lambda: store.request_cancel("ten_test", asked[2].id),
         "delete_job": lambda: store.delete_job("ten_test", asked[2].id),
         "running": store.running,

@@ -22,6 +22,7 @@ from worker.scratch import Scratch
 from worker.uids import take_uid
 
 FIRST, COUNT = 5000, 1
+ID = "1d" * 32
 
 
 class Engine:
@@ -39,16 +40,19 @@ class Engine:
     def info(self) -> dict[str, Any]:
         return {"NCPU": 1}
 
-    def create(self, name: str, config: dict[str, Any], host_config: dict[str, Any]) -> None:
+    def create(self, name: str, config: dict[str, Any], host_config: dict[str, Any]) -> str:
         self.containers[name] = config["Labels"]
         self._check("create")
+        return ID
 
     def attach(self, name: str) -> AttachStream:
         self._check("attach")
         return cast(AttachStream, Stream())
 
     def inspect(self, name: str) -> dict[str, Any] | None:
-        return {"Config": {"Labels": self.containers[name]}} if name in self.containers else None
+        if name not in self.containers:
+            return None
+        return {"Config": {"Labels": self.containers[name]}, "Id": ID, "Created": "2026-01-05T09:30:00.123456789Z"}
 
     def remove(self, name: str) -> bool:
         self._check("remove")
@@ -130,7 +134,7 @@ def test_what_a_failed_preparation_left_keeps_its_uid_until_it_is_removed(
     engine.broken = set()
     assert host.orphans(is_live=lambda worker: True) == [(host.name_of(scratch), "w1")]
     assert not is_free(home)
-    assert host.remove(host.name_of(scratch)) is True
+    assert host.remove(host.name_of(scratch)) is not None
     assert is_free(home)
 
 
@@ -141,7 +145,7 @@ def test_a_container_that_somebody_removes_later_gives_its_uid_back(host: Docker
         sandbox.destroy()
     assert not is_free(home)
     engine.broken = set()
-    assert host.remove(sandbox.name) is True
+    assert host.remove(sandbox.name) is not None
     assert is_free(home)
     sandbox.destroy()
 
@@ -176,8 +180,8 @@ def test_one_that_somebody_still_answers_for_keeps_its_uid_whoever_removes_it(
 ) -> None:
     """The reaper took the container of a run whose lease was lost; the run itself comes to its end later."""
     sandbox = opened(host, scratch)
-    assert host.remove(sandbox.name) is True
-    assert host.remove(sandbox.name) is False
+    assert host.remove(sandbox.name) is not None
+    assert host.remove(sandbox.name) is None
     assert not is_free(home)
     sandbox.destroy()
     assert is_free(home)

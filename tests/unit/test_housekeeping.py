@@ -216,7 +216,7 @@ def test_a_lane_whose_next_job_never_fits_the_disk_is_told_once_and_goes_on_when
     house.bench.submit(kind=Kind.DESCRIBE, limits=Limits(disk_bytes=MIB, output_bytes=MIB))
     house.slots.ticket(Lane.ERRANDS)
     assert len(house.carried) == 1  # the other lane does not stand still
-    house.bench.store.give_back(house.carried[0], erasure(), outcome(Reason.LOST))
+    house.bench.store.give_back(house.carried[0], erasure(house.carried[0]), outcome(Reason.LOST))
     house.free_bytes = reserved + 1
     house.bench.clock.seconds += 2 * REAP_SECONDS
     house.keeping.send_missing_tickets()

@@ -15,7 +15,7 @@ from fumehood.errors import BadRequest, Conflict, IdempotencyReuse, LeaseLost, N
 from fumehood.job import TRANSITIONS, Input, Job, Kind, Lane, State
 from fumehood.job_store import Idempotency, JobStore
 from fumehood.limits import MIB, Limits
-from fumehood.outcome import Reason, Usage
+from fumehood.outcome import Erasure, Reason, Usage
 from fumehood.testing import dataset, erasure, job, outcome
 from tests.unit.stores import batch_of
 
@@ -34,7 +34,7 @@ def claim(store: JobStore, lane: Lane = Lane.JOBS) -> Job:
 
 
 def give_back(store: JobStore, running: Job, **options: Any) -> Job:
-    return store.give_back(running, erasure(), outcome(Reason.LOST), **options)
+    return store.give_back(running, erasure(running), outcome(Reason.LOST), **options)
 
 
 def reading(name: str, connected: str) -> dict[str, Input]:
@@ -244,7 +244,7 @@ def test_running_jobs_reserve_their_disk_whichever_worker_runs_them(store: JobSt
     assert store.claim(worker="worker-2", lane=Lane.ERRANDS, disk_budget_bytes=both - 1) is None
     assert store.claim(worker="worker-2", lane=Lane.ERRANDS, disk_budget_bytes=both) is not None
     assert store.claim(worker="worker-2", lane=Lane.JOBS, disk_budget_bytes=both + reserved - 1) is None
-    store.finish(running, outcome(), erasure())
+    store.finish(running, outcome(), erasure(running))
     assert store.claim(worker="worker-2", lane=Lane.JOBS, disk_budget_bytes=both) is not None
 
 
@@ -257,7 +257,7 @@ def test_a_job_that_waits_for_disk_although_nothing_runs_is_told(store: JobStore
     running = claim(store, Lane.ERRANDS)
     assert running.id == errand.id
     assert store.too_large_for_disk(Lane.JOBS, disk_budget_bytes=reserved - 1) is None
-    store.finish(running, outcome(), erasure())
+    store.finish(running, outcome(), erasure(running))
     assert store.too_large_for_disk(Lane.JOBS, disk_budget_bytes=reserved - 1) == reserved
 
 
@@ -292,7 +292,7 @@ def test_a_claim_may_name_the_sandbox_that_is_ready_and_the_next_one_names_none(
 STALE_MOVES: dict[str, Callable[[JobStore, Job], object]] = {
     "renew": lambda store, stale: store.renew(stale),
     "name_sandbox": lambda store, stale: store.name_sandbox(stale, sandbox="x", scratch="y"),
-    "finish": lambda store, stale: store.finish(stale, outcome(), erasure()),
+    "finish": lambda store, stale: store.finish(stale, outcome(), erasure(stale)),
     "give_back": lambda store, stale: give_back(store, stale),
 }
 
@@ -307,7 +307,7 @@ def test_a_stale_attempt_changes_nothing(store: JobStore, verb: str, meanwhile: 
         current = claim(store)
         assert current.fence > stale.fence
         if meanwhile != "claimed again":
-            store.finish(current, outcome(), erasure())
+            store.finish(current, outcome(), erasure(current))
         if meanwhile == "deleted":
             store.delete_job(stale.tenant, stale.id)
     before = store.list_jobs(stale.tenant)
@@ -329,8 +329,9 @@ def test_the_reason_decides_the_final_state(store: JobStore, clock: Any, reason:
         milliseconds={"stage": 1.25, "run.import": 480.0},
         image="sha256:" + "0" * 64,
     )
-    receipt = erasure(container=None)
-    final = store.finish(claim(store), ended, receipt)
+    running = claim(store)
+    receipt = erasure(running, container=None, container_id=None, began_at=None)
+    final = store.finish(running, ended, receipt)
     expected = {Reason.OK: State.SUCCEEDED, Reason.CANCELLED: State.CANCELLED}.get(reason, State.FAILED)
     assert (final.state, final.outcome, final.erasure, final.finished_at) == (expected, ended, receipt, clock.now)
     assert store.get_job(final.tenant, final.id) == final
@@ -341,7 +342,7 @@ def test_an_outcome_that_is_there_stands_against_a_cancel(store: JobStore) -> No
     submit(store)
     running = claim(store)
     store.request_cancel(running.tenant, running.id)
-    assert store.finish(running, outcome(), erasure()).state is State.SUCCEEDED
+    assert store.finish(running, outcome(), erasure(running)).state is State.SUCCEEDED
 
 
 # give back ---------------------------------------------------------------------------------------------------------------
@@ -361,7 +362,7 @@ def test_the_last_attempt_is_not_given_back(store: JobStore) -> None:
     assert give_back(store, claim(store)).state is State.QUEUED
     last = claim(store)
     final = give_back(store, last)
-    assert (final.state, final.outcome, final.erasure) == (State.FAILED, outcome(Reason.LOST), erasure())
+    assert (final.state, final.outcome, final.erasure) == (State.FAILED, outcome(Reason.LOST), erasure(last))
     assert final.output_blob("log") == last.output_blob("log")  # the outcome's blobs are still found
 
 
@@ -382,7 +383,7 @@ def test_a_cancelled_job_is_never_queued_again(store: JobStore, options: dict[st
     assert final.state is State.CANCELLED
     assert final.outcome is not None
     assert final.outcome.reason is Reason.CANCELLED
-    assert final.erasure == erasure()
+    assert final.erasure == erasure(running)
 
 
 def test_a_beat_that_rose_meanwhile_keeps_the_lease(store: JobStore) -> None:
@@ -398,7 +399,7 @@ def test_a_beat_that_rose_meanwhile_keeps_the_lease(store: JobStore) -> None:
 def test_a_success_is_not_given_back(store: JobStore) -> None:
     submit(store)
     with pytest.raises(ValueError, match="finished, not given back"):
-        store.give_back(claim(store), erasure(), outcome(Reason.OK))
+        store.give_back(it := claim(store), erasure(it), outcome(Reason.OK))
 
 
 # cancel and delete -------------------------------------------------------------------------------------------------------
@@ -409,14 +410,38 @@ def test_a_queued_job_ends_at_once_when_it_is_cancelled(store: JobStore, clock: 
     assert final.outcome is not None
     assert final.outcome.reason is Reason.CANCELLED
     assert final.erasure is not None
-    assert (final.erasure.container, final.erasure.files) == (None, 0)
+    assert final.erasure == Erasure(
+        job=asked.id,
+        attempt=0,
+        fence=0,
+        worker=None,
+        container=None,
+        container_id=None,
+        began_at=None,
+        files=0,
+        bytes=0,
+        erased_at=clock.now,
+    )
     assert store.claim(worker="w", lane=Lane.JOBS, disk_budget_bytes=BUDGET) is None
 
 
 def test_a_job_that_ran_before_it_was_cancelled_keeps_the_receipt_of_that_attempt(store: JobStore) -> None:
     asked = submit(store)
-    give_back(store, claim(store))
-    assert store.request_cancel(asked.tenant, asked.id).erasure == erasure()
+    running = claim(store)
+    give_back(store, running)
+    assert store.request_cancel(asked.tenant, asked.id).erasure == erasure(running)
+
+
+@pytest.mark.parametrize("wrong", [{"job": "job_other"}, {"fence": 2}])
+def test_the_receipt_of_another_attempt_is_refused(store: JobStore, wrong: dict[str, Any]) -> None:
+    submit(store)
+    running = claim(store)
+    receipt = erasure(running, **wrong)
+    with pytest.raises(ValueError, match="the receipt is of"):
+        store.finish(running, outcome(), receipt)
+    with pytest.raises(ValueError, match="the receipt is of"):
+        store.give_back(running, receipt, outcome(Reason.LOST))
+    assert store.get_job(running.tenant, running.id).state is State.RUNNING
 
 
 def test_a_running_job_is_marked_and_may_be_marked_twice(store: JobStore) -> None:
@@ -434,7 +459,7 @@ def test_only_a_final_job_can_be_deleted(store: JobStore) -> None:
     running = claim(store)
     with pytest.raises(Conflict, match="is running"):
         store.delete_job(asked.tenant, asked.id)
-    final = store.finish(running, outcome(), erasure())
+    final = store.finish(running, outcome(), erasure(running))
     assert store.delete_job(asked.tenant, asked.id) == final
     with pytest.raises(NotFound):
         store.get_job(asked.tenant, asked.id)
@@ -448,7 +473,7 @@ def test_what_a_job_needs_can_be_deleted_only_after_its_end(store: JobStore, nee
         needed, delete = store.add_dataset(dataset())[0].id, store.delete_dataset
     else:
         needed, delete = submit(store).id, store.delete_job
-        store.finish(claim(store), outcome(), erasure())
+        store.finish(it := claim(store), outcome(), erasure(it))
     reader = submit(store, inputs=reading("dataset2", needed))
     with pytest.raises(Conflict, match=needed):
         delete("ten_test", needed)
@@ -458,7 +483,7 @@ def test_what_a_job_needs_can_be_deleted_only_after_its_end(store: JobStore, nee
     assert give_back(store, running).state is State.QUEUED
     with pytest.raises(Conflict, match=needed):
         delete("ten_test", needed)
-    store.finish(claim(store), outcome(), erasure())
+    store.finish(it := claim(store), outcome(), erasure(it))
     assert delete("ten_test", needed).id == needed
     assert store.get_job("ten_test", reader.id).inputs["dataset2"].format == "arrow"  # the record keeps what it was told
 
@@ -467,17 +492,17 @@ def test_what_a_job_needs_can_be_deleted_only_after_its_end(store: JobStore, nee
 REACH: dict[State, Callable[[JobStore], Job]] = {
     State.QUEUED: submit,
     State.RUNNING: lambda store: (submit(store), claim(store))[1],
-    State.SUCCEEDED: lambda store: store.finish(REACH[State.RUNNING](store), outcome(), erasure()),
-    State.FAILED: lambda store: store.finish(REACH[State.RUNNING](store), outcome(Reason.SCRIPT_ERROR), erasure()),
-    State.CANCELLED: lambda store: store.finish(REACH[State.RUNNING](store), outcome(Reason.CANCELLED), erasure()),
+    State.SUCCEEDED: lambda store: store.finish(it := REACH[State.RUNNING](store), outcome(), erasure(it)),
+    State.FAILED: lambda store: store.finish(it := REACH[State.RUNNING](store), outcome(Reason.SCRIPT_ERROR), erasure(it)),
+    State.CANCELLED: lambda store: store.finish(it := REACH[State.RUNNING](store), outcome(Reason.CANCELLED), erasure(it)),
 }
 MOVES: dict[tuple[State, State], Callable[[JobStore, Job], object]] = {
     (State.QUEUED, State.RUNNING): lambda store, _: claim(store),
     (State.QUEUED, State.CANCELLED): lambda store, each: store.request_cancel(each.tenant, each.id),
     (State.RUNNING, State.QUEUED): give_back,
-    (State.RUNNING, State.SUCCEEDED): lambda store, each: store.finish(each, outcome(), erasure()),
-    (State.RUNNING, State.FAILED): lambda store, each: store.finish(each, outcome(Reason.OUT_OF_MEMORY), erasure()),
-    (State.RUNNING, State.CANCELLED): lambda store, each: store.finish(each, outcome(Reason.CANCELLED), erasure()),
+    (State.RUNNING, State.SUCCEEDED): lambda store, each: store.finish(each, outcome(), erasure(each)),
+    (State.RUNNING, State.FAILED): lambda store, each: store.finish(each, outcome(Reason.OUT_OF_MEMORY), erasure(each)),
+    (State.RUNNING, State.CANCELLED): lambda store, each: store.finish(each, outcome(Reason.CANCELLED), erasure(each)),
 }
 NO_VERB_YET = {(State.QUEUED, State.FAILED)}  # a job that waits too long would expire
 

@@ -25,7 +25,7 @@ def _claim_all(store: JobStore) -> list[str]:
     claimed = []
     while (each := store.claim(worker="w", lane=Lane.JOBS, disk_budget_bytes=2**60)) is not None:
         store.renew(each)
-        claimed.append(store.finish(each, outcome(), erasure()).id)
+        claimed.append(store.finish(each, outcome(), erasure(each)).id)
     return claimed
 
 
@@ -83,7 +83,7 @@ def test_claims_at_once_never_take_more_disk_than_there_is(store: JobStore) -> N
         for _ in range(5):
             assert sum(threads.map(claim, range(8), timeout=WAIT_SECONDS)) == 3
             for running in store.running():
-                store.finish(running, outcome(), erasure())
+                store.finish(running, outcome(), erasure(running))
 
 
 def test_everything_at_once_waits_its_turn_and_nobody_for_ever(store_url: str) -> None:
@@ -114,7 +114,7 @@ def test_everything_at_once_waits_its_turn_and_nobody_for_ever(store_url: str) -
                     case 5:
                         claimed = store.claim(worker="w", lane=Lane.JOBS, disk_budget_bytes=2**60)
                         if claimed is not None:
-                            store.finish(claimed, outcome(), erasure())
+                            store.finish(claimed, outcome(), erasure(claimed))
             answers += 1
         return answers
 
@@ -137,7 +137,7 @@ for _ in range(int(sys.argv[2])):
     submitted.append(store.submit(job()).job.id)
     each = store.claim(worker="w", lane=Lane.JOBS, disk_budget_bytes=2**60)
     if each is not None:
-        claimed.append(store.finish(each, outcome(), erasure()).id)
+        claimed.append(store.finish(each, outcome(), erasure(each)).id)
 json.dump([submitted, claimed], sys.stdout)
 """
 

@@ -12,6 +12,7 @@ from fumehood.errors import LeaseLost, NotFound, SandboxError, StoreUnavailable
 from fumehood.job import Job, Kind, Lane, State
 from fumehood.limits import Limits
 from fumehood.outcome import Erasure, Outcome, Reason
+from fumehood.testing import erasure
 from tests.unit.workbench import SCRIPT, Bench, in_thread
 from worker.sandbox import Exit, Stop, StopSignal
 from worker.scratch import Scratch
@@ -421,8 +422,7 @@ def test_a_cancel_while_the_script_just_ends_is_kept(bench: Bench) -> None:
 def test_an_attempt_that_lost_its_lease_publishes_nothing_and_says_nothing(bench: Bench) -> None:
     bench.host.behaviour = blocks
     job = bench.claim()
-    erasure = Erasure(container=None, files=0, bytes=0, erased_at=0.0)
-    taken = in_thread(lambda: bench.store.give_back(job, erasure, Outcome(reason=Reason.LOST)))
+    taken = in_thread(lambda: bench.store.give_back(job, erasure(job), Outcome(reason=Reason.LOST)))
     assert bench.carry(job) is None
     taken.join(5)
     assert bench.row(job).state is State.QUEUED
@@ -434,7 +434,7 @@ def test_an_attempt_that_lost_its_lease_publishes_nothing_and_says_nothing(bench
 def test_a_stale_finish_takes_its_outputs_away(bench: Bench) -> None:
     def taken_over_in_the_last_moment(*run: object) -> Exit:
         exit = succeeds(*run)  # type: ignore[arg-type]
-        bench.store.give_back(job, Erasure(container=None, files=0, bytes=0, erased_at=0.0), Outcome(reason=Reason.LOST))
+        bench.store.give_back(job, erasure(job), Outcome(reason=Reason.LOST))
         return exit
 
     bench.host.behaviour = taken_over_in_the_last_moment

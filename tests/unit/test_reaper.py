@@ -16,6 +16,7 @@ from fumehood.outcome import Reason
 from tests.unit.workbench import Bench
 from worker.reaper import Reaper
 from worker.registration import Registration
+from worker.sandbox import Container
 from worker.scratch import Scratch, erase_directory
 from worker.testing import succeeds
 
@@ -362,7 +363,7 @@ def test_a_new_attempt_starts_a_new_lease(yard: Yard) -> None:
 def test_a_beat_in_the_last_moment_saves_the_lease(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     job = yard.started(yard.other().worker)
     yard.reaper.take_expired_leases()
-    monkeypatch.setattr(yard.bench.host, "remove", lambda name: bool(yard.bench.store.renew(job)))
+    monkeypatch.setattr(yard.bench.host, "remove", lambda name: yard.bench.store.renew(job) and None)
     rounds(yard, seconds=6)
     assert yard.bench.row(job).state is State.RUNNING
 
@@ -373,7 +374,7 @@ def test_the_scratch_is_gone_before_the_container_is_looked_for(yard: Yard, monk
     remove, scratch = yard.bench.host.remove, yard.bench.home / "scratch" / str(job.scratch)
     seen = []
 
-    def look(name: str) -> bool:
+    def look(name: str) -> Container | None:
         seen.append(scratch.exists())
         return remove(name)
 
