@@ -127,7 +127,7 @@ class Settings(BaseSettings):
         return with_password(self.database_url, self.secret("database_password"))
 
     def secret(self, name: str) -> str | None:
-        """The secret `name` (`redis_password`, `database_password`, `bootstrap_key`, `receipt_key`), from its value or else its file; or None."""
+        """The secret `name` (`redis_password`, `receipt_key`, …), from its value or else its file; or None."""
         value: SecretStr | None = getattr(self, name)
         if value is not None:
             return value.get_secret_value()

@@ -56,8 +56,11 @@ def outcome(reason: Reason = Reason.OK, **overrides: Any) -> Outcome:
 
 def erasure(of: Job | None = None, **overrides: Any) -> Erasure:
     """The receipt, not signed, of an attempt: that of the job `of`, as it was claimed."""
-    attempt = {"job": of.id, "attempt": of.attempt, "fence": of.fence} if of else {"job": "job_test", "attempt": 1, "fence": 1}
+    of = of or job(id="job_test", attempt=1, fence=1)
     values: dict[str, Any] = {
+        "job": of.id,
+        "attempt": of.attempt,
+        "fence": of.fence,
         "worker": "wrk_test",
         "container": "fumehood-test",
         "container_id": "c0" * 32,
@@ -66,7 +69,7 @@ def erasure(of: Job | None = None, **overrides: Any) -> Erasure:
         "bytes": 1024,
         "erased_at": 1_700_000_000.0,
     }
-    return Erasure(**(attempt | values | overrides))
+    return Erasure(**(values | overrides))
 
 
 # servers ---------------------------------------------------------------------------------------------------------------

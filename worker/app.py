@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -20,10 +21,11 @@ from fumehood.job import Job, Lane
 from fumehood.job_queue import CeleryQueue, celery_app
 from fumehood.job_store import JobStore
 from fumehood.log import said
+from fumehood.outcome import Erasure
 from fumehood.receipt import SigningKey
 from fumehood.settings import Settings
 from worker.consumer import Consumer
-from worker.deps import Deps
+from worker.deps import Deps, unsigned
 from worker.docker_sandbox import DockerHost
 from worker.housekeeping import Housekeeping
 from worker.journey import carry
@@ -66,7 +68,6 @@ class Worker:
             pulse_seconds=3 * settings.reap_seconds + settings.engine_seconds,
         )
         worker = self._registration.worker
-        signing_key = _signing_key(settings, self._store)
         self._host = DockerHost(settings, worker_id=worker)
         self._weaker: list[str] | None = None
         self._failure: str | None = None
@@ -100,7 +101,7 @@ class Worker:
             host=self._host,
             pool=self._pool,
             doubt=self._slots.doubt,
-            **({"sign": signing_key.sign} if signing_key else {}),
+            sign=_signer(settings, self._store),
             floor_bytes=settings.disk_floor_bytes,
             beat_seconds=settings.beat_seconds,
             lease_seconds=settings.lease_seconds,
@@ -227,12 +228,12 @@ class Worker:
         self._failure = "tickets wait and the consumer does not take them"
 
 
-def _signing_key(settings: Settings, store: JobStore) -> SigningKey | None:
-    """The key of the receipts, published; None where there is none. Raises Misconfigured where it is not one."""
+def _signer(settings: Settings, store: JobStore) -> Callable[[Erasure], Erasure]:
+    """Signs receipts with the key of the settings, whose public half is published first. Raises Misconfigured where it is not one."""
     private = settings.secret("receipt_key")
-    if private is None:
+    if not private:
         log.warning("receipts are not signed", expected="receipt_key or receipt_key_file")
-        return None
+        return unsigned
     key = SigningKey(private)
     store.keep_receipt_key(key.id, key.public)
-    return key
+    return key.sign

@@ -89,7 +89,7 @@ class DockerSandbox:
         self._host_config = host_config
         self._forget = forget
         self._gone = gone
-        self._container = container
+        self.container = container
         self._id = container.id
         self._init: InitProcess | None = None
         self._started_at: float | None = None
@@ -189,7 +189,7 @@ class DockerSandbox:
     def destroy(self) -> Container:
         """Remove the container and look that it is gone; returns which it was. Raises SandboxError if it is not gone in time."""
         if self._destroyed:
-            return self._container
+            return self.container
         began = time.monotonic()
         try:
             self._removal.finish()
@@ -203,7 +203,7 @@ class DockerSandbox:
         self._gone(self.name)
         self._destroyed = True
         self.milliseconds["destroy"] = _milliseconds_since(began)
-        return self._container
+        return self.container
 
     def _hold_against_the_policy(self) -> dict[str, Any]:
         """Returns what tells this run of this container from any other, and from one that was tampered with."""

@@ -27,6 +27,11 @@ class Tickets(Protocol):
     def send_ticket(self, lane: Lane) -> bool: ...
 
 
+def unsigned(erasure: Erasure) -> Erasure:
+    """What signs where there is no key."""
+    return erasure
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Deps:
     """What the rooms work with. `doubt` hears of every fault of the service's own: claim nothing until it was looked into."""
@@ -40,8 +45,8 @@ class Deps:
     host: SandboxHost
     pool: WarmPool | None = None
     """None where every sandbox is started for its job."""
-    sign: Callable[[Erasure], Erasure] = lambda erasure: erasure
-    """Signs receipts; without a key they stay as they are."""
+    sign: Callable[[Erasure], Erasure] = unsigned
+    """Signs receipts."""
     doubt: Callable[[str], None]
     floor_bytes: int
     """Free disk below which the service takes no work."""

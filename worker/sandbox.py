@@ -93,6 +93,7 @@ class Sandbox(Protocol):
     """One container: prepared, used once, destroyed. A context manager: leaving it destroys the container."""
 
     name: str
+    container: Container
     scratch: Scratch
     image: str
 

@@ -224,6 +224,10 @@ class AsyncClient:
             digest = next(str(image["digest"]) for image in await self.images() if image["current"])
         return {str(one["name"]): str(one["version"]) async for one in self._surface.listing(f"/v1/images/{quoted(digest)}/packages")}
 
+    async def receipt_keys(self) -> list[str]:
+        """The public keys that the service signs receipts with, the newest first; for `fumehood.receipt.verify`. Keep a copy."""
+        return [str(one["public"]) async for one in self._surface.listing("/v1/receipts/keys")]
+
     async def delete(self, what: Dataset | Facts | AsyncJobHandle | JobHandle) -> None:
         """Forget a dataset, or a job that has ended with all it left.
 
@@ -301,6 +305,7 @@ class Client:
     preview = wire.at_once(AsyncClient.preview, wire.same)
     images = wire.at_once(AsyncClient.images, wire.same)
     packages = wire.at_once(AsyncClient.packages, wire.same)
+    receipt_keys = wire.at_once(AsyncClient.receipt_keys, wire.same)
     delete = wire.at_once(AsyncClient.delete, wire.same)
 
 

@@ -30,6 +30,11 @@ class AsyncJobHandle:
     def __repr__(self) -> str:
         return display.line(self.record)
 
+    @property
+    def receipt(self) -> Document | None:
+        """The erasure receipt as it was last heard of: a document that `fumehood.receipt.verify` checks."""
+        return self.record.get("erasure")
+
     async def status(self) -> str:
         """Ask the service: `queued`, `running`, `succeeded`, `failed` or `cancelled`; `record` holds the rest."""
         self.record = await self._surface.job(self.id)
@@ -114,6 +119,11 @@ class JobHandle:
 
     def __repr__(self) -> str:
         return repr(self.later)
+
+    @property
+    def receipt(self) -> Document | None:
+        """The erasure receipt as it was last heard of: a document that `fumehood.receipt.verify` checks."""
+        return self.later.receipt
 
     status = wire.at_once(AsyncJobHandle.status, wire.same)
     wait = wire.at_once(AsyncJobHandle.wait, wire.same)

@@ -126,13 +126,13 @@ def test_a_clock_that_jumps(engine: PrivateEngine, image: str, tmp_path: Path) -
 LATE_ERASER = """
 import runpy, threading
 import worker.journey
-from fumehood.outcome import Erasure
+from worker.deps import receipt
 
 erase_once = worker.journey._erase_once
 
-def later(deps, bench):
-    threading.Timer(0.3, erase_once, (deps, bench)).start()
-    return Erasure(container=bench.sandbox, files=0, bytes=0, erased_at=deps.now())
+def later(job, deps, bench):
+    threading.Timer(0.3, erase_once, (job, deps, bench)).start()
+    return receipt(job, deps, bench.opened.container if bench.opened else None, (0, 0))
 
 worker.journey._erase_once = later
 runpy.run_module("worker", run_name="__main__")
