@@ -87,6 +87,7 @@ class Happened:
     at: float
     container: str
     what: str
+    container_id: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,7 +144,8 @@ class EngineEvents:
                     self._process.kill()
                 for line in self._process.stdout or ():
                     event = json.loads(line)
-                    self._happened.append(Happened(event["timeNano"] / 1e9, event["Actor"]["Attributes"]["name"], event["Action"]))
+                    actor = event["Actor"]
+                    self._happened.append(Happened(event["timeNano"] / 1e9, actor["Attributes"]["name"], event["Action"], actor["ID"]))
 
 
 # judging it ------------------------------------------------------------------------------------------------------------------
@@ -154,7 +156,7 @@ def violations(moves: Sequence[Move], happened: Sequence[Happened], told: Sequen
     found = [f"{job}: is in the store, but nobody was told of it" for job in by_job.keys() - known.keys()]
     for job, each in known.items():
         found += [f"{job}: {problem}" for problem in (*_of_row(by_job.get(job, [])), *_of_answers(by_job.get(job, []), each))]
-    return sorted(found + _of_containers(moves, happened))
+    return sorted(found + _of_containers(moves, happened) + _of_receipts(moves, happened))
 
 
 def _of_row(moves: list[Move]) -> Iterable[str]:
@@ -214,6 +216,27 @@ def _of_containers(moves: Sequence[Move], happened: Sequence[Happened]) -> list[
             found.append(f"{move.job}: its container {move.sandbox} was started {late[0].at - move.at:.3f} s after it ended")
         if gone.get(move.sandbox, move.at) > move.at + CLOCKS_SECONDS:
             found.append(f"{move.job}: its container {move.sandbox} was removed {gone[move.sandbox] - move.at:.3f} s after it ended")
+    return found
+
+
+def _of_receipts(moves: Sequence[Move], happened: Sequence[Happened]) -> list[str]:
+    """Each attempt's receipt is its own, and names the container that the engine started for it, by the engine's own id."""
+    found = []
+    ids = {each.container: each.container_id for each in happened if each.what == "start"}
+    for move in moves:
+        if not (move.was == "running" and move.state != "running" and move.erasure):
+            continue
+        receipt = json.loads(move.erasure)
+        if receipt.get("fence") != move.fence_was:
+            found.append(f"{move.job}: its attempt with fence {move.fence_was} ended with a receipt of fence {receipt.get('fence')}")
+        name, container_id = receipt.get("container"), receipt.get("container_id")
+        # What one reaper has swept, another's receipt does not name; who has run a script to its end knows in what.
+        if name is None and move.reason in (None, "lost", "sandbox_error", "cancelled"):
+            continue
+        # One that was made and never started is in no start of the engine's, nor what it started just before it was killed.
+        started = ids.get(move.sandbox or "", container_id)
+        if (name, container_id) != (move.sandbox, started):
+            found.append(f"{move.job}: its receipt names {name} {container_id}; the engine started {move.sandbox} {started}")
     return found
 
 

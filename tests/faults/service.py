@@ -76,6 +76,8 @@ class Service:
         self.api_port, self.redis_port = free_port(), free_port()
         (directory / "redis_password").write_text(self._password)
         (directory / "key").write_text(self.key)
+        self.receipt_key = secrets.token_hex(32)
+        (directory / "receipt_key").write_text(self.receipt_key)
         (directory / "redis.conf").write_text(
             f'bind 127.0.0.1\nport {self.redis_port}\ndir {directory}\nsave ""\nappendonly no\nrequirepass {self._password}\n'
         )
@@ -84,6 +86,7 @@ class Service:
             "FUMEHOOD_REDIS_URL": f"redis://127.0.0.1:{self.redis_port}/0",
             "FUMEHOOD_REDIS_PASSWORD_FILE": str(directory / "redis_password"),
             "FUMEHOOD_BOOTSTRAP_KEY_FILE": str(directory / "key"),
+            "FUMEHOOD_RECEIPT_KEY_FILE": str(directory / "receipt_key"),
             "FUMEHOOD_API_PORT": str(self.api_port),
             "FUMEHOOD_DOCKER_HOST": engine.address,
             "FUMEHOOD_IMAGE": image,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import httpx
 import pytest
 
+from fumehood.receipt import ReceiptRefused, SigningKey, verify
 from tests.faults.chaos import FAULTS, Chaos, Fault
 from tests.faults.history import FINAL, EngineEvents, Move, Told, read, violations, watch
 from tests.faults.load import SORTS, Caller, Load, Sort
@@ -78,7 +79,7 @@ def storm(
     moves = read(database)
     ends = [move for move in moves if move.final]
     return Reckoning(
-        broken=violations(moves, happened, told),
+        broken=violations(moves, happened, told) + _receipts(service, told),
         left=left,
         faults=chaos.done,
         reasons=Counter(str(move.reason) for move in ends),
@@ -90,6 +91,21 @@ def storm(
 def _asked_again(told: Told, client: httpx.Client) -> Told:
     """After the calm the record is the one that its caller was given."""
     return replace(told, records=(*told.records, Caller(client).record(told.job)))
+
+
+def _receipts(service: Service, told: list[Told]) -> list[str]:
+    """What callers can check by themselves: every receipt is signed, unless its job never ran."""
+    key, found = SigningKey(service.receipt_key), []
+    for each in told:
+        receipt = each.records[-1]["erasure"]
+        try:
+            if receipt["job"] != each.job:
+                raise ReceiptRefused(f"it is of {receipt['job']}")
+            if (receipt["attempt"], receipt["container"], receipt["worker"]) != (0, None, None):
+                verify(receipt, [key.public])
+        except ReceiptRefused as error:
+            found.append(f"{each.job}: its receipt is refused: {error}")
+    return found
 
 
 def _stale_results(service: Service, moves: list[Move]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -16,6 +17,8 @@ from fumehood.job_store import JobStore
 from fumehood.outcome import Reason
 from fumehood.testing import erasure, job, outcome
 from tests.faults.history import Happened, Told, read, violations, watch
+
+ID = erasure().container_id or ""
 
 
 class Diary:
@@ -43,11 +46,11 @@ class Diary:
         """Now, by the clock of the database."""
         with closing(sqlite3.connect(self.database)) as connection:
             ((now,),) = connection.execute("SELECT (julianday('now') - 2440587.5) * 86400.0")
-        self.happened.append(Happened(now, sandbox, what))
+        self.happened.append(Happened(now, sandbox, what, ID))
 
-    def finish(self, claimed: Job, sandbox: str) -> None:
+    def finish(self, claimed: Job, sandbox: str, **receipt: Any) -> None:
         self.engine("destroy", sandbox)
-        self.store.finish(claimed, outcome(), erasure(claimed, container=sandbox))
+        self.store.finish(claimed, outcome(), erasure(claimed, **({"container": sandbox} | receipt)))
         self.told.append(told(claimed.id))
 
     def hand_back(self, claimed: Job, sandbox: str) -> None:
@@ -163,6 +166,26 @@ def test_a_claim_that_raises_no_fence_is_found(diary: Diary) -> None:
     diary.told.append(told(waiting.id))
     diary.write("UPDATE jobs SET state = 'running', attempt = 1 WHERE id = ?", waiting.id)
     assert any("to running (attempt 1, fence 0)" in each for each in diary.violations())
+
+
+@pytest.mark.parametrize(
+    "receipt",
+    [{"container": "s2"}, {"container_id": "ab" * 32}, {"container": None, "container_id": None, "began_at": None}],
+    ids=["another's", "another's id", "none"],
+)
+def test_a_receipt_that_names_not_the_container_that_was_started_is_found(receipt: dict[str, Any], diary: Diary) -> None:
+    diary.submit()
+    diary.finish(diary.claim("s1"), "s1", **receipt)
+    assert any(f"the engine started s1 {ID}" in each for each in diary.violations()), diary.violations()
+
+
+def test_a_receipt_of_an_earlier_attempt_is_found(diary: Diary) -> None:
+    diary.submit()
+    claimed = diary.claim("s1")
+    document = json.dumps({"container": "s1", "container_id": ID, "fence": 0})
+    diary.write("UPDATE jobs SET state = 'succeeded', outcome = '{\"reason\": \"ok\"}', erasure = ? WHERE id = ?", document, claimed.id)
+    diary.told.append(told(claimed.id))
+    assert any("ended with a receipt of fence 0" in each for each in diary.violations()), diary.violations()
 
 
 def test_a_sandbox_that_two_jobs_used_is_found(diary: Diary) -> None:

@@ -12,8 +12,9 @@ from fumehood.errors import LeaseLost, NotFound, SandboxError, StoreUnavailable
 from fumehood.job import Job, Kind, Lane, State
 from fumehood.limits import Limits
 from fumehood.outcome import Erasure, Outcome, Reason
+from fumehood.receipt import document, verify
 from fumehood.testing import erasure
-from tests.unit.workbench import SCRIPT, Bench, in_thread
+from tests.unit.workbench import KEY, SCRIPT, Bench, in_thread
 from worker.sandbox import Exit, Stop, StopSignal
 from worker.scratch import Scratch
 from worker.testing import blocks, exited, fails, report, succeeds, write
@@ -38,6 +39,11 @@ def test_a_script_that_returns_is_published_and_erased(bench: Bench) -> None:
     assert after.erasure is not None
     assert after.erasure.container == after.sandbox
     assert (after.erasure.files, after.erasure.bytes) >= (7, 18)
+    (made,) = bench.host.made
+    assert (after.erasure.container_id, after.erasure.began_at) == (made.container.id, made.container.began_at)
+    assert (after.erasure.job, after.erasure.attempt, after.erasure.fence) == (after.id, after.attempt, after.fence)
+    assert after.erasure.worker == after.worker
+    verify(document(after.erasure), [KEY.public])
     assert nothing_is_left(bench)
     assert bench.doubts == []
 
@@ -385,6 +391,31 @@ def test_an_erasure_that_works_at_the_second_try_is_enough(bench: Bench) -> None
     after = bench.carry(bench.claim(), pause=engine_comes_back)
     assert after is not None
     assert after.state is State.SUCCEEDED
+    assert nothing_is_left(bench)
+
+
+def test_a_container_that_went_at_the_first_try_is_named_by_the_second(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its creation failed, and it was there all the same; then the files would not go."""
+    erase, tries = Scratch.erase, []
+
+    def at_the_second_try(scratch: Scratch) -> tuple[int, int]:
+        tries.append(scratch)
+        if len(tries) == 1:
+            raise SandboxError("the attempt's directory could not be removed")
+        return erase(scratch)
+
+    def made_all_the_same(name: str) -> None:
+        bench.host.containers[name] = bench.worker
+        raise SandboxError("the engine's answer was lost")
+
+    monkeypatch.setattr(Scratch, "erase", at_the_second_try)
+    bench.host.on_prepare = made_all_the_same
+    job = bench.claim()
+    after = bench.carry(job)
+    assert after is not None
+    assert len(tries) == 2
+    assert after.erasure is not None
+    assert after.erasure.container_id == bench.host.known(str(after.erasure.container)).id
     assert nothing_is_left(bench)
 
 

@@ -16,10 +16,12 @@ from sqlalchemy import inspect
 
 from fumehood.database import Database
 from fumehood.errors import Misconfigured
+from fumehood.job import Lane
 from fumehood.job_store import JobStore
 from fumehood.migrations import BASE, check_known, current, downgrade, revisions, upgrade
+from fumehood.receipt import SigningKey
 from fumehood.schema import METADATA
-from fumehood.testing import dataset, job
+from fumehood.testing import dataset, erasure, job, outcome
 
 ROOT = Path(__file__).resolve().parents[2]
 REVISIONS = revisions()
@@ -86,6 +88,20 @@ def test_jobs_and_datasets_survive_the_way_down_to_the_first_revision_and_back(s
     assert store.get_job(asked.tenant, asked.id) == asked
     assert store.list_jobs(asked.tenant, labels=[("team", "blue")])[0] == [replace(asked, queue_position=None)]
     assert store.get_dataset(kept.tenant, kept.id) == kept
+
+
+def test_receipts_of_before_they_named_ids_are_read_and_their_numbers_kept(store: JobStore, store_url: str) -> None:
+    ran = store.submit(job()).job
+    claimed = store.claim(worker="wrk_test", lane=Lane.JOBS, disk_budget_bytes=2**60)
+    assert claimed is not None
+    final = store.finish(claimed, outcome(), SigningKey("0a" * 32).sign(erasure(claimed)))
+    assert final.erasure is not None
+    database = Database(store_url)
+    go(database, "0003")
+    go(database, REVISIONS[-1])
+    database.close()
+    unknown = {"worker": None, "container_id": None, "began_at": None, "key": None, "signature": None}
+    assert store.get_job(ran.tenant, ran.id) == replace(final, erasure=replace(final.erasure, **unknown))
 
 
 def test_a_step_that_fails_leaves_the_schema_as_it_was(database: Database) -> None:

@@ -13,7 +13,8 @@ import pytest
 from fumehood.errors import SandboxError, StoreUnavailable
 from fumehood.job import Job, Lane, State
 from fumehood.outcome import Reason
-from tests.unit.workbench import Bench
+from fumehood.receipt import document, verify
+from tests.unit.workbench import KEY, Bench
 from worker.reaper import Reaper
 from worker.registration import Registration
 from worker.sandbox import Container
@@ -100,6 +101,7 @@ def test_a_dead_workers_job_is_erased_and_handed_back_at_once(yard: Yard) -> Non
     assert (row.state, row.attempt, row.fence) == (State.QUEUED, 1, 2)
     assert row.erasure is not None
     assert row.erasure.container == job.sandbox
+    assert row.erasure.container_id == yard.bench.host.known(str(job.sandbox)).id
     assert row.erasure.files == files
     assert yard.bench.host.containers == {}
     assert yard.bench.scratch() == []
@@ -299,7 +301,7 @@ def test_the_receipt_names_no_container_where_there_was_none(yard: Yard) -> None
     yard.reaper.bury_dead_workers()
     receipt = yard.bench.row(job).erasure
     assert receipt is not None
-    assert receipt.container is None
+    assert (receipt.container, receipt.container_id, receipt.began_at) == (None, None, None)
     assert receipt.files > 5
 
 
@@ -321,6 +323,18 @@ def test_the_receipt_counts_what_an_earlier_round_removed(yard: Yard, monkeypatc
     receipt = yard.bench.row(job).erasure
     assert receipt is not None
     assert (receipt.container, receipt.files) == (job.sandbox, files)
+
+
+def test_the_reaper_signs_as_itself_for_the_attempt_that_it_ends(yard: Yard) -> None:
+    job = yard.started(yard.other().worker, attempts_max=1)
+    yard.reaper.take_expired_leases()
+    rounds(yard, seconds=6)
+    row = yard.bench.row(job)
+    assert row.state is State.FAILED
+    assert row.erasure is not None
+    assert row.erasure.worker == yard.registration.worker != job.worker
+    assert (row.erasure.job, row.erasure.attempt, row.erasure.fence) == (row.id, row.attempt, row.fence)
+    verify(document(row.erasure), [KEY.public])
 
 
 # leases -------------------------------------------------------------------------------------------------------------------

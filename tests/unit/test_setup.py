@@ -13,6 +13,7 @@ from types import ModuleType
 
 import pytest
 
+from fumehood.receipt import SigningKey
 from fumehood.tenant import key_prefix
 from fumehood.testing import free_port
 
@@ -43,6 +44,7 @@ def test_a_home_is_made_once_and_for_the_service_alone(home: ModuleType) -> None
     assert modes(here.path) == {0o600}
     assert here.path.stat().st_mode & 0o777 == here.secrets.stat().st_mode & 0o777 == 0o700
     assert key_prefix(here.bootstrap_key.read_text().strip())
+    assert SigningKey((here.secrets / "receipt_key").read_text().strip()).public
     password = (here.secrets / "redis_password").read_text().strip()
     assert len(password) == 64
     assert f"requirepass {password}\n" in (here.secrets / "redis.conf").read_text()

@@ -42,3 +42,14 @@ def test_a_wrong_setting_is_one_line_that_names_it(package: str, name: str, valu
     assert done.returncode != 0
     assert done.stderr.startswith(expected)
     assert "Traceback" not in done.stderr
+
+
+def test_a_receipt_key_that_is_none_ends_the_worker_without_being_shown(home: Path, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("74123" * 5)
+    told = {"FUMEHOOD_HOME": str(home), "FUMEHOOD_IMAGE": f"sha256:{0:064}", "FUMEHOOD_RECEIPT_KEY_FILE": str(key)}
+    environment = os.environ | told
+    done = subprocess.run([sys.executable, "-m", "worker"], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "expected 64 hexadecimal digits" in done.stderr
+    assert "74123" not in done.stdout + done.stderr

@@ -13,6 +13,7 @@ import pytest
 from fumehood.blob_store import BlobStore
 from fumehood.job import Input, Job, Kind, new_id
 from fumehood.job_store import JobStore
+from fumehood.receipt import SigningKey
 from fumehood.tenant import new_key
 from fumehood.testing import MemoryEvents, MemoryQueue
 from worker.deps import Deps
@@ -20,6 +21,7 @@ from worker.journey import carry
 from worker.sandbox import StopSignal
 from worker.testing import FakeSandboxHost
 
+KEY = SigningKey("0a" * 32)
 SCRIPT = b"def azureml_main(): ...\n"
 
 
@@ -61,6 +63,7 @@ class Bench:
             events=self.events,
             queue=self.queue,
             host=self.host,
+            sign=KEY.sign,
             doubt=self.doubts.append,
             floor_bytes=0,
             beat_seconds=0.01,
