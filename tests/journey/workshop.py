@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from fumehood.job import Input, Job, Kind, State, new_id
 from fumehood.job_queue import CeleryQueue
 from fumehood.job_store import JobStore
 from fumehood.limits import MIB, Limits
+from fumehood.outcome import Erasure
+from fumehood.receipt import SigningKey, document, verify
 from fumehood.settings import Settings
 from fumehood.tenant import new_key
 from fumehood.testing import RedisServer
@@ -65,10 +68,13 @@ class Workshop:
         self.home = home
         self._secret = home / "redis_password"
         self._secret.write_text(redis.password)
+        self.receipt_key = secrets.token_hex(32)
+        (home / "receipt_key").write_text(self.receipt_key)
         self.environment = {
             "FUMEHOOD_HOME": str(home),
             "FUMEHOOD_REDIS_URL": redis.url,
             "FUMEHOOD_REDIS_PASSWORD_FILE": str(self._secret),
+            "FUMEHOOD_RECEIPT_KEY_FILE": str(home / "receipt_key"),
             "FUMEHOOD_IMAGE": image,
             "FUMEHOOD_SLOTS": "2",
             "FUMEHOOD_DISK_FLOOR_BYTES": "0",
@@ -177,6 +183,14 @@ class Workshop:
             until(is_frozen_outside, seconds=20, what="the worker is frozen outside a transaction")
         finally:
             probe.close()
+
+    def check_receipt(self, row: Job) -> Erasure:
+        """What a row has is signed, and with a key that was published."""
+        assert row.erasure is not None
+        published = [key.public for key in self.store.receipt_keys()]
+        assert published == [SigningKey(self.receipt_key).public]
+        verify(document(row.erasure), published)
+        return row.erasure
 
     # what is there, seen from outside ----------------------------------------------------------------------------------
     def containers(self, *, only_running: bool = False) -> list[str]:

@@ -210,7 +210,8 @@ OPERATIONS = {
     "upload_dataset", "list_datasets", "read_dataset", "delete_dataset", "read_dataset_content", "read_dataset_preview",
     "submit_job", "list_jobs", "read_job", "cancel_job", "delete_job", "list_inputs", "read_input",
     "read_log", "read_result", "read_result2", "read_result_preview", "read_result2_preview",
-    "list_figures", "read_figure", "list_artifacts", "read_artifact", "list_images", "list_packages", "list_receipt_keys", "healthz", "readyz",
+    "list_figures", "read_figure", "list_artifacts", "read_artifact", "list_images", "list_packages", "healthz", "readyz",
+    "list_receipt_keys",
     "submit_batch", "list_batches", "read_batch", "cancel_batch", "delete_batch",
     "list_items", "read_item", "read_item_result", "read_item_result2", "read_item_log",
 }  # fmt: skip
