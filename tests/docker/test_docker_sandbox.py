@@ -213,6 +213,24 @@ def test_destroying_twice_is_fine_and_says_the_name(host: DockerHost, scratch: S
     assert host.remove(sandbox.name) is None
 
 
+def test_what_is_removed_is_named_by_the_id_and_the_beginning_that_the_engine_has(host: DockerHost, scratch: Scratch, wall: Wall) -> None:
+    with host.prepare(scratch, SMALL) as sandbox:
+        found = wall.client.inspect_container(sandbox.name)
+        assert sandbox.container.id == found["Id"]
+        removed = host.remove(sandbox.name)
+        assert removed is not None
+        assert (removed.name, removed.id) == (sandbox.name, found["Id"])
+        assert abs(removed.began_at - sandbox.container.began_at) < 5
+
+
+def test_another_container_under_the_name_of_a_sandbox_is_not_used(host: DockerHost, scratch: Scratch, wall: Wall) -> None:
+    with host.prepare(scratch, SMALL) as sandbox:
+        wall.client.remove_container(sandbox.name, force=True)
+        host.engine.create(sandbox.name, sandbox._config, sandbox._host_config)
+        with pytest.raises(SandboxError, match="is another container than the one that was made"):
+            sandbox.make_ready(StopSignal())
+
+
 def test_a_control_that_the_engine_drops_is_found_out(
     host: DockerHost, scratch: Scratch, monkeypatch: pytest.MonkeyPatch, wall: Wall
 ) -> None:

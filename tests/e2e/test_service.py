@@ -9,7 +9,7 @@ import signal
 import httpx
 import pytest
 
-from tests.e2e.stand import Stand, ended, run, submit
+from tests.e2e.stand import Stand, docker, ended, run, submit
 from tests.services import until
 
 ONE_ROW = "a\n1\n"
@@ -46,10 +46,19 @@ def test_only_the_worker_has_the_engine_and_only_the_api_a_port(stand: Stand) ->
 
 
 def test_no_secret_stands_in_a_container_s_description(stand: Stand) -> None:
-    secrets = [(stand.home / "secrets" / name).read_text().strip() for name in ("redis_password", "bootstrap_key")]
+    secrets = [(stand.home / "secrets" / name).read_text().strip() for name in ("redis_password", "bootstrap_key", "receipt_key")]
     assert all(len(secret) > 40 for secret in secrets)
     for service in SERVICES:
         assert not any(secret in json.dumps(stand.inspect(service)) for secret in secrets), service
+
+
+def test_only_the_worker_can_read_the_key_of_the_receipts(stand: Stand) -> None:
+    key = stand.home / "secrets" / "receipt_key"
+    containers = stand.containers()
+    assert docker("exec", containers["worker"], "cat", str(key)).strip() == key.read_text().strip()
+    assert docker("exec", containers["api"], "cat", str(key)) == ""
+    assert "RECEIPT_KEY" not in docker("exec", containers["api"], "env")
+    assert "receipt_key" not in json.dumps(stand.inspect("redis"))
 
 
 def test_what_is_stored_is_for_the_service_alone(stand: Stand) -> None:
