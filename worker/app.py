@@ -24,6 +24,7 @@ from fumehood.log import said
 from fumehood.outcome import Erasure
 from fumehood.receipt import SigningKey
 from fumehood.settings import Settings
+from worker import runtimes
 from worker.consumer import Consumer
 from worker.deps import Deps, unsigned
 from worker.docker_sandbox import DockerHost
@@ -79,10 +80,18 @@ class Worker:
             free_bytes=blobs.free_bytes,
             floor_bytes=settings.disk_floor_bytes,
         )
+        family = runtimes.family(settings.runtime)
         self._pool = WarmPool(
             {
-                Lane.JOBS: Recipe(limits=settings.limits, at_least=settings.warm_min, at_most=settings.warm_max),
-                Lane.ERRANDS: Recipe(limits=errand_limits(settings), at_least=0, at_most=min(settings.warm_max, settings.errand_slots)),
+                Lane.JOBS: Recipe(
+                    limits=settings.limits, at_least=settings.warm_min, at_most=settings.warm_max, changeable=family.changeable
+                ),
+                Lane.ERRANDS: Recipe(
+                    limits=errand_limits(settings),
+                    at_least=0,
+                    at_most=min(settings.warm_max, settings.errand_slots),
+                    changeable=family.changeable,
+                ),
             },
             host=self._host,
             home=settings.home,

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from worker import runtimes
 from worker.isolation import Host
 
 API_VERSION_MIN = (1, 41)
@@ -31,9 +32,11 @@ def problems_of_engine(version: Mapping[str, Any], info: Mapping[str, Any], *, r
     api = str(version.get("ApiVersion", "0.0"))
     if tuple(int(part) for part in api.split(".")) < API_VERSION_MIN:
         yield f"the engine's API has version {api}; expected at least {'.'.join(map(str, API_VERSION_MIN))}"
-    runtimes = sorted(info.get("Runtimes") or {})
-    if runtime not in runtimes:
-        yield f"the engine knows no runtime {runtime}; it knows {', '.join(runtimes)}"
+    known = info.get("Runtimes") or {}
+    if runtime in known:
+        yield from runtimes.problems(runtime, known[runtime] or {})
+    else:
+        yield f"the engine knows no runtime {runtime}; it knows {', '.join(sorted(known))}"
     if not any("seccomp" in option for option in info.get("SecurityOptions") or []):
         yield "the engine has no seccomp; expected system call filters"
     for key, what in INDISPENSABLE.items():

@@ -13,9 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+from worker import runtimes
+
 PROC = Path("/proc")
-# Of others the first process that the host sees is not the one in whose pid namespace the script runs.
-RUNTIMES = ("runc", "crun")
 
 
 class InitProcess:
@@ -27,7 +27,7 @@ class InitProcess:
     def find(cls, pid: int, container: str, *, runtime: str, proc: Path = PROC) -> Self | None:
         """By the pid and the full id that the engine tells. None where it cannot be seen from here: a worker that has a pid
         namespace of its own sees nobody under that number, or somebody else."""
-        if runtime not in RUNTIMES or not container or pid <= 0:
+        if not runtimes.family(runtime).init_is_watched or not container or pid <= 0:
             return None
         with suppress(OSError):
             found = cls(os.pidfd_open(pid))

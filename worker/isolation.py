@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fumehood.limits import KIB, MIB, Limits
+from worker import runtimes
 from worker.scratch import Scratch
 from worker.seccomp import profile_text
 
@@ -131,7 +132,7 @@ class Host:
             sentences.append("the kernel or engine has no private cgroup namespaces: a sandbox can read its container's id")
         if not self.swap_limit:
             sentences.append("the kernel does not account for swap: a sandbox may use swap beyond its memory limit")
-        return sentences
+        return [*sentences, *runtimes.family(self.runtime).weaker]
 
 
 def changeable(limits: Limits, *, host: Mapping[str, Any]) -> dict[str, int]:
@@ -140,9 +141,15 @@ def changeable(limits: Limits, *, host: Mapping[str, Any]) -> dict[str, int]:
         "Memory": limits.memory_bytes,
         "MemorySwap": limits.memory_bytes,
         "NanoCpus": int(limits.cpus * 1e9),
-        "PidsLimit": limits.processes,
+        "PidsLimit": tasks(limits, runtime=host["Runtime"]),
     }
     return {key: value for key, value in values.items() if key in host}
+
+
+def tasks(limits: Limits, *, runtime: str) -> int:
+    """What the host may count of a sandbox whose script has its full number of processes."""
+    family = runtimes.family(runtime)
+    return family.tasks_beside + family.tasks_each * limits.processes
 
 
 def tmpfs_sizes(limits: Limits) -> tuple[int, int]:
@@ -172,7 +179,7 @@ def container(
         "Memory": limits.memory_bytes,
         "MemorySwap": limits.memory_bytes,
         "NanoCpus": int(limits.cpus * 1e9),
-        "PidsLimit": limits.processes,
+        "PidsLimit": tasks(limits, runtime=host.runtime),
         "ShmSize": shm_bytes,
         # No `nproc`: the kernel counts it per uid over the whole host; PidsLimit counts per container.
         "Ulimits": [
@@ -190,6 +197,7 @@ def container(
             # script that can already run any Python.
             "/job": f"rw,exec,nosuid,nodev,size={job_bytes},nr_inodes={JOB_INODES + limits.disk_bytes // (32 * KIB)},{owner}",
             "/dev/shm": f"rw,noexec,nosuid,nodev,size={shm_bytes},nr_inodes={SHM_INODES},{owner}",
+            **runtimes.family(host.runtime).closed,
         },
         "Mounts": [
             _bind(str(scratch.inside), "/in", read_only=True),

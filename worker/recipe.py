@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 from fumehood.limits import ERRAND_DISK_BYTES, Limits
 from fumehood.settings import Settings
 
+# Limits that are the engine's to change of a container that lives.
+FITTED = ("memory_bytes", "cpus", "processes")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
@@ -15,11 +18,17 @@ class Recipe:
     limits: Limits
     at_least: int
     at_most: int
+    changeable: bool = True
+    """Memory, processors and processes can be changed of a sandbox that waits: most runtimes can."""
 
     def unfit(self, limits: Limits) -> str | None:
-        """Why a sandbox of this recipe cannot get `limits` any more; None where it can. Memory, processors and processes can be
-        changed of a sandbox that waits, and its runner can lower the size of a file."""
+        """Why a sandbox of this recipe cannot get `limits` any more; None where it can. Its runner can lower the size of a file."""
         ours = self.limits
+        for name in () if self.changeable else FITTED:
+            if getattr(limits, name) != getattr(ours, name):
+                return (
+                    f"{name} is {getattr(limits, name):,}; warm sandboxes have {getattr(ours, name):,}, and this runtime cannot change it"
+                )
         if limits.disk_bytes != ours.disk_bytes:
             return f"disk_bytes is {limits.disk_bytes:,}; warm sandboxes have {ours.disk_bytes:,}"
         if limits.file_bytes > ours.file_bytes:

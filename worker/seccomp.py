@@ -26,7 +26,8 @@ Denied with intent, because a shared kernel is the thing most worth protecting:
 - sockets of any family but UNIX, INET and INET6, raw sockets and unusual protocols: only loopback is ever behind them.
 
 ERRNO rather than KILL, because libraries probe and fall back. 32-bit and x32 entries are no architecture of ours and
-kill the thread. Unknown names (an older libseccomp, another architecture) are skipped by the runtime.
+kill the thread. Unknown names (an older libseccomp, another architecture) are skipped by the runtime; `pselect` is what gVisor
+calls pselect6.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ ALLOWED: dict[str, str] = {
     """,
     "waiting": """
         epoll_create epoll_create1 epoll_ctl epoll_ctl_old epoll_pwait epoll_pwait2 epoll_wait epoll_wait_old eventfd eventfd2
-        pipe pipe2 poll ppoll pselect6 select
+        pipe pipe2 poll ppoll pselect pselect6 select
     """,
     "sockets, once they exist": """
         accept accept4 bind connect getpeername getsockname getsockopt listen recvfrom recvmmsg recvmsg sendmmsg sendmsg sendto
