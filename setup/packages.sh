@@ -25,6 +25,8 @@ if [ "${1:-}" = test ] || [ "${1:-}" = bench ]; then
     knows redis-server || missing="$missing redis-server"
     # What commands of the docs use, which a test runs.
     for program in curl jq sqlite3; do knows $program || missing="$missing $program"; done
+    # gVisor, where the release packages it: attacks run on it too.
+    knows runsc || ! packaged runsc || missing="$missing runsc"
     # Debian keeps it beside the path, one directory a version.
     knows initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 fi

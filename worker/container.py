@@ -14,7 +14,7 @@ import structlog
 from fumehood.errors import SandboxError
 from fumehood.limits import Limits
 from fumehood.log import said
-from worker import cgroup, isolation
+from worker import cgroup, isolation, runtimes
 from worker.attach import AttachStream
 from worker.cgroup import Seen
 from worker.init_process import InitProcess
@@ -282,7 +282,9 @@ class DockerSandbox:
             log.error("supervisor ended without a word", sandbox=self.name, exit_code=state["ExitCode"])
         return Exit(
             exit_code=state["ExitCode"],
-            oom_killed=bool(state["OOMKilled"]),
+            # The engine may see the end before it hears of the kill.
+            oom_killed=bool(state["OOMKilled"] or seen.oom_kills),
+            mortal=runtimes.family(self._host_config["Runtime"]).init_is_mortal,
             stopped=stopped,
             ready=ready,
             done=done,

@@ -202,7 +202,9 @@ class DockerHost:
     def _problems_of_engine(self) -> Iterator[str]:
         try:
             version, info = self.engine.version(), self.engine.info()
-            yield from host_check.problems_of_engine(version, info, runtime=self._settings.runtime)
+            runtime, first, count = self._settings.runtime, self._settings.sandbox_uid_first, self._settings.sandbox_uid_count
+            yield from host_check.problems_of_engine(version, info, runtime=runtime)
+            yield from host_check.problems_of_user_ids(info, runtime=runtime, last=first + count - 1)
             if not self.image:
                 yield "no image is set; expected the id of the sandbox image, sha256:…"
             elif (self.engine.image(self.image) or {}).get("Id") != self.image:

@@ -13,6 +13,8 @@ from worker import runtimes
 from worker.isolation import Host
 
 API_VERSION_MIN = (1, 41)
+# What distributions give a user in /etc/subuid.
+MAPPED_IDS = 65_536
 # Without these a script could take the machine; without the others, `Host.weaker` says what is lost.
 INDISPENSABLE = {"MemoryLimit": "memory limits", "PidsLimit": "process limits", "CpuCfsQuota": "CPU limits"}
 
@@ -42,6 +44,16 @@ def problems_of_engine(version: Mapping[str, Any], info: Mapping[str, Any], *, r
     for key, what in INDISPENSABLE.items():
         if not info.get(key):
             yield f"the engine has no {what} on this kernel"
+
+
+def problems_of_user_ids(info: Mapping[str, Any], *, runtime: str, last: int) -> Iterator[str]:
+    """`last` is the highest user id of a sandbox. An engine that maps user ids has only so many, and does not say how many."""
+    if not any("name=userns" in option for option in info.get("SecurityOptions") or []):
+        return
+    if last >= MAPPED_IDS:
+        yield f"the engine maps user ids, and sandboxes have them up to {last}; expected a last one below {MAPPED_IDS} (sandbox_uid_first)"
+    if not runtimes.family(runtime).starts_mapped:
+        yield f"the engine maps user ids, with which the runtime {runtime} starts no container; expected one of the two"
 
 
 def problems_of_home(home: Path) -> Iterator[str]:

@@ -13,7 +13,7 @@ from typing import Any
 from fumehood.limits import KIB, MIB, Limits
 from worker import runtimes
 from worker.scratch import Scratch
-from worker.seccomp import profile_text
+from worker.seccomp import CLONE3_ABSENT, profile_text
 
 LABEL_HOME, LABEL_WORKER, LABEL_SANDBOX = "fumehood.home", "fumehood.worker", "fumehood.sandbox"
 
@@ -51,12 +51,17 @@ MASKED_PATHS = [
 ]
 READONLY_PATHS = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
 
+
+def security(*, clone3: str = CLONE3_ABSENT) -> list[str]:
+    return ["no-new-privileges:true", f"seccomp={profile_text(clone3=clone3)}"]
+
+
 ISOLATION: dict[str, Any] = {
     # Who it is and what it may do
     "Privileged": False,
     "CapDrop": ["ALL"],
     "CapAdd": [],
-    "SecurityOpt": ["no-new-privileges:true", f"seccomp={profile_text()}"],
+    "SecurityOpt": security(),
     "GroupAdd": [],
     "ReadonlyRootfs": True,
     "MaskedPaths": MASKED_PATHS,
@@ -174,6 +179,7 @@ def container(
     owner = f"uid={uid},gid={uid},mode=0700"
     host_config = ISOLATION | {
         "Runtime": host.runtime,
+        "SecurityOpt": security(clone3=runtimes.family(host.runtime).clone3),
         # Counters of heat events tell about neighbours' work; one directory per processor, absent ones are skipped.
         "MaskedPaths": MASKED_PATHS + [f"/sys/devices/system/cpu/cpu{cpu}/thermal_throttle" for cpu in range(host.cpus)],
         "Memory": limits.memory_bytes,

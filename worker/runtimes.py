@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
+from worker.seccomp import CLONE3_ABSENT, CLONE3_PASSED_ON
+
 KVM = Path("/dev/kvm")
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 
@@ -23,16 +25,22 @@ class Family:
     """The container's first process, as the host sees it, is the one in whose pid namespace the script runs."""
     changeable: bool = True
     """Memory, processors and processes of a container that lives can be changed."""
+    init_is_mortal: bool = False
+    """A script can kill the first process of its own pid namespace, which Linux does not allow."""
     tasks_each: int = 1
     """Tasks of the host that one process or thread of a script may take: the engine's limit counts those."""
     tasks_beside: int = 0
     """Tasks of the host that are the runtime's own, inside the container's cgroup."""
+    clone3: str = CLONE3_ABSENT
+    """The filter's action for that call."""
     closed: Mapping[str, str] = field(default_factory=dict)
     """Places that the runtime would open for writing by itself, and the tmpfs that closes each."""
     demanded: Mapping[str, str] = field(default_factory=dict)
     """Arguments that the runtime must be registered with → why."""
     refused: Mapping[str, str] = field(default_factory=dict)
     """Beginnings of arguments that it must not be registered with → why."""
+    starts_mapped: bool = True
+    """It works with an engine that maps user ids."""
     needs_kvm: bool = False
     pure_cgroups: bool = False
     """It works with cgroup v2, or v1, but not with both at once."""
@@ -45,9 +53,13 @@ UNKNOWN = Family()
 FAMILIES: dict[str, Family] = {
     "runsc": Family(
         changeable=False,
+        init_is_mortal=True,
+        starts_mapped=False,
         # Measured with the platform ptrace: 8.5 for each of sixty processes that sleep, and 40 of a runner that waits.
         tasks_each=10,
         tasks_beside=64,
+        # It has no clone3 and says so, but its filters know no other error than EPERM, with which libc starts no program.
+        clone3=CLONE3_PASSED_ON,
         closed={"/tmp": "ro,noexec,nosuid,nodev,size=4096,uid=0,gid=0,mode=0555"},
         demanded={
             "--network=none": "its own network stack is not needed then",

@@ -42,6 +42,8 @@ class Exit:
     wall_seconds: float
     cpu_seconds: float
     memory_peak_bytes: int
+    mortal: bool = False
+    """The script could kill the supervisor, so that no kill speaks for somebody outside."""
     engine_error: str | None = None
     milliseconds: dict[str, float] = field(default_factory=dict)
     """`create`, `start`, `ready` of a sandbox that was made for this run, `fit` of one that waited; `go`, `end`, `destroy`."""

@@ -61,7 +61,7 @@ TABLE: tuple[Row, ...] = (
     ),
     Row(
         "killed from outside",
-        lambda exit, report: not exit.done and exit.exit_code == KILLED,
+        lambda exit, report: not exit.done and exit.exit_code == KILLED and not exit.mortal,
         Reason.SANDBOX_ERROR,
         "The sandbox was killed from outside while the job ran.",
     ),

@@ -65,20 +65,18 @@ class Daemon:
 class PrivateEngine:
     """`address` is its socket. It keeps its images and containers in `directory` (short: a socket's path has at most 107 bytes)."""
 
-    def __init__(self, directory: Path, *, options: tuple[str, ...] = ()) -> None:
+    def __init__(self, directory: Path, *, options: tuple[str, ...] = (), inside: tuple[str, ...] = ()) -> None:
+        """`inside` is a command that both are started with: one that puts them into namespaces."""
         containerd, dockerd = _program("containerd"), _program("dockerd")
         self.address = f"unix://{directory}/docker.sock"
         self._directory = directory
         self._starting = threading.Lock()
         self._sockets = directory / "containerd.sock", directory / "docker.sock"
         where = ["--root", str(directory / "c"), "--state", str(directory / "s"), "--address", str(self._sockets[0])]
-        self.containerd = Daemon("containerd", [containerd, *WARNINGS, *where], directory)
+        self.containerd = Daemon("containerd", [*inside, containerd, *WARNINGS, *where], directory)
         where = ["--data-root", str(directory / "d"), "--exec-root", str(directory / "e"), "--pidfile", str(directory / "pid")]
-        self.dockerd = Daemon(
-            "dockerd",
-            [*ALONE, dockerd, *WARNINGS, "--host", self.address, "--containerd", str(self._sockets[0]), *where, *OPTIONS, *options],
-            directory,
-        )
+        options = ("--host", self.address, "--containerd", str(self._sockets[0]), *where, *OPTIONS, *options)
+        self.dockerd = Daemon("dockerd", [*inside, *ALONE, dockerd, *WARNINGS, *options], directory)
 
     def start(self) -> None:
         """Returns when it answers."""
@@ -153,10 +151,11 @@ class PrivateEngine:
 
 
 @contextmanager
-def private_engine(image: str, *, options: tuple[str, ...] = ()) -> Iterator[PrivateEngine]:
+def private_engine(image: str, *, options: tuple[str, ...] = (), inside: tuple[str, ...] = ()) -> Iterator[PrivateEngine]:
     """One that runs and has `image`; nothing of it stays."""
     directory = Path(tempfile.mkdtemp(prefix="fh-engine-"))
-    engine = PrivateEngine(directory, options=options)
+    directory.chmod(0o711)  # An engine that maps user ids starts containers as somebody else.
+    engine = PrivateEngine(directory, options=options, inside=inside)
     try:
         engine.start()
         engine.load(image)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from fumehood.limits import Limits
 from fumehood.outcome import Reason
 from tests.sandboxes import SMALL, Ran, run_script
 from tests.services import until
+from worker import runtimes
 from worker.docker_sandbox import DockerHost
 from worker.recipe import Recipe
 from worker.sandbox import Sandbox
@@ -54,10 +56,16 @@ def read(path: Path) -> Attack:
 ATTACKS = {path.stem: read(path) for path in sorted((Path(__file__).parent / "attacks").glob("*.py"))}
 
 
-def open_pool(host: DockerHost, home: Path, *, size: int) -> WarmPool:
+def recipe_of(runtime: str, *, size: int, limits: Limits = SMALL) -> Recipe:
+    """Where the limits of a sandbox that waits cannot be changed, it is made with `limits`: those of most attacks."""
+    changeable = runtimes.family(runtime).changeable
+    return Recipe(limits=WARM if changeable else limits, at_least=size, at_most=size, changeable=changeable)
+
+
+def open_pool(host: DockerHost, home: Path, *, size: int, runtime: str = "runc", limits: Limits = SMALL) -> WarmPool:
     """A pool of `size` that wait, filled again while others run."""
     pool = WarmPool(
-        {Lane.JOBS: Recipe(limits=WARM, at_least=size, at_most=size)},
+        {Lane.JOBS: recipe_of(runtime, size=size, limits=limits)},
         host=host,
         home=home,
         worker=host.worker_id,
@@ -81,24 +89,34 @@ def take(pool: WarmPool, limits: Limits = SMALL) -> Sandbox:
 class Ground:
     """Runs attacks, two at a time, each once a start: a test that asks later gets what came out."""
 
-    def __init__(self, host: DockerHost, home: Path) -> None:
+    def __init__(self, host: DockerHost, home: Path, *, runtime: str = "runc", docker_host: str | None = None) -> None:
+        """`runtime` and `docker_host` (the machine's own engine where there is none) are those of `host`."""
         self.host, self.home = host, home
-        self.client: Any = docker.APIClient(version="auto", timeout=30)
+        self.settings = {"runtime": runtime} | ({"docker_host": docker_host} if docker_host else {})
+        self.client: Any = docker.APIClient(base_url=docker_host, version="auto", timeout=30)
         home.mkdir(parents=True)
         self.canary = home / "blobs" / "neighbour" / "canary"
         self.canary.parent.mkdir(parents=True)
         self.secret = secrets.token_hex(16)
         self.canary.write_text(self.secret)
         self.canary.chmod(0o444)
-        self.pool = open_pool(host, home, size=AT_ONCE)
+        self.pool = open_pool(host, home, size=AT_ONCE, runtime=runtime)
         self._threads = ThreadPoolExecutor(AT_ONCE)
         self._ran: dict[tuple[str, str], Future[Ran]] = {}
 
     def start_all(self) -> None:
         for attack in ATTACKS.values():
-            for start in STARTS:
+            for start in self.starts(attack):
                 if (attack.name, start) not in self._ran:
                     self._ran[attack.name, start] = self._threads.submit(self.run, attack, start)
+
+    def starts(self, attack: Attack) -> tuple[str, ...]:
+        """As in the service, no job gets one that waits and cannot be given its limits."""
+        return STARTS if recipe_of(self.settings["runtime"], size=1).unfit(attack.limits) is None else ("cold",)
+
+    def submit(self, work: Callable[..., Ran], *arguments: Any) -> Future[Ran]:
+        """Anything else, two at a time."""
+        return self._threads.submit(work, *arguments)
 
     def ran(self, name: str, start: str) -> Ran:
         self.start_all()

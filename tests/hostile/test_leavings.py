@@ -10,11 +10,14 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
+from fumehood.limits import Limits
 from fumehood.outcome import Reason
 from fumehood.settings import Settings
 from tests.hostile.corpus import STARTS, Ground, open_pool, take
@@ -25,7 +28,6 @@ from worker.sandbox import Stop, StopSignal
 HEAD = re.compile(r"# stays: (?P<stays>yes|no)\n\"\"\"(?P<what>[^\"]+)\"\"\"\n")
 # `leave()` leaves something where `# stays: yes`, and asserts that it cannot where `no`; `look()` lists what it finds.
 LEAVINGS = {path.stem: path.read_text() for path in sorted((Path(__file__).parent / "leavings").glob("*.py"))}
-STAYING = {name for name, text in LEAVINGS.items() if text.startswith("# stays: yes\n")}
 
 CHAIN = """
 import json, os, pandas, signal
@@ -63,7 +65,7 @@ ENDINGS = {
     "ends itself": Ending(code="os._exit(0)", reason=Reason.CRASHED),
     "is killed": Ending(code="os.kill(os.getpid(), signal.SIGKILL)", reason=Reason.CRASHED),
     "ends without pipes": Ending(code="os.closerange(0, 256); os.abort()", reason=Reason.CRASHED),
-    "runs out of memory": Ending(code="hoard = [b'x' * 2**22 for _ in range(150)]", reason=Reason.OUT_OF_MEMORY),
+    "runs out of memory": Ending(code="hoard = [b'x' * 2**22 for _ in range(2000)]", reason=Reason.OUT_OF_MEMORY),
     "stops itself": Ending(code="os.kill(os.getpid(), signal.SIGSTOP)", reason=Reason.TIMED_OUT, wall_seconds=4.0),
     "is cancelled": Ending(code=f"print('x' * {ENOUGH_BYTES}); signal.pause()", reason=Reason.CANCELLED, cancel_at_bytes=ENOUGH_BYTES),
 }
@@ -72,15 +74,20 @@ ENDINGS = {
 class Slot:
     """One job after the other, each in a sandbox of its own. Cold there is one user id, warm two."""
 
-    def __init__(self, ground: Ground, start: str) -> None:
+    def __init__(
+        self, ground: Ground, start: str, *, limits: Limits = SMALL, leavings: Mapping[str, str] = MappingProxyType(LEAVINGS)
+    ) -> None:
         first, count = {"cold": (4_000_000, 1), "warm": (4_000_100, 2)}[start]
-        settings = Settings(home=ground.home, image=ground.host.image, sandbox_uid_first=first, sandbox_uid_count=count)
-        self.home = ground.home
+        uids = {"sandbox_uid_first": first, "sandbox_uid_count": count}
+        settings = Settings(home=ground.home, image=ground.host.image, **ground.settings, **uids)
+        self.home, self.limits = ground.home, limits
+        self.leavings = dict(leavings)
+        self.staying = {name for name, text in leavings.items() if text.startswith("# stays: yes\n")}
         self.host = DockerHost(settings, worker_id=f"slot-{start}")
-        self.pool = open_pool(self.host, self.home, size=1) if start == "warm" else None
+        self.pool = open_pool(self.host, self.home, size=1, runtime=settings.runtime, limits=limits) if start == "warm" else None
 
     def run(self, ending: Ending) -> Ran:
-        limits = replace(SMALL, wall_seconds=ending.wall_seconds)
+        limits = replace(self.limits, wall_seconds=ending.wall_seconds)
         stop = StopSignal()
 
         def on_log(log_bytes: int) -> None:
@@ -88,7 +95,7 @@ class Slot:
                 stop.set(Stop.CANCELLED)
 
         ready = take(self.pool, limits) if self.pool else None
-        script = CHAIN.replace("LEAVINGS", repr(LEAVINGS)).replace("ENDING", ending.code)
+        script = CHAIN.replace("LEAVINGS", repr(self.leavings)).replace("ENDING", ending.code)
         return run_script(self.host, self.home, script, limits=limits, stop=stop, on_log=on_log, ready=ready)
 
     def close(self) -> None:
@@ -100,16 +107,20 @@ class Slot:
 @pytest.mark.parametrize("start", STARTS)
 def test_the_next_job_in_the_slot_finds_nothing_of_the_one_before(start: str, ground: Ground) -> None:
     with contextlib.closing(Slot(ground, start)) as slot:
-        before = "nothing"
-        for name, ending in [*ENDINGS.items(), ("returns, last", ENDINGS["returns"])]:
-            ran = slot.run(ending)
-            assert ran.outcome.reason is ending.reason, (name, ran.outcome.message, ran.outcome.error, ran.log[-2000:])
-            said = json.loads(ran.log.splitlines()[0])
-            assert not any(said["found"].values()), f"after a job that {before}: {said['found']}"
-            # Or else looking proves nothing: in the same sandbox, all that can be left is found.
-            assert said["failed"] == {}, name
-            assert {leaving for leaving, found in said["left"].items() if found} == STAYING, name
-            before = name
+        go_through(slot)
+
+
+def go_through(slot: Slot) -> None:
+    before = "nothing"
+    for name, ending in [*ENDINGS.items(), ("returns, last", ENDINGS["returns"])]:
+        ran = slot.run(ending)
+        assert ran.outcome.reason is ending.reason, (name, ran.outcome.message, ran.outcome.error, ran.log[-2000:])
+        said = json.loads(ran.log.splitlines()[0])
+        assert not any(said["found"].values()), f"after a job that {before}: {said['found']}"
+        # Or else looking proves nothing: in the same sandbox, all that can be left is found.
+        assert said["failed"] == {}, name
+        assert {leaving for leaving, found in said["left"].items() if found} == slot.staying, name
+        before = name
 
 
 def test_every_leaving_says_what_it_leaves_and_whether_it_can() -> None:
