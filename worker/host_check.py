@@ -15,6 +15,7 @@ from worker.isolation import Host
 API_VERSION_MIN = (1, 41)
 # What distributions give a user in /etc/subuid.
 MAPPED_IDS = 65_536
+MAPPING = ("name=userns", "name=rootless")
 # Without these a script could take the machine; without the others, `Host.weaker` says what is lost.
 INDISPENSABLE = {"MemoryLimit": "memory limits", "PidsLimit": "process limits", "CpuCfsQuota": "CPU limits"}
 
@@ -48,7 +49,7 @@ def problems_of_engine(version: Mapping[str, Any], info: Mapping[str, Any], *, r
 
 def problems_of_user_ids(info: Mapping[str, Any], *, runtime: str, last: int) -> Iterator[str]:
     """`last` is the highest user id of a sandbox. An engine that maps user ids has only so many, and does not say how many."""
-    if not any("name=userns" in option for option in info.get("SecurityOptions") or []):
+    if not any(option.startswith(MAPPING) for option in info.get("SecurityOptions") or []):
         return
     if last >= MAPPED_IDS:
         yield f"the engine maps user ids, and sandboxes have them up to {last}; expected a last one below {MAPPED_IDS} (sandbox_uid_first)"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import docker
@@ -89,18 +90,18 @@ def take(pool: WarmPool, limits: Limits = SMALL) -> Sandbox:
 class Ground:
     """Runs attacks, two at a time, each once a start: a test that asks later gets what came out."""
 
-    def __init__(self, host: DockerHost, home: Path, *, runtime: str = "runc", docker_host: str | None = None) -> None:
-        """`runtime` and `docker_host` (the machine's own engine where there is none) are those of `host`."""
-        self.host, self.home = host, home
-        self.settings = {"runtime": runtime} | ({"docker_host": docker_host} if docker_host else {})
-        self.client: Any = docker.APIClient(base_url=docker_host, version="auto", timeout=30)
+    def __init__(self, host: DockerHost, home: Path, *, settings: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """`settings` are those of `host` that name an engine and a wall of their own."""
+        self.host, self.home, self.settings = host, home, settings
+        self.runtime = settings.get("runtime", "runc")
+        self.client: Any = docker.APIClient(base_url=settings.get("docker_host"), version="auto", timeout=30)
         home.mkdir(parents=True)
         self.canary = home / "blobs" / "neighbour" / "canary"
         self.canary.parent.mkdir(parents=True)
         self.secret = secrets.token_hex(16)
         self.canary.write_text(self.secret)
         self.canary.chmod(0o444)
-        self.pool = open_pool(host, home, size=AT_ONCE, runtime=runtime)
+        self.pool = open_pool(host, home, size=AT_ONCE, runtime=self.runtime)
         self._threads = ThreadPoolExecutor(AT_ONCE)
         self._ran: dict[tuple[str, str], Future[Ran]] = {}
 
@@ -112,7 +113,7 @@ class Ground:
 
     def starts(self, attack: Attack) -> tuple[str, ...]:
         """As in the service, no job gets one that waits and cannot be given its limits."""
-        return STARTS if recipe_of(self.settings["runtime"], size=1).unfit(attack.limits) is None else ("cold",)
+        return STARTS if recipe_of(self.runtime, size=1).unfit(attack.limits) is None else ("cold",)
 
     def submit(self, work: Callable[..., Ran], *arguments: Any) -> Future[Ran]:
         """Anything else, two at a time."""

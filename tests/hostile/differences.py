@@ -26,6 +26,9 @@ DIFFERENCES: dict[str, Difference] = {
     "many_processes": Difference(reasons=(Reason.OUT_OF_MEMORY, Reason.CRASHED), why=GUEST_MEMORY),
     "memory_bomb_in_a_child": Difference(reasons=(Reason.OUT_OF_MEMORY, Reason.CRASHED), why=GUEST_MEMORY),
     "spin": Difference(reasons=(Reason.OUT_OF_MEMORY, Reason.CRASHED), why=GUEST_MEMORY),
+    "thread_bomb": Difference(
+        reasons=(Reason.OUT_OF_MEMORY, Reason.CRASHED), why="threads that sleep are not counted by the host; their stacks are, as memory"
+    ),
     "inode_bomb": Difference(
         reasons=(Reason.OUT_OF_MEMORY, Reason.CRASHED), why="gVisor's tmpfs does not count inodes; the memory limit ends the run"
     ),

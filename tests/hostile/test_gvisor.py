@@ -43,8 +43,9 @@ def gvisor(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gro
         OPEN: {"path": str(program), "runtimeArgs": [each for each in GVISOR_ARGUMENTS if each != "--oci-seccomp"]},
     }
     with engine_with(image, {"runtimes": known}) as engine:
-        host = DockerHost(Settings(home=home, image=image, runtime="runsc", docker_host=engine.address), worker_id="gvisor")
-        ground = Ground(host, home, runtime="runsc", docker_host=engine.address)
+        settings = {"runtime": "runsc", "docker_host": engine.address}
+        host = DockerHost(Settings(home=home, image=image, **settings), worker_id="gvisor")
+        ground = Ground(host, home, settings=settings)
         host.check()
         yield ground
         ground.close()
@@ -116,7 +117,7 @@ def test_who_kills_its_own_supervisor_has_crashed_and_is_not_run_again(gvisor: G
 
 
 def test_without_the_filter_an_attack_succeeds(gvisor: Ground) -> None:
-    settings = Settings(home=gvisor.home, image=gvisor.host.image, **gvisor.settings | {"runtime": OPEN})
+    settings = Settings(home=gvisor.home, image=gvisor.host.image, **{**gvisor.settings, "runtime": OPEN})
     with contextlib.closing(DockerHost(settings, worker_id="open")) as host:
         with pytest.raises(SandboxError, match="without --oci-seccomp"):
             host.check()
@@ -129,7 +130,7 @@ def test_without_the_filter_an_attack_succeeds(gvisor: Ground) -> None:
 )
 def test_what_is_adapted_to_it_is_needed(taken: dict[str, object], reason: Reason, gvisor: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(runtimes.FAMILIES, "runsc", replace(runtimes.FAMILIES["runsc"], **taken))
-    ran = run_script(gvisor.host, gvisor.home, ATTACKS["write_everywhere"].script, limits=replace(SMALL, processes=16))
+    ran = run_script(gvisor.host, gvisor.home, ATTACKS["write_everywhere"].script)
     assert ran.outcome.reason is reason, ran.outcome
 
 

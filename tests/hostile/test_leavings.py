@@ -79,7 +79,7 @@ class Slot:
     ) -> None:
         first, count = {"cold": (4_000_000, 1), "warm": (4_000_100, 2)}[start]
         uids = {"sandbox_uid_first": first, "sandbox_uid_count": count}
-        settings = Settings(home=ground.home, image=ground.host.image, **ground.settings, **uids)
+        settings = Settings(home=ground.home, image=ground.host.image, **{**ground.settings, **uids})
         self.home, self.limits = ground.home, limits
         self.leavings = dict(leavings)
         self.staying = {name for name, text in leavings.items() if text.startswith("# stays: yes\n")}

@@ -71,6 +71,10 @@ def test_what_the_facts_allow_is_taken_as_reported(reason: Reason) -> None:
     assert (outcome.reason, outcome.message) == (reason, "As it was.")
 
 
+def test_where_a_script_can_kill_its_supervisor_a_kill_is_its_own_doing() -> None:
+    assert judged(NO_REPORT, done=False, exit_code=137, mortal=True).reason is Reason.CRASHED
+
+
 @pytest.mark.parametrize("exit_code", [0, 1, 2, 4, 70, 134, 139])
 def test_a_supervisor_that_a_script_brought_down_is_no_reason_to_run_it_again(exit_code: int) -> None:
     outcome = judged(NO_REPORT, done=False, exit_code=exit_code)
