@@ -15,7 +15,7 @@ class Difference:
     reasons: tuple[Reason, ...]
     why: str
     says: str = ""
-    """Stands in the error of a script that fails for this and nothing else."""
+    """Stands in the error of a script that fails for this and nothing else; other endings have none."""
     instead: tuple[tuple[str, str], ...] = ()
     """Lines of the attack that do not hold there, and what is asked instead: the rest of it must end as it says."""
 
@@ -60,8 +60,9 @@ DIFFERENCES: dict[str, Difference] = {
         says="No route to host",
         instead=(("errno.EACCES)", "errno.EACCES, errno.EHOSTUNREACH)"),),
     ),
+    # Which of the two depends on whether the supervisor's own word comes before the forged one.
     "speak_for_the_supervisor": Difference(
-        reasons=(Reason.SCRIPT_ERROR,),
+        reasons=(Reason.SCRIPT_ERROR, Reason.CRASHED),
         why="a script reaches its supervisor's descriptors and speaks for it: a forged report fools its author, as everywhere",
         says="'/proc/1/environ', '/proc/1/maps']",
     ),
