@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import docker
 import pytest
+from structlog.testing import capture_logs
 
 from fumehood.errors import SandboxError
 from fumehood.limits import GIB
@@ -23,13 +25,14 @@ from tests.hostile.test_hostile import AFTER_LIMIT_SECONDS
 from tests.hostile.test_inputs import NOTHING, hold
 from tests.hostile.test_leavings import LEAVINGS, Slot, go_through
 from tests.sandboxes import SMALL, Ran, left_over, run_script
-from tests.walls import GVISOR_ARGUMENTS, engine_with, packaged
+from tests.walls import GVISOR_ARGUMENTS, PATH, engine_with, packaged
 from worker import runtimes
 from worker.collect import LOG_SLACK_BYTES
 from worker.docker_sandbox import DockerHost
 from worker.sandbox import Stop
 
 OPEN = "runsc-without-filter"
+CRUN = shutil.which("crun", path=PATH)
 # Each process of the leavings takes memory of its own.
 ROOMY = replace(SMALL, memory_bytes=GIB)
 
@@ -42,6 +45,8 @@ def gvisor(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gro
         "runsc": {"path": str(program), "runtimeArgs": GVISOR_ARGUMENTS},
         OPEN: {"path": str(program), "runtimeArgs": [each for each in GVISOR_ARGUMENTS if each != "--oci-seccomp"]},
     }
+    if CRUN:
+        known["crun"] = {"path": CRUN}
     with engine_with(image, {"runtimes": known}) as engine:
         settings = {"runtime": "runsc", "docker_host": engine.address}
         host = DockerHost(Settings(home=home, image=image, **settings), worker_id="gvisor")
@@ -124,6 +129,21 @@ def test_without_the_filter_an_attack_succeeds(gvisor: Ground) -> None:
             host.check()
         ran = run_script(host, gvisor.home, ATTACKS["message_queues"].script)
     assert ran.outcome.reason is Reason.SCRIPT_ERROR, ran.outcome
+
+
+@pytest.mark.skipif(CRUN is None, reason="no crun on this machine; nothing depends on it")
+def test_crun_runs_a_script_or_the_check_says_beforehand_why_it_cannot(gvisor: Ground) -> None:
+    settings = Settings(home=gvisor.home, image=gvisor.host.image, **{**gvisor.settings, "runtime": "crun"})
+    with contextlib.closing(DockerHost(settings, worker_id="crun")) as host, capture_logs() as logs:
+        if list(runtimes.problems("crun", {"path": CRUN})):
+            with pytest.raises(SandboxError, match="v1 and v2 at once"):
+                host.check()
+            with pytest.raises(SandboxError, match="could not start"):
+                run_script(host, gvisor.home, "")
+            assert "cgroups in hybrid mode not supported" in str(logs)
+        else:
+            host.check()
+            assert run_script(host, gvisor.home, NOTHING).outcome.reason is Reason.OK
 
 
 @pytest.mark.parametrize(
