@@ -56,6 +56,9 @@ class Settings(BaseSettings):
         "3.13", description="Python version inside the image; scripts are checked before queueing only by a service on at least this one."
     )
     docker_host: str = Field("unix:///var/run/docker.sock", description="Address of the Docker engine.")
+    gate_socket: Path | None = Field(
+        None, description="Socket that the gate listens on; a worker behind the gate has its address as `docker_host`."
+    )
     runtime: str = Field("runc", description="Container runtime of the sandboxes.")
     slots: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, le=256, description="Jobs a worker runs at once.")
     warm_min: int = Field(1, ge=0, le=256, description="Sandboxes that wait for jobs even when none have come for long; about 75 MB each.")

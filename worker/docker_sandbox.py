@@ -17,13 +17,14 @@ import structlog
 
 from fumehood.errors import SandboxError
 from fumehood.image import LABEL_PACKAGES, Image, labelled
-from fumehood.limits import MIB, Limits
+from fumehood.limits import Limits
 from fumehood.log import said
 from fumehood.settings import Settings
 from worker import host_check, isolation
 from worker.container import DockerSandbox
 from worker.docker_engine import DockerEngine
-from worker.isolation import LABEL_HOME, LABEL_SANDBOX, LABEL_WORKER, Host
+from worker.isolation import LABEL_HOME, LABEL_SANDBOX, LABEL_WORKER, PREFIX, Host
+from worker.recipe import PROBE_LIMITS
 from worker.sandbox import READY_SECONDS_MAX, Container, StopSignal
 from worker.scratch import Scratch
 from worker.uids import SandboxUid, take_uid
@@ -31,10 +32,8 @@ from worker.uids import SandboxUid, take_uid
 log = structlog.get_logger(__name__)
 
 S = TypeVar("S", bound=DockerSandbox)
-PREFIX = "fumehood-"
 # How long a container waits for its go line before it ends by itself; longer than any may take to be ready.
 WAIT_SECONDS = READY_SECONDS_MAX + 30.0
-PROBE_LIMITS = Limits(memory_bytes=512 * MIB, disk_bytes=16 * MIB, output_bytes=1 * MIB, wall_seconds=5.0)
 
 
 class DockerHost:

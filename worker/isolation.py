@@ -15,6 +15,8 @@ from worker import runtimes
 from worker.scratch import Scratch
 from worker.seccomp import CLONE3_ABSENT, profile_text
 
+# A container's name is this and the name of its scratch.
+PREFIX = "fumehood-"
 LABEL_HOME, LABEL_WORKER, LABEL_SANDBOX = "fumehood.home", "fumehood.worker", "fumehood.sandbox"
 
 # What /proc and /sys would tell about the host: the engine's own list (of a current release; older ones know fewer), and

@@ -1,14 +1,15 @@
-"""What sandboxes are made with that wait for a job whose limits nobody knows yet."""
+"""What sandboxes are made with that no job has asked for: those that wait for one, and the one that proves the engine."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from fumehood.limits import ERRAND_DISK_BYTES, Limits
+from fumehood.limits import ERRAND_DISK_BYTES, MIB, Limits
 from fumehood.settings import Settings
 
 # Limits that are the engine's to change of a container that lives.
 FITTED = ("memory_bytes", "cpus", "processes")
+PROBE_LIMITS = Limits(memory_bytes=512 * MIB, disk_bytes=16 * MIB, output_bytes=1 * MIB, wall_seconds=5.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
