@@ -40,7 +40,7 @@ def up(home: Home) -> None:
         SetupError: it is not ready in time; with the last lines of every service.
     """
     stamp = home.path / "compose.stamp"
-    inputs = (FILE, home.compose_env, home.store_env, home.settings, home.secrets / "redis.conf")
+    inputs = (FILE, home.compose_env, home.store_env, home.settings, home.worker_seccomp, home.secrets / "redis.conf")
     state = hashlib.sha256(b"\0".join(path.read_bytes() for path in inputs)).hexdigest()
     if containers(home) and (not stamp.exists() or stamp.read_text() != state):
         # Compose 1.29 cannot recreate containers of images that newer builders made, so they go first.
@@ -57,9 +57,9 @@ def up(home: Home) -> None:
 
 
 def down(home: Home) -> None:
-    """Remove containers and networks; what is stored stays."""
+    """Remove containers, networks and the place of the gate's socket; what is stored stays."""
     if home.compose_env.exists():
-        logged(command(home, "down", "--remove-orphans"), deadline_seconds=DOWN_SECONDS)
+        logged(command(home, "down", "--remove-orphans", "--volumes"), deadline_seconds=DOWN_SECONDS)
 
 
 def logs(home: Home) -> None:

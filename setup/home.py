@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import pwd
 import secrets
@@ -15,9 +16,10 @@ from pathlib import Path
 import engine
 from progress import ROOT, SetupError, say
 
-# A module of the standard library only, like everything in this directory.
+# Modules of the standard library only, like everything in this directory.
 sys.path.insert(0, str(ROOT))
 from fumehood.tenant import new_key
+from worker.seccomp import worker_profile
 
 # API, worker and Redis run as this user when root sets up; otherwise as who sets up. It needs no account.
 SERVICE_UID = 10900
@@ -69,6 +71,11 @@ class Home:
     @property
     def bootstrap_key(self) -> Path:
         return self.secrets / "bootstrap_key"
+
+    @property
+    def worker_seccomp(self) -> Path:
+        """No secret, but lies where no service can write: the system calls of the worker's own process."""
+        return self.secrets / "worker_seccomp.json"
 
     @property
     def settings(self) -> Path:
@@ -127,6 +134,7 @@ def ensure(home: Home) -> None:
     # An Ed25519 key is 32 random bytes.
     _once(home, "receipt_key", secrets.token_hex(32))
     write(home, home.secrets / "redis.conf", REDIS.format(password=password))
+    write(home, home.worker_seccomp, json.dumps(worker_profile()))
     if not home.settings.exists():
         write(home, home.settings, SETTINGS)
 
