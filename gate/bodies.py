@@ -26,7 +26,7 @@ WAIT_SECONDS_MAX = 3600.0
 USER = re.compile(r"([0-9]{1,10}):\1")
 JOB_SIZE = re.compile(r"(?:^|,)size=([0-9]{1,15})(?:,|$)")
 WAIT = re.compile(r"FUMEHOOD_WAIT_SECONDS=([0-9.]{1,12})")
-WORKER = re.compile(r"[a-z0-9_]{1,64}")
+WORKER = re.compile(r"wrk_[0-9a-f]{16}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
