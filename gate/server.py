@@ -196,7 +196,7 @@ class Connection:
                 if self._protocol.they_are_waiting_for_100_continue:
                     await self._send(self._protocol.send(h11.InformationalResponse(status_code=100, headers=[])))
                 async with asyncio.timeout_at(None if began is None else began + REQUEST_SECONDS):
-                    self._protocol.receive_data(await self._reader.read(READ_BYTES))
+                    self._protocol.receive_data(await self._reader.read(HEAD_BYTES))
             elif isinstance(event, h11.Request):
                 request = event
             elif isinstance(event, h11.Data):
