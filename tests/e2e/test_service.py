@@ -13,7 +13,7 @@ from tests.e2e.stand import Stand, docker, ended, run, submit
 from tests.services import until
 
 ONE_ROW = "a\n1\n"
-SERVICES = ("redis", "api", "worker")
+SERVICES = ("redis", "api", "gate", "worker")
 IDENTITY = "def azureml_main(frame):\n    return frame\n"
 THREE_SECONDS = """\
 import time
@@ -37,12 +37,47 @@ def test_every_container_is_confined(stand: Stand) -> None:
         assert host["LogConfig"]["Config"]["max-size"], service
 
 
-def test_only_the_worker_has_the_engine_and_only_the_api_a_port(stand: Stand) -> None:
+def test_only_the_gate_has_the_engine_and_only_the_api_a_port(stand: Stand) -> None:
     with_engine = [name for name in SERVICES if any("docker.sock" in mount["Source"] for mount in stand.inspect(name)["Mounts"])]
     with_port = {name: ports for name in SERVICES if (ports := stand.inspect(name)["HostConfig"]["PortBindings"])}
-    assert with_engine == ["worker"]
+    assert with_engine == ["gate"]
+    with_gate = [name for name in SERVICES if any(mount["Destination"] == "/run/fumehood" for mount in stand.inspect(name)["Mounts"])]
+    assert with_gate == ["gate", "worker"]
+    assert {name: stand.inspect(name)["HostConfig"]["GroupAdd"] or [] for name in SERVICES if name != "gate"} == {
+        "redis": [],
+        "api": [],
+        "worker": [],
+    }
+    assert list(stand.inspect("gate")["NetworkSettings"]["Networks"]) == ["none"]
     assert list(with_port) == ["api"]
     assert with_port["api"]["8765/tcp"] == [{"HostIp": "127.0.0.1", "HostPort": str(stand.port)}]
+
+
+def test_the_worker_reaches_the_engine_through_the_gate_and_makes_no_links(stand: Stand) -> None:
+    code = (
+        "import os, socket\n"
+        "def ask(head):\n"
+        "    with socket.socket(socket.AF_UNIX) as line:\n"
+        "        line.connect('/run/fumehood/engine.sock')\n"
+        "        line.sendall(head.encode() + b' HTTP/1.1\\r\\nHost: e\\r\\nConnection: close\\r\\n\\r\\n')\n"
+        "        return line.recv(100).split()[1].decode()\n"
+        "print(ask('GET /_ping'), ask('GET /volumes'))\n"
+        f"for change in (lambda: os.symlink('/', '{stand.home}/scratch/link'), lambda: open('{stand.home}/settings.env', 'a')):\n"
+        "    try: change(); print('done')\n"
+        "    except OSError as error: print(error.strerror)\n"
+    )
+    said = run(["docker", "exec", stand.containers()["worker"], "python", "-c", code], seconds=30)
+    assert said.splitlines() == ["200 403", "Operation not permitted", "Read-only file system"]
+
+
+def test_a_job_whose_gate_is_killed_succeeds_in_its_second_attempt(stand: Stand, client: httpx.Client) -> None:
+    before = stand.inspect("gate")["RestartCount"]
+    job = submit(client, THREE_SECONDS, ONE_ROW)["id"]
+    until(lambda: client.get(f"/v1/jobs/{job}").json()["state"] == "running" and stand.sandboxes(), seconds=30, what="the job runs")
+    os.kill(stand.processes("gate")[0], signal.SIGKILL)
+    record = ended(client, job, seconds=90)
+    assert (record["state"], record["reason"], record["attempt"]) == ("succeeded", "ok", 2), record
+    assert stand.inspect("gate")["RestartCount"] > before
 
 
 def test_no_secret_stands_in_a_container_s_description(stand: Stand) -> None:
