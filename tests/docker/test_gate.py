@@ -156,7 +156,7 @@ def test_a_sandbox_ends_with_the_worker_and_with_the_gate(
             assert engine.inspect_container(name)["State"]["Running"]
             (worker if victim == "worker" else gate).send_signal(signal.SIGKILL)
             until(lambda: not engine.inspect_container(name)["State"]["Running"], seconds=10, what=f"the sandbox ends with the {victim}")
-            # Of itself, since no go line came; a kill would say 137.
+            # Of itself, at the end of its stdin; a kill would say 137.
             assert engine.inspect_container(name)["State"]["ExitCode"] == 3
         finally:
             worker.kill()
