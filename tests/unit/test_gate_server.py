@@ -387,7 +387,7 @@ def test_whatever_bytes_come_the_engine_is_asked_nothing_but_what_is_in_the_tabl
     def throw(content: bytes) -> None:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as line:
             # What it still waits for, nobody sends.
-            line.settimeout(0.02)
+            line.settimeout(0.1)
             line.connect(str(gate))
             line.sendall(content)
             while line.recv(65536):
