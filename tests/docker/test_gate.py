@@ -385,7 +385,7 @@ def test_the_same_description_without_a_difference_is_made(
         assert engine.inspect_container(container)["HostConfig"]["Mounts"]
 
 
-@pytest.mark.parametrize(("method", "target"), HOSTILE_CALLS, ids=" ".join)
+@pytest.mark.parametrize(("method", "target"), HOSTILE_CALLS)
 def test_the_engine_s_other_calls_are_refused(method: str, target: str, gate: Path) -> None:
     status, text = ask(gate, f"{method} {target or '/'}", b'{"Name": "fumehood-test-gate"}' if method == "POST" else b"")
     assert status == 403

@@ -332,7 +332,7 @@ HOSTILE_CALLS = [
 ]
 
 
-@pytest.mark.parametrize(("method", "target"), HOSTILE_CALLS, ids=" ".join)
+@pytest.mark.parametrize(("method", "target"), HOSTILE_CALLS)
 def test_any_other_call_of_the_engine_is_refused(method: str, target: str) -> None:
     with pytest.raises(Refused, match=r"is no call that a worker needs; allowed are|expected"):
         judge(method, target)
