@@ -1,6 +1,6 @@
 # expect: ok
 # promise: 1
-"""Sets up an io_uring: what is submitted through one passes no system call filter."""
+"""Sets up an io_uring, and the older ring: what is submitted through one passes no system call filter."""
 
 import ctypes
 import errno
@@ -15,6 +15,7 @@ def attack():
     ring = libc.syscall(425, 4, ctypes.create_string_buffer(512))
     assert ring < 0, "an io_uring was made"
     assert ctypes.get_errno() in (errno.EPERM, errno.ENOSYS), ctypes.get_errno()
+    assert libc.syscall(206, 1, ctypes.byref(ctypes.c_ulong())) < 0, "a ring was made"
 
 
 def azureml_main():

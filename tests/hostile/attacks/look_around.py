@@ -6,8 +6,11 @@ import os
 
 import pandas
 
-CLOSED = ["/proc/interrupts", "/proc/keys", "/proc/timer_list", "/proc/kallsyms", "/proc/kcore", "/proc/diskstats", "/proc/partitions",
-          "/proc/cmdline", "/sys/firmware", "/sys/block", "/sys/module", "/sys/class/dmi", "/proc/acpi"]
+CLOSED = ["/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi",
+          "/proc/timer_list", "/proc/timer_stats", "/proc/kallsyms", "/proc/key-users", "/proc/softirqs", "/proc/diskstats", "/proc/partitions",
+          "/proc/modules", "/proc/cmdline", "/sys/block", "/sys/class/block", "/sys/class/dmi", "/sys/class/powercap", "/sys/devices/virtual/dmi",
+          "/sys/devices/virtual/powercap", "/sys/firmware", "/sys/fs/ext4", "/sys/kernel/notes", "/sys/kernel/security", "/sys/module",
+          "/sys/devices/system/cpu/cpu0/thermal_throttle"]
 SECRETS = ("SECRET", "PASSWORD", "TOKEN", "BOOTSTRAP", "REDIS", "DATABASE", "PROXY")
 
 
@@ -32,6 +35,9 @@ def attack():
     cgroups = {line.rpartition(":")[2] for line in open("/proc/self/cgroup").read().splitlines()}
     assert cgroups == {"/"}, cgroups
     assert os.uname().nodename == "sandbox"
+    assert seen("/proc/sys/kernel/domainname").strip() in (b"(none)", b""), seen("/proc/sys/kernel/domainname")
+    servers = seen("/etc/resolv.conf")
+    assert not servers, servers
     others = [pid for pid in os.listdir("/proc") if pid.isdigit() and int(pid) not in (1, os.getpid())]
     assert not others, others
 
