@@ -182,7 +182,7 @@ OF_SECCOMP = {
     "seccomp: socket families": Mutation(attack="socket_families", host_config=with_calls("socket socketpair")),
 }
 OF_WHO_IT_IS = {
-    "privileged": Mutation(attack="read_the_raw_disk", host_config={"Privileged": True}, unseen=True),
+    "privileged": Mutation(attack="make_a_device", host_config={"Privileged": True}, unseen=True),
     "capabilities": Mutation(attack="gain_privileges", host_config={"CapDrop": []}),
     "one capability": Mutation(attack="gain_privileges", host_config={"CapAdd": ["NET_RAW"]}),
     # The filter denies what the runtime needs to become the user; it only takes hold late enough with no-new-privileges.
@@ -233,13 +233,13 @@ OF_THE_HOST = {
         attack="reach_the_canary", host_config=together(with_root, {"Binds": ["/:/mnt:ro"]}), config=ROOT_USER, unseen=True
     ),
     "devices": Mutation(
-        attack="read_the_raw_disk",
+        attack="make_a_device",
         host_config={"Devices": [{"PathOnHost": "/dev/kmsg", "PathInContainer": "/dev/kmsg", "CgroupPermissions": "rwm"}]},
     ),
     "nodes, rules for devices, and a user that owns nothing": Mutation(
-        attack="read_the_raw_disk",
+        attack="make_a_device",
         host_config=together(
-            with_root, with_calls("mknod mknodat"), without_tmpfs("/job", "nodev"), {"CapDrop": [], "DeviceCgroupRules": ["b *:* rwm"]}
+            with_root, with_calls("mknod mknodat"), without_tmpfs("/job", "nodev"), {"CapDrop": [], "DeviceCgroupRules": ["b *:* rwm", "c *:* rwm"]}
         ),
         config=ROOT_USER,
     ),
