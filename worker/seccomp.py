@@ -22,7 +22,8 @@ Denied with intent, because a shared kernel is the thing most worth protecting:
 - prlimit64 on another process, setpriority but for oneself: the supervisor has the script's uid, and must not be starved.
   (sched_setaffinity stays: OpenMP sets it thread by thread, and a supervisor on one processor is only slower.)
 - process_madvise, process_mrelease, move_pages, migrate_pages, ioprio_*: more ways to another process.
-- landlock, seccomp, personality other than the query and the default: no rules of the script's own, no weaker layout.
+- landlock, seccomp (prctl sets filters too, so of its options only harmless ones pass), personality other than the query and the
+  default: no rules of the script's own, which could write into the host's log, and no weaker layout.
 - sockets of any family but UNIX, INET and INET6, raw sockets and unusual protocols: only loopback is ever behind them.
 
 ERRNO rather than KILL, because libraries probe and fall back. 32-bit and x32 entries are no architecture of ours and
@@ -54,7 +55,7 @@ ALLOWED: dict[str, str] = {
     "processes and threads": """
         arch_prctl capget execve execveat exit exit_group fork futex futex_requeue futex_wait futex_waitv futex_wake
         get_robust_list getcpu getegid geteuid getgid getgroups getpgid getpgrp getpid getppid getpriority getresgid getresuid
-        getrlimit getrusage getsid gettid getuid kill pidfd_open pidfd_send_signal prctl restart_syscall rseq
+        getrlimit getrusage getsid gettid getuid kill pidfd_open pidfd_send_signal restart_syscall rseq
         sched_get_priority_max sched_get_priority_min sched_getaffinity sched_getattr sched_getparam sched_getscheduler
         sched_rr_get_interval sched_setaffinity sched_yield set_robust_list set_tid_address setpgid setrlimit setsid sysinfo
         tgkill times tkill uname vfork wait4 waitid
@@ -98,6 +99,15 @@ IOCTLS: dict[str, int] = {
     "TIOCGPTN": 0x80045430, "TIOCSPTLCK": 0x40045431, "TIOCGPTPEER": 0x5441,
     "FIONREAD": 0x541B, "FIONBIO": 0x5421, "FIONCLEX": 0x5450, "FIOCLEX": 0x5451, "FIOASYNC": 0x5452,
 }  # fmt: skip
+# What interpreters, allocators and thread pools ask of their own process. Not among them: filters, capabilities that are kept or
+# handed on, the processor's mitigations, the memory map's bounds, and sharing a core's secrets.
+PRCTLS: dict[str, int] = {
+    "SET_PDEATHSIG": 1, "GET_PDEATHSIG": 2, "GET_DUMPABLE": 3, "SET_DUMPABLE": 4, "GET_KEEPCAPS": 7, "SET_NAME": 15, "GET_NAME": 16,
+    "GET_SECCOMP": 21, "CAPBSET_READ": 23, "GET_SECUREBITS": 27, "SET_TIMERSLACK": 29, "GET_TIMERSLACK": 30, "MCE_KILL_GET": 34,
+    "SET_CHILD_SUBREAPER": 36, "GET_CHILD_SUBREAPER": 37, "SET_NO_NEW_PRIVS": 38, "GET_NO_NEW_PRIVS": 39, "GET_TID_ADDRESS": 40,
+    "SET_THP_DISABLE": 41, "GET_THP_DISABLE": 42, "SVE_SET_VL": 50, "SVE_GET_VL": 51, "GET_SPECULATION_CTRL": 52,
+    "SET_MDWE": 65, "GET_MDWE": 66, "GET_AUXV": 0x41555856, "SET_VMA": 0x53564D41,
+}  # fmt: skip
 
 
 # The worker's own process makes no links by name, so it cannot have the engine, which follows them, mount another place of the
@@ -123,6 +133,7 @@ def profile(*, clone3: str = CLONE3_ABSENT) -> dict[str, Any]:
     rules.extend(_rule(["personality"], _equal(0, value)) for value in (PERSONALITY_DEFAULT, PERSONALITY_QUERY))
     rules.extend(_rule(["fallocate"], _low(1, mode)) for mode in (FALLOCATE_LONGER, FALLOCATE_HOLE))
     rules.extend(_rule(["ioctl"], _low(1, command)) for command in IOCTLS.values())
+    rules.extend(_rule(["prctl"], _low(0, option)) for option in PRCTLS.values())
     # Of oneself, or only to read: a new limit is given by pointer.
     rules.extend([_rule(["prlimit64"], _low(0, 0)), _rule(["prlimit64"], _equal(2, 0))])
     rules.append(_rule(["setpriority"], _low(0, PRIO_PROCESS), _low(1, 0)))
