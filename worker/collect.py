@@ -111,7 +111,8 @@ def _cut(scratch: Scratch, limits: Limits) -> tuple[str, ...]:
     caps = {
         "result.arrow": limits.output_bytes,
         "result2.arrow": limits.output_bytes,
-        "files.bin": limits.output_bytes,
+        # All of them were in `/job`, so no more than fits there is theirs.
+        "files.bin": limits.disk_bytes,
         "log": limits.log_bytes + LOG_SLACK_BYTES,
     }
     sizes = {output: scratch.size(output) for output in scratch.descriptors}

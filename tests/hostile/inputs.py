@@ -11,28 +11,16 @@ from collections.abc import Callable
 
 import pyarrow as pa
 import pyarrow.ipc
-import pyarrow.parquet as pq
 
 from tests.contract.samples import BOMBS, IDENTITY, arrow, arrow_stream, bundle
+from tests.hostile.bundles import MORE_BUNDLES
+from tests.hostile.making import BAD_INPUT, ENDS, MIB, Made, cut, flip, parquet
+from tests.hostile.tables import MORE_TABLES
 
-__all__ = ["BUNDLES", "IDENTITY", "TABLES"]
-
-Made = tuple[str, bytes]
-MIB = 2**20
+__all__ = ["BUNDLES", "IDENTITY", "TABLES", "Made"]
 
 
 # Arrow -------------------------------------------------------------------------------------------------------------------
-def _cut(made: Made, keep: float) -> Made:
-    return made[0], made[1][: int(len(made[1]) * keep)]
-
-
-def _flip(made: Made, *places: float) -> Made:
-    content = bytearray(made[1])
-    for place in places:
-        content[int(len(content) * place)] ^= 0xFF
-    return made[0], bytes(content)
-
-
 def _long_metadata() -> Made:
     """A stream whose first message says that it is two gigabytes long."""
     return "arrow-stream", b"\xff\xff\xff\xff" + struct.pack("<i", 2**31 - 1) + b"\0" * 64
@@ -76,19 +64,13 @@ def _compressed(codec: str, megabytes: int) -> Made:
 
 
 # Parquet, CSV, JSON -----------------------------------------------------------------------------------------------------------
-def _parquet(table: pa.Table, **options: object) -> Made:
-    sink = io.BytesIO()
-    pq.write_table(table, sink, **options)
-    return "parquet", sink.getvalue()
-
-
 def _parquet_footer(length: int) -> Made:
     """A file that says how long its footer is."""
     return "parquet", b"PAR1" + b"\0" * 32 + struct.pack("<I", length) + b"PAR1"
 
 
 def _equal_values(rows: int) -> Made:
-    return _parquet(pa.table({"x": pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["y" * 10_000]))}))
+    return parquet(pa.table({"x": pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["y" * 10_000]))}))
 
 
 # Bundles ---------------------------------------------------------------------------------------------------------------------
@@ -161,15 +143,14 @@ def _overlapping(count: int) -> Made:
     return "zip", one[:start] + entry * count + bytes(tail)
 
 
-BAD_INPUT, ENDS = {"bad_input"}, {"bad_input", "out_of_memory", "disk_full", "timed_out", "output_too_large"}
 GOOD = arrow({"x": list(range(1000)), "y": ["text"] * 1000})
 # name → how it is made, and the reasons that are right.
 TABLES: dict[str, tuple[Callable[[], Made], set[str]]] = {
     **{f"arrow: {name}": (lambda table=table: arrow(table), ENDS) for name, table in BOMBS.items()},
     "arrow: nothing": (lambda: ("arrow", b""), BAD_INPUT),
     "arrow: only its mark": (lambda: ("arrow", b"ARROW1\0\0ARROW1"), BAD_INPUT),
-    "arrow: cut in the middle": (lambda: _cut(GOOD, 0.5), BAD_INPUT),
-    "arrow: cut in the footer": (lambda: _cut(GOOD, 0.99), BAD_INPUT),
+    "arrow: cut in the middle": (lambda: cut(GOOD, 0.5), BAD_INPUT),
+    "arrow: cut in the footer": (lambda: cut(GOOD, 0.99), BAD_INPUT),
     "arrow: offsets beyond the end": (lambda: _offsets(0, 2**31 - 1), BAD_INPUT),
     "arrow: offsets that fall": (lambda: _offsets(3, 0), BAD_INPUT),
     "arrow: negative offsets": (lambda: _offsets(-(2**31), 3), BAD_INPUT),
@@ -179,14 +160,14 @@ TABLES: dict[str, tuple[Callable[[], Made], set[str]]] = {
     "arrow: compressed zeros": (lambda: _compressed("zstd", 900), ENDS),
     "arrow-stream: two gigabytes of schema": (_long_metadata, BAD_INPUT),
     "arrow-stream: a schema of minus eight bytes": (_negative_metadata, BAD_INPUT),
-    "arrow-stream: cut": (lambda: _cut(arrow_stream({"x": list(range(1000))}), 0.6), BAD_INPUT | {"ok"}),
+    "arrow-stream: cut": (lambda: cut(arrow_stream({"x": list(range(1000))}), 0.6), BAD_INPUT | {"ok"}),
     "arrow-stream: a file": (lambda: ("arrow-stream", GOOD[1]), BAD_INPUT | {"ok"}),
     "parquet: nothing": (lambda: ("parquet", b""), BAD_INPUT),
     "parquet: a footer of four gigabytes": (lambda: _parquet_footer(2**32 - 1), BAD_INPUT),
     "parquet: a footer of nothing": (lambda: _parquet_footer(0), BAD_INPUT),
     "parquet: a footer that is none": (lambda: _parquet_footer(32), BAD_INPUT),
     "parquet: gigabytes of one word": (lambda: _equal_values(1_000_000), ENDS | {"ok"}),
-    "parquet: flipped bits": (lambda: _flip(_parquet(pa.table({"x": list(range(10_000))})), 0.3, 0.5, 0.7), BAD_INPUT | {"crashed"}),
+    "parquet: flipped bits": (lambda: flip(parquet(pa.table({"x": list(range(10_000))})), 0.3, 0.5, 0.7), BAD_INPUT | {"crashed"}),
     "csv: nothing": (lambda: ("csv", b""), BAD_INPUT | {"ok"}),
     "csv: zero bytes": (lambda: ("csv", b"a,b\n\0\0\0,1\n"), BAD_INPUT | {"ok"}),
     "csv: no text at all": (lambda: ("csv", bytes(range(256)) * 100), BAD_INPUT),
@@ -209,7 +190,7 @@ TABLES: dict[str, tuple[Callable[[], Made], set[str]]] = {
 BUNDLES: dict[str, tuple[Callable[[], Made], set[str]]] = {
     "nothing": (lambda: ("zip", b""), BAD_INPUT),
     "no zip": (lambda: ("zip", b"PK\x03\x04" + b"\0" * 100), BAD_INPUT),
-    "cut": (lambda: _cut(_names("module.py"), 0.6), BAD_INPUT),
+    "cut": (lambda: cut(_names("module.py"), 0.6), BAD_INPUT),
     "out of its directory": (lambda: _names("../escaped.py"), BAD_INPUT),
     "far out of its directory": (lambda: _names("a/../../../../../job/escaped.py"), BAD_INPUT),
     "an absolute name": (lambda: _names("/tmp/escaped.py"), BAD_INPUT),
@@ -232,3 +213,5 @@ BUNDLES: dict[str, tuple[Callable[[], Made], set[str]]] = {
     "locked": (_locked, BAD_INPUT),
     "one body for many": (lambda: _overlapping(500), BAD_INPUT | {"disk_full"}),
 }
+TABLES |= MORE_TABLES
+BUNDLES |= MORE_BUNDLES

@@ -239,7 +239,10 @@ OF_THE_HOST = {
     "nodes, rules for devices, and a user that owns nothing": Mutation(
         attack="make_a_device",
         host_config=together(
-            with_root, with_calls("mknod mknodat"), without_tmpfs("/job", "nodev"), {"CapDrop": [], "DeviceCgroupRules": ["b *:* rwm", "c *:* rwm"]}
+            with_root,
+            with_calls("mknod mknodat"),
+            without_tmpfs("/job", "nodev"),
+            {"CapDrop": [], "DeviceCgroupRules": ["b *:* rwm", "c *:* rwm"]},
         ),
         config=ROOT_USER,
     ),

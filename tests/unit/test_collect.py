@@ -162,8 +162,8 @@ def test_a_media_type_that_could_not_be_a_header_is_replaced(media_type: Any, sc
 def test_an_output_past_its_own_cap_is_cut_away_and_forgotten(scratch: Scratch) -> None:
     files = [{"role": "figure", "name": "a.png", "media_type": "image/png", "offset": 0, "bytes": 1}]
     table = {"rows": 1, "columns": [{"name": "a", "type": "int64"}]}
-    for output in ("result.arrow", "files.bin"):
-        scratch.outside[output].write_bytes(bytes(LIMITS.output_bytes + 1))
+    for output, cap in (("result.arrow", LIMITS.output_bytes), ("files.bin", LIMITS.disk_bytes)):
+        scratch.outside[output].write_bytes(bytes(cap + 1))
     scratch.outside["log"].write_bytes(b"x" * (LIMITS.log_bytes + LOG_SLACK_BYTES + 1))
     report = collected(scratch, OK | {"files": files, "result": table})
     assert report.too_large == ("result.arrow", "files.bin", "log")
@@ -173,6 +173,7 @@ def test_an_output_past_its_own_cap_is_cut_away_and_forgotten(scratch: Scratch) 
 
 def test_an_output_at_its_cap_stays(scratch: Scratch) -> None:
     scratch.outside["result.arrow"].write_bytes(bytes(LIMITS.output_bytes))
+    scratch.outside["files.bin"].write_bytes(bytes(LIMITS.disk_bytes))
     report = collected(scratch, OK)
     assert report.too_large == ()
     assert scratch.size("result.arrow") == LIMITS.output_bytes
