@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import warnings
 import zipfile
 from collections.abc import Callable
 
@@ -54,14 +55,23 @@ def commented(comment: bytes) -> Made:
     return "zip", content[:-2] + struct.pack("<H", len(comment)) + comment
 
 
-def overlapping(count: int) -> Made:
-    """Entries of the directory that share one small body, each under a name of its own."""
-    one = zip_bytes({"a": b"x" * 100})
-    start, end = one.rindex(DIRECTORY), one.rindex(END)
-    tail = bytearray(one[end:])
-    tail[8:12] = struct.pack("<HH", count, count)
-    tail[12:16] = struct.pack("<I", (end - start) * count)
-    return "zip", one[:start] + one[start:end] * count + bytes(tail)
+def inside_another() -> Made:
+    """An entry whose whole place is the content of another: each is well by itself."""
+    inner = zip_bytes({"inner": "x"})
+    inner_local, inner_entry = inner[: inner.rindex(DIRECTORY)], inner[inner.rindex(DIRECTORY) : inner.rindex(END)]
+    content = bytearray(entries(("outer", inner_local))[1])
+    end = content.rindex(END)
+    place = content.index(inner_local)
+    content[end:end] = inner_entry[:42] + struct.pack("<I", place) + inner_entry[46:]
+    end = content.rindex(END)
+    content[end + 8 : end + 16] = struct.pack("<HHI", 2, 2, end - content.index(DIRECTORY))
+    return "zip", bytes(content)
+
+
+def twice(name: str) -> Made:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return entries((name, b"x = 1\n"), (name, b"x = 2\n"))
 
 
 def with_mode(mode: int) -> Made:
@@ -82,7 +92,8 @@ def dated(moment: int) -> Made:
 
 
 MORE_BUNDLES: dict[str, tuple[Callable[[], Made], set[str]]] = {
-    "one body for two": (lambda: overlapping(2), BAD_INPUT),
+    "one body for two": (inside_another, BAD_INPUT),
+    "a module twice": (lambda: twice("module.py"), BAD_INPUT),
     "another name in front": (two_names, BAD_INPUT),
     "a trillion entries in 64 bits": (lambda: with_end64(10**12), BAD_INPUT),
     "fewer than no entries": (lambda: with_end64(2**63), BAD_INPUT),

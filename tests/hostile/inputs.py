@@ -147,6 +147,7 @@ GOOD = arrow({"x": list(range(1000)), "y": ["text"] * 1000})
 # name → how it is made, and the reasons that are right.
 TABLES: dict[str, tuple[Callable[[], Made], set[str]]] = {
     **{f"arrow: {name}": (lambda table=table: arrow(table), ENDS) for name, table in BOMBS.items()},
+    **{f"arrow: {name}": (lambda name=name: arrow(BOMBS[name]), BAD_INPUT) for name in ("bad offsets", "bad text")},
     "arrow: nothing": (lambda: ("arrow", b""), BAD_INPUT),
     "arrow: only its mark": (lambda: ("arrow", b"ARROW1\0\0ARROW1"), BAD_INPUT),
     "arrow: cut in the middle": (lambda: cut(GOOD, 0.5), BAD_INPUT),

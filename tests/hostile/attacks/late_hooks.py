@@ -1,5 +1,6 @@
 # expect: ok
 # promise: 5
+# limits: {"wall_seconds": 3}
 """Wants to run on after its return: by exit functions, destructors, and a thread that never ends."""
 
 import atexit

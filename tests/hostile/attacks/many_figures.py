@@ -18,8 +18,9 @@ def attack():
     long = "outputs/" + ("l" * 200 + "/") * 3
     os.makedirs(long)
     open(long + "long", "w").close()
+    os.mkdir("outputs/z")
     for number in range(1500):
-        with open(f"outputs/x{number:04}" + "n" * 230, "wb") as file:
+        with open(f"outputs/z/{number:04}" + "n" * 230, "wb") as file:
             file.write(b"x")
 
 

@@ -1,0 +1,18 @@
+# expect: ok
+# promise: 5
+# limits: {"wall_seconds": 3}
+"""Prints letter by letter, so that each would be an event of its own for the worker to read."""
+
+import os
+
+import pandas
+
+
+def attack():
+    for _ in range(60_000):
+        os.write(1, b"x")
+
+
+def azureml_main():
+    attack()
+    return pandas.DataFrame({"harmless": [1]})
