@@ -129,5 +129,5 @@ MORE_BUNDLES: dict[str, tuple[Callable[[], Made], set[str]]] = {
     "a wheel with compiled code": (lambda: bundle({"x-1-py3-none-any.whl": zip_bytes({"x.so": b"\x7fELF"})}), BAD_INPUT),
     "a wheel for one machine": (lambda: bundle({"x-1-cp313-cp313-linux_x86_64.whl": zip_bytes({"x.py": ""})}), BAD_INPUT),
     "a wheel that leaves its directory": (lambda: bundle({"x-1-py3-none-any.whl": zip_bytes({"../../x.py": ""})}), {"ok", "bad_input"}),
-    "a wheel of a gigabyte": (lambda: bundle({"x-1-py3-none-any.whl": zip_bytes({"x.py": bytes(2**28)})}), ENDS | {"ok"}),
+    "a wheel of zeros": (lambda: bundle({"x-1-py3-none-any.whl": zip_bytes({"x.py": bytes(2**28)})}), ENDS | {"ok"}),
 }

@@ -175,7 +175,7 @@ RUNNER: dict[str, Shown] = {
         "Arrow: names so long",
     ),
     "arrow_in": by("Arrow: batches named again and again"),
-    "attempt": by("what the child left is killed", "the wall limit", "ten lines a second", "how much the child may say"),
+    "attempt": by("what the child left is killed", "the wall limit", "how much the child may say"),
     "batch": test("test_flipped.py::test_an_item_of_bad_bytes_hurts_no_other"),
     "bundle": by(
         "a zip's names",

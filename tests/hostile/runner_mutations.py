@@ -77,9 +77,6 @@ OF_THE_SUPERVISOR = {
         attack="kill_everybody",
         ends=Reason.CRASHED,
     ),
-    "ten lines a second": Weaker(
-        change="attempt.LOG_EVENT_SECONDS = 0.0", attack="drip_on_the_log", shows=lambda ran: ran.exit.stopped is Stop.FLOODED
-    ),
     "how much the child may say": Weaker(
         change="places.CHILD_REPORT_BYTES = 2**40", attack="flood_the_report_pipe", ends=Reason.OUT_OF_MEMORY
     ),

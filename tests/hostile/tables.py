@@ -88,7 +88,7 @@ def zeros(millions: int) -> Made:
 
 def page_bomb(codec: str) -> Made:
     """One text of zeros, so that a page is a thousandth of what comes out of it."""
-    return parquet(pa.table({"x": [bytes(64 * MIB)] * 8}), compression=codec, use_dictionary=False)
+    return parquet(pa.table({"x": [bytes(80 * MIB)] * 4}), compression=codec, use_dictionary=False)
 
 
 def union() -> pa.Table:
@@ -141,7 +141,7 @@ MORE_TABLES: dict[str, tuple[Callable[[], Made], set[str]]] = {
     "parquet: more columns than allowed": (lambda: parquet(pa.table(columns(WIDE))), BAD_INPUT),
     "parquet: lists too deep": (lambda: parquet(lists(20)), BAD_INPUT),
     "parquet: encrypted": (lambda: ("parquet", b"PARE" + bytes(100) + struct.pack("<I", 50) + b"PARE"), BAD_INPUT),
-    **{f"parquet: pages of zeros, {codec}": (lambda codec=codec: page_bomb(codec), ENDS) for codec in ("zstd", "snappy", "gzip", "brotli")},
+    **{f"parquet: pages of zeros, {codec}": (lambda codec=codec: page_bomb(codec), ENDS) for codec in ("zstd", "snappy")},
     "csv: bytes that are no UTF-8": (lambda: ("csv", b"a,b\n1,\xe9t\xe9\n"), BAD_INPUT),
     "csv: UTF-16": (lambda: ("csv", "a,b\n1,2\n".encode("utf-16")), BAD_INPUT),
     "csv: half a character at its end": (lambda: ("csv", b"a\n\xc3"), BAD_INPUT),

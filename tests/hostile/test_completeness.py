@@ -107,7 +107,7 @@ NO_SINGLE_CONTROL = dict(
             "It breaks its own process. That the supervisor is another, and that the worker has a verdict of its own, is no switch.",
         ),
         *told(
-            "fork_bomb spin endless_output thread_bomb memory_bomb_in_a_child memory_of_nobody last_moment stop_the_others "
+            "fork_bomb spin endless_output drip_on_the_log thread_bomb memory_bomb_in_a_child memory_of_nobody last_moment stop_the_others "
             "pipes_and_watches nested_directories",
             "Several limits hold it, each of which another attack shows.",
         ),

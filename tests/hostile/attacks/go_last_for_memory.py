@@ -6,16 +6,15 @@ import pandas
 
 
 def attack():
-    with open("/proc/self/oom_score_adj", "r+") as file:
-        assert int(file.read()) == 1000
-        for better in (899, 0, -1000):
-            try:
-                file.seek(0)
+    assert int(open("/proc/1/oom_score_adj").read()) == 900
+    assert int(open("/proc/self/oom_score_adj").read()) == 1000
+    for better in (-1, -1000):
+        try:
+            with open("/proc/self/oom_score_adj", "w") as file:
                 file.write(str(better))
-                file.flush()
-            except OSError:
-                continue
-            raise AssertionError(f"its score is {better}")
+        except OSError:
+            continue
+        raise AssertionError(f"its score is {better}")
 
 
 def azureml_main():

@@ -25,4 +25,6 @@ def azureml_main():
                 break
             kept.append(made)
     assert len(kept) < 1100, len(kept)
+    del kept
+    os.closerange(100, 1024)
     return pandas.DataFrame({"harmless": [1]})
