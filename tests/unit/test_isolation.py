@@ -175,7 +175,7 @@ def test_the_profile_denies_unless_it_allows_and_knows_no_second_architecture() 
     assert {rule["action"] for rule in profile["syscalls"]} == {"SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO"}
     conditional = {name for rule in profile["syscalls"] if rule["args"] for name in rule["names"]}
     free = {name for rule in profile["syscalls"] if not rule["args"] and rule["action"] == "SCMP_ACT_ALLOW" for name in rule["names"]}
-    assert conditional == {"clone", "personality", "socket", "socketpair", "fallocate", "ioctl", "prlimit64", "setpriority"}
+    assert conditional == {"clone", "personality", "socket", "socketpair", "fallocate", "ioctl", "prctl", "prlimit64", "setpriority"}
     assert not conditional & free
 
 
