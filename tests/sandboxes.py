@@ -20,7 +20,8 @@ from typing import Any
 
 import docker
 
-from fumehood.limits import MIB, Limits
+from cli.corpus import SMALL
+from fumehood.limits import Limits
 from fumehood.outcome import Outcome
 from fumehood.settings import Settings
 from tests.services import missing
@@ -35,9 +36,6 @@ from worker.verdict import judge
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = "/opt/fumehood/python/bin/python"
-SMALL = Limits(
-    wall_seconds=20.0, memory_bytes=256 * MIB, disk_bytes=16 * MIB, output_bytes=1 * MIB, processes=64, log_bytes=256 * 1024, figures=20
-)
 END_SECONDS = 30.0
 
 

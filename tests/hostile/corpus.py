@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import re
 import secrets
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import docker
 
+from cli.corpus import CANARY, Attack, attacks
 from fumehood.job import Job, Lane, new_id
 from fumehood.limits import Limits
-from fumehood.outcome import Reason
 from tests.sandboxes import SMALL, Ran, run_script
 from tests.services import until
 from worker import runtimes
@@ -25,9 +23,6 @@ from worker.recipe import Recipe
 from worker.sandbox import Sandbox
 from worker.warm_pool import WarmPool
 
-HEAD = re.compile(
-    r"# expect: (?P<reason>\w+)\n# promise: (?P<promise>[1-7])\n(?:# limits: (?P<limits>\{.*\})\n)?\"\"\"(?P<what>[^\"]+)\"\"\"\n"
-)
 AT_ONCE = 2
 STARTS = ("cold", "warm")
 # What sandboxes of a pool are made with: the service's defaults, so that the rest of an attack's limits is changed while it lives.
@@ -35,26 +30,7 @@ WARM = replace(Limits(), disk_bytes=SMALL.disk_bytes)
 READY_SECONDS = 90.0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Attack:
-    """One script of tests/hostile/attacks. An attack that expects `ok` asserts by itself that everything it tried failed."""
-
-    name: str
-    reason: Reason
-    promise: int
-    limits: Limits
-    script: str
-
-
-def read(path: Path) -> Attack:
-    text = path.read_text()
-    head = HEAD.match(text)
-    assert head, f"{path.name} does not begin with `# expect:`, `# promise:` and a docstring"
-    values = json.loads(head["limits"] or "{}")
-    return Attack(name=path.stem, reason=Reason(head["reason"]), promise=int(head["promise"]), limits=replace(SMALL, **values), script=text)
-
-
-ATTACKS = {path.stem: read(path) for path in sorted((Path(__file__).parent / "attacks").glob("*.py"))}
+ATTACKS = attacks()
 
 
 def recipe_of(runtime: str, *, size: int, limits: Limits = SMALL) -> Recipe:
@@ -124,7 +100,7 @@ class Ground:
         return self._ran[name, start].result(timeout=300)
 
     def run(self, attack: Attack, start: str = "cold") -> Ran:
-        script = attack.script.replace("CANARY_PATH", str(self.canary))
+        script = attack.script.replace(CANARY, str(self.canary))
         ready = take(self.pool, attack.limits) if start == "warm" else None
         return run_script(self.host, self.home, script, limits=attack.limits, ready=ready)
 
