@@ -13,10 +13,11 @@ from typer.exceptions import TyperException
 
 from cli import job_commands, terminal
 from cli.batch_commands import batch_app
+from cli.doctor_command import doctor
 from cli.errors import ExitCode
 from cli.image_commands import images_app
 from cli.receipt_commands import receipt_app
-from cli.service_commands import config_app, datasets_app, doctor
+from cli.service_commands import config_app, datasets_app
 from fumehood import __version__
 from fumehood.errors import FumehoodError
 

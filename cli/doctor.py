@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from cli import config
 from cli.terminal import one_line, size
 from fumehood import __version__
 from fumehood.client.errors import ClientError, KeyRefused
-from fumehood.client.surface import Surface
+from fumehood.client.surface import Document, Surface
 from fumehood.errors import FumehoodError
 
 if TYPE_CHECKING:
@@ -80,31 +80,28 @@ def _key(client: Surface, found: config.Config) -> Finding:
     return Finding("key", True, "accepted")
 
 
-def host(home: Path | None) -> Iterator[Finding]:
-    """What the service's own machine must offer: the engine, the home's mount, room on the disk."""
-    from fumehood import log
-    from fumehood.errors import FumehoodError, SandboxError
-    from worker import host_check
-    from worker.docker_sandbox import DockerHost
+@dataclass(frozen=True, slots=True)
+class Host:
+    """This machine as the service sees it: its settings, and what the engine says of itself."""
 
+    settings: Settings
+    info: dict[str, Any]
+    version: dict[str, Any]
+
+
+def host(home: Path | None, on_host: Callable[[Host], None] = lambda _: None) -> Iterator[Finding]:
+    """What the service's own machine must offer: the engine, the home's mount, room on the disk. `on_host` gets what was found of
+    it as soon as the engine has answered."""
     try:
-        settings = _settings_of(home)
+        settings = settings_of(home)
     except (FumehoodError, OSError) as error:
         yield Finding("settings", False, one_line(error), "correct the setting")
         return
-    # What the worker's parts would log stands in the findings.
-    log.configure("error", stream=io.StringIO())
-    with closing(DockerHost(settings, worker_id="doctor")) as docker:
-        try:
-            version, info = docker.engine.version(), docker.engine.info()
-            yield from _engine_facts(version, info)
-            for problem in host_check.problems_of_engine(version, info, runtime=settings.runtime):
-                yield Finding("engine", False, problem, "see docs/how-to/mend.md")
-            for sentence in docker.weaker():
-                yield Finding("engine", None, sentence)
-        except SandboxError as error:
-            yield Finding("engine", False, error.detail, "is Docker running, and may this user talk to it (group docker)?")
-            return
+    answered: list[Host] = []
+    yield from engine(settings, answered.append)
+    if not answered:
+        return
+    on_host(answered[0])
     if not settings.home.is_dir():
         yield Finding("home", False, f"there is no {settings.home}", "start the service once, or name its home with --home")
         return
@@ -112,17 +109,76 @@ def host(home: Path | None) -> Iterator[Finding]:
     yield _trial(settings)
 
 
-def _settings_of(home: Path | None) -> Settings:
+def engine(settings: Settings, on_host: Callable[[Host], None]) -> Iterator[Finding]:
+    from fumehood import log
+    from fumehood.errors import SandboxError
+    from worker import host_check
+    from worker.docker_engine import DockerEngine
+
+    # What the worker's parts would log stands in the findings.
+    log.configure("error", stream=io.StringIO())
+    with closing(DockerEngine(settings.docker_host, answer_seconds=settings.engine_seconds, connections=1)) as docker:
+        try:
+            version, info = docker.version(), docker.info()
+        except SandboxError as error:
+            yield Finding("engine", False, error.detail, "is Docker running, and may this user talk to it (group docker)?")
+            return
+    on_host(Host(settings, info, version))
+    yield from _engine_facts(version, info)
+    for problem in host_check.problems_of_engine(version, info, runtime=settings.runtime):
+        yield Finding("engine", False, problem, "see docs/how-to/mend.md")
+
+
+def walls(found: Host) -> Document:
+    """The walls of this machine, its grade and the next steps, as a document."""
+    from worker import host_facts
+    from worker import walls as table
+
+    remembered = _remembered(found.settings.home)
+    port, owner = remembered.get("FUMEHOOD_API_PORT"), remembered.get("FUMEHOOD_UID")
+    facts = host_facts.gather(
+        found.settings,
+        info=found.info,
+        version=found.version,
+        port=int(port) if port else found.settings.api_port,
+        owner=int(owner) if owner else None,
+    )
+    standings = table.look(facts)
+    verdict = table.judge(standings)
+    return {
+        "grade": verdict.grade.letter,
+        "rule": verdict.grade.rule,
+        "steps": [{"wall": one.wall.name, "advice": one.wall.advice} for one in verdict.missing],
+        "walls": [
+            {
+                "name": one.wall.name,
+                "kind": one.wall.kind.value,
+                "active": one.active,
+                "found": one_line(one.found),
+                "adds": one.wall.adds,
+                "advice": one.wall.advice,
+            }
+            for one in standings
+        ],
+    }
+
+
+def settings_of(home: Path | None) -> Settings:
     """The settings of the service that `make run` made: the environment's, those of its home's `settings.env`, and its image."""
     from fumehood.settings import read
 
     # A user's own service lives in the user's data directory, root's where the settings say.
     candidates = [home] if home else [read().home, Path(platformdirs.user_data_dir("fumehood"))]
     found = next((path for path in candidates if path.is_dir()), candidates[0]).resolve()
-    remembered = found / "compose.env"
-    lines = remembered.read_text().splitlines() if remembered.is_file() else []
-    image = next((line.partition("=")[2] for line in lines if line.startswith("FUMEHOOD_IMAGE=")), None)
+    image = _remembered(found).get("FUMEHOOD_IMAGE")
     return read(home=found, _env_file=found / "settings.env", **({"image": image} if image else {}))
+
+
+def _remembered(home: Path) -> dict[str, str]:
+    """What `make run` wrote down: images, port, user."""
+    path = home / "compose.env"
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return {name: value for name, _, value in (line.partition("=") for line in lines) if value}
 
 
 def _engine_facts(version: dict[str, Any], info: dict[str, Any]) -> Iterator[Finding]:

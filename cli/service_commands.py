@@ -1,4 +1,4 @@
-"""Commands on what is stored, on the configuration and on the service itself."""
+"""Commands on what is stored, and on the configuration."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from cli import terminal
-from cli.errors import ExitCode
 from cli.job_commands import AsJson, connect, print_json
 
 datasets_app = typer.Typer(help="Stored tables and bundles.", rich_markup_mode=None, invoke_without_command=True)
@@ -124,24 +123,6 @@ def write_config(
     Surface(url, None).close()  # refuses an address that cannot be one
     key = sys.stdin.readline(4096) if str(key_file) == "-" else _first_line(key_file)
     terminal.say(f"wrote {config.write(url, key)}")
-
-
-def doctor(
-    host: Annotated[bool, typer.Option("--host", help="Look at this machine too: engine, mounts, disk.")] = False,
-    home: Annotated[Path | None, typer.Option(metavar="DIR", help="The service's home, with --host.")] = None,
-) -> None:
-    """Look whether everything works, and say what to do where it does not."""
-    from itertools import chain
-
-    from cli import doctor as surgery
-
-    well = True
-    for finding in chain(surgery.service(), surgery.host(home) if host else ()):
-        mark = " " if finding.good is None else terminal.symbol(finding.good)
-        advice = f"\n      {finding.advice}" if finding.good is False and finding.advice else ""
-        print(f"{mark} {finding.what:<13} {terminal.harmless(finding.detail)}{advice}", flush=True)
-        well = well and finding.good is not False
-    raise typer.Exit(ExitCode.OK if well else ExitCode.FAILED)
 
 
 def _first_line(path: Path) -> str:
