@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cli.terminal import console, mark, symbol
 from fumehood.client.surface import Document
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 STEPS_SHOWN = 3
 GRADED_TOO_LOW = ("F", "D")
 """Something is missing that every service should have."""
+TITLES = {
+    "indispensable": "INDISPENSABLE",
+    "control": "CONTROLS AND DOORS",
+    "kernel": "BEHIND A HOLE IN THE KERNEL",
+    "depth": "IN DEPTH",
+    "remark": "REMARKS",
+}
 # Of what is missing.
-STYLES = {"indispensable": "red", "control": "red", "kernel": "yellow", "depth": "yellow", "remark": ""}
+STYLES = {"indispensable": "red", "control": "red", "kernel": "yellow", "depth": "yellow", "remark": "dim"}
 
 
 def show(document: Document) -> None:
     """`document` is what `cli.doctor.walls` makes."""
-    from rich import box
-    from rich.table import Table
-
     unknown = mark("·", "?   ")
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for name, width in (("", 1), ("WALL", 18), ("KIND", 13), ("FOUND", 24), ("WHAT IT ADDS", 24)):
-        table.add_column(name, min_width=width, overflow="fold")
-    for wall in document["walls"]:
-        sign = unknown if wall["active"] is None else symbol(wall["active"])
-        style = STYLES[wall["kind"]] if wall["active"] is False else ""
-        table.add_row(sign, wall["name"], wall["kind"], wall["found"], wall["adds"], style=style)
-    screen = console()
     print()
-    screen.print(table)
+    console().print(_table(document["walls"], unknown))
     print(f"\nGrade {document['grade']}: {document['rule']}.")
     if document["steps"]:
         print("Next steps:")
@@ -38,3 +39,21 @@ def show(document: Document) -> None:
     untold = sum(wall["active"] is None for wall in document["walls"])
     if untold:
         print(f"{untold} could not be told ({unknown.strip()}); they count neither way.")
+
+
+def _table(walls: list[Document], unknown: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for name, width in (("", 1), ("WALL", 27), ("FOUND", 20), ("WHAT IT WOULD ADD", 20)):
+        table.add_column(name, min_width=width, overflow="fold")
+    kind = ""
+    for wall in walls:
+        if wall["kind"] != kind:
+            kind = wall["kind"]
+            table.add_section()
+            table.add_row("", TITLES[kind], style="bold")
+        sign = unknown if wall["active"] is None else symbol(wall["active"])
+        table.add_row(sign, wall["name"], wall["found"], "" if wall["active"] else wall["adds"], style=STYLES[kind] if wall["active"] is False else "")
+    return table

@@ -25,7 +25,7 @@ Look: TypeAlias = Callable[[Facts], Found]
 def flag(key: str) -> Look:
     def look(facts: Facts) -> Found:
         value = facts.info.get(key)
-        return (None, f"the engine does not say {key}") if value is None else (bool(value), f"{key} is {str(bool(value)).lower()}")
+        return (None, "the engine does not say") if value is None else (bool(value), "the engine has " + ("them" if value else "none"))
 
     return look
 
@@ -37,7 +37,7 @@ def option(*names: str) -> Look:
             return None, "the engine does not say"
         found = [name for name in names if any(f"name={name}" in option.split(",") for option in options)]
         named = _listed(option.partition(",")[0].removeprefix("name=") for option in options)
-        return bool(found), ", ".join(found) or f"the engine names {named}"
+        return bool(found), ", ".join(found) or f"the engine has only {named}"
 
     return look
 
@@ -50,7 +50,7 @@ def api(facts: Facts) -> Found:
 
 def knows_runtime(facts: Facts) -> Found:
     known = sorted(facts.info.get("Runtimes") or {})
-    return facts.runtime in known, f"{facts.runtime} of {_listed(known)}"
+    return facts.runtime in known, facts.runtime if facts.runtime in known else f"{facts.runtime} is not among {_listed(known)}"
 
 
 def image(facts: Facts) -> Found:
@@ -123,7 +123,7 @@ def second_kernel(facts: Facts) -> Found:
 def _plain_release(said: str, what: str) -> tuple[tuple[int, ...] | None, str]:
     """A distribution mends an old number without raising it, so only the project's own numbers can be judged."""
     number = _release(said)
-    return number, f"{what} {said}" if number else f"{what} {said or '?'}: the number does not say which mends are in it"
+    return number, f"{what} {said}" if number else f"{what} {said or '?'}; mends that its distribution added do not show"
 
 
 def engine_version(facts: Facts) -> Found:
@@ -140,7 +140,7 @@ def runc_version(facts: Facts) -> Found:
 
 
 def gate(facts: Facts) -> Found:
-    return (True, GATE_LABEL) if GATE_LABEL in (facts.info.get("Labels") or []) else (False, "the worker reaches the engine itself")
+    return (True, GATE_LABEL) if GATE_LABEL in (facts.info.get("Labels") or []) else (False, "none: the engine itself answers")
 
 
 def cgroup_v2(facts: Facts) -> Found:
@@ -160,7 +160,7 @@ def mitigations(facts: Facts) -> Found:
 def switch(path: str, good: Callable[[int], bool]) -> Look:
     def look(facts: Facts) -> Found:
         text = facts.kernel.get(path, "").strip()
-        name = path.removeprefix("/proc/sys/").replace("/", ".") if path.startswith("/proc/sys/") else path
+        name = path.removeprefix("/proc/sys/").removeprefix("/sys/devices/system/").replace("/", ".")
         return (good(int(text)), f"{name} is {text}") if text.lstrip("-").isdigit() else (None, f"the kernel has no {name}")
 
     return look
