@@ -18,12 +18,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from cli.corpus import CANARY, SMALL, Attack
+from cli.corpus import CANARY, Attack
 from fumehood.client.body import Upload
 from fumehood.client.errors import ClientError, KeyRefused, NotThere, TooBusy, Unusable
 from fumehood.client.surface import Document, Surface, is_final, quoted
 from fumehood.dataset import ARROW
-from fumehood.limits import KIB, REQUESTABLE
+from fumehood.limits import CEILING, KIB, REQUESTABLE
 from fumehood.outcome import Reason
 from fumehood.text import one_line
 
@@ -117,9 +117,9 @@ class NotTried(Exception):
 
 
 def harmless(name: str) -> Attack:
-    """A job that attacks nothing: the service has to serve it before, and as well afterwards."""
+    """A job that attacks nothing and asks for no limits: the service has to serve it before, and as well afterwards."""
     script = HARMLESS.format(nonce=secrets.token_hex(16))
-    return Attack(name=name, reason=Reason.OK, promise=5, limits=SMALL, what="Returns a table.", script=script)
+    return Attack(name=name, reason=Reason.OK, promise=5, limits=CEILING, what="Returns a table.", script=script)
 
 
 def judge(attack: Attack, record: Document, downloaded: Mapping[str, int], left: Sequence[str], *, runtime: str) -> Iterator[Breach]:
@@ -213,8 +213,8 @@ class Siege:
             self._client.delete_job(job)
 
     def _submitted(self, attack: Attack) -> str:
-        limits = {name: value for name, value in attack.limits.as_dict().items() if name in REQUESTABLE}
-        request = {"limits": limits, "labels": {LABEL: attack.name}}
+        asked = {} if attack.limits is CEILING else attack.limits.as_dict()
+        request = {"limits": {name: asked[name] for name in REQUESTABLE if name in asked}, "labels": {LABEL: attack.name}}
         deadline = time.monotonic() + QUEUE_SECONDS
         with tempfile.TemporaryDirectory(prefix="fumehood-") as directory:
             path = Path(directory, "script.py")

@@ -55,5 +55,6 @@ def _table(walls: list[Document], unknown: str) -> Table:
             table.add_section()
             table.add_row("", TITLES[kind], style="bold")
         sign = unknown if wall["active"] is None else symbol(wall["active"])
-        table.add_row(sign, wall["name"], wall["found"], "" if wall["active"] else wall["adds"], style=STYLES[kind] if wall["active"] is False else "")
+        would_add = "" if wall["active"] else wall["adds"]
+        table.add_row(sign, wall["name"], wall["found"], would_add, style=STYLES[kind] if wall["active"] is False else "")
     return table

@@ -14,6 +14,7 @@ from fumehood.limits import FLOOR, REQUESTABLE
 from fumehood.outcome import Reason
 from fumehood.settings import Settings
 from worker.verdict import TABLE
+from worker.walls import WALLS
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / "images" / "anaconda" / "requirements.lock"
@@ -105,3 +106,8 @@ def packages() -> str:
 
 def _codes(words: Iterable[str]) -> str:
     return ", ".join(f"`{word}`" for word in words)
+
+
+def walls() -> str:
+    """The walls of a host, in the order in which the next steps are told."""
+    return rows(("wall", "kind", "what it adds", "how to switch it on"), ((one.name, one.kind, one.adds, one.advice) for one in WALLS))

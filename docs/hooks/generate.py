@@ -26,6 +26,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "problems": code_tables.problems,
     "formats": code_tables.formats,
     "packages": code_tables.packages,
+    "walls": code_tables.walls,
     "http": http_api.reference,
     "commands": command_line.reference,
     "python": python_api.reference,

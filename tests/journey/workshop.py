@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,13 +92,13 @@ class Workshop:
         self.workers: list[WorkerProcess] = []
 
     # workers -----------------------------------------------------------------------------------------------------------
-    def start_worker(self, *, ready: bool = True, **settings: object) -> WorkerProcess:
-        """`python -m worker`; returns when it says that it is ready."""
+    def start_worker(self, *, ready: bool = True, program: Sequence[str] = ("-m", "worker"), **settings: object) -> WorkerProcess:
+        """`python -m worker`, or another `program` of the interpreter; returns when it says that it is ready."""
         log_path = self.home.parent / f"worker{len(self.workers)}.log"
         extra = {f"FUMEHOOD_{name.upper()}": str(value) for name, value in settings.items()}
         with log_path.open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "worker"], cwd=ROOT, env=os.environ | self.environment | extra, stdout=log, stderr=log
+                [sys.executable, *program], cwd=ROOT, env=os.environ | self.environment | extra, stdout=log, stderr=log
             )
         worker = WorkerProcess(process, log_path)
         self.workers.append(worker)

@@ -19,6 +19,7 @@ from worker.walls import Kind
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSCTL = "/proc/sys/kernel/"
+BPF = SYSCTL + "unprivileged_bpf_disabled"
 SMT = "/sys/devices/system/cpu/smt/active"
 GOOD = Facts(
     info={
@@ -42,7 +43,7 @@ GOOD = Facts(
         VULNERABILITIES + "meltdown": "Not affected\n",
         VULNERABILITIES + "spectre_v2": "Mitigation: Retpolines; SMT vulnerable\n",
         SMT: "0\n",
-        SYSCTL + "unprivileged_bpf_disabled": "2\n",
+        BPF: "2\n",
         SYSCTL + "io_uring_disabled": "2\n",
         SYSCTL + "unprivileged_userns_clone": "0\n",
         "/proc/swaps": "Filename Type Size Used Priority\n",
@@ -88,7 +89,10 @@ ILL: dict[str, tuple[dict[str, Any], dict[str, Any] | None]] = {
     "no hyper-threading": ({"kernel": {SMT: "1\n"}}, {"kernel": {SMT: None}}),
     "engine's version": ({"version": {"Version": "20.10.24"}}, {"version": {"Version": "20.10.24+dfsg1"}}),
     "runc's version": (runc("1.2.5"), runc("1.1.5+ds1")),
-    "no unprivileged bpf": ({"kernel": {SYSCTL + "unprivileged_bpf_disabled": "0"}}, {"kernel": {SYSCTL + "unprivileged_bpf_disabled": None}}),
+    "no unprivileged bpf": (
+        {"kernel": {SYSCTL + "unprivileged_bpf_disabled": "0"}},
+        {"kernel": {SYSCTL + "unprivileged_bpf_disabled": None}},
+    ),
     "no io_uring": ({"kernel": {SYSCTL + "io_uring_disabled": "1"}}, {"kernel": {SYSCTL + "io_uring_disabled": None}}),
     "cgroup v2": ({"info": {"CgroupVersion": "1"}}, None),
     "no user namespaces for all": (
