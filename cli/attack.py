@@ -34,6 +34,7 @@ END_SECONDS = 60.0
 QUEUE_SECONDS = 600.0
 ASK_SECONDS = 5.0
 BUSY_SECONDS = 2.0
+FOUND_CHARACTERS = 300
 # What the supervisor adds to a log beyond its cap; and a byte that is no text is told as one character of three bytes.
 LOG_SLACK_BYTES = 16 * KIB
 TOLD_BYTES = 3
@@ -152,9 +153,14 @@ def judge(attack: Attack, record: Document, downloaded: Mapping[str, int], left:
 
 
 def _ending(record: Document) -> str:
+    """The reason, and what the script or else the service says of it; an assertion without words is told by its line."""
     error = record.get("error") or {}
-    said = f"{error['type']}: {error.get('message') or ''}" if error.get("type") else record.get("message") or ""
-    return one_line(f"{record.get('reason')}: {said}"[:300]) if said else str(record.get("reason"))
+    words = [str(record.get("reason")), *(str(error[key]) for key in ("type", "message") if error.get(key))]
+    if not error:
+        words += filter(None, [str(record.get("message") or "")])
+    elif not error.get("message") and error.get("source"):
+        words.append(str(error["source"]).strip())
+    return one_line(": ".join(words)[:FOUND_CHARACTERS])
 
 
 class Siege:
@@ -209,7 +215,8 @@ class Siege:
         return Result(attack=attack, job=job, breaches=breaches, seconds=time.monotonic() - began, looked=left is not None)
 
     def forget(self, job: str) -> None:
-        with suppress(NotThere):
+        """A job that cannot be deleted now stays in the user's list, where its label says what it was."""
+        with suppress(ClientError):
             self._client.delete_job(job)
 
     def _submitted(self, attack: Attack) -> str:

@@ -20,14 +20,14 @@ class Report:
     version: str
     results: Sequence[Result]
     """Of the attacks, by promise and name."""
-    before: Result
-    after: Result | None
-    """Of the harmless jobs."""
-    not_looked: str
-    """Why engine and scratch were not looked at; empty where they were."""
-    canary_whole: bool | None
-    """None where there was no neighbour's file."""
     seconds: float
+    before: Result
+    after: Result | None = None
+    """Of the harmless jobs."""
+    not_looked: str = ""
+    """Why engine and scratch were not looked at; empty where they were."""
+    canary_whole: bool | None = None
+    """None where there was no neighbour's file."""
     walls: Document | None = None
 
     @property

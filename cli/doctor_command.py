@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,8 +13,10 @@ from cli.errors import BadInput, ExitCode
 from cli.job_commands import connect, print_json
 
 if TYPE_CHECKING:
+    from cli.attack import Result
     from cli.attack_report import Report
     from cli.corpus import Attack
+    from fumehood.client.surface import Surface
 
 
 def doctor(
@@ -95,47 +97,44 @@ def _attack(chosen: list[Attack], home: Path | None, *, at_once: int, as_json: b
 
 
 def _attacked(chosen: list[Attack], home: Path | None, *, at_once: int) -> Report:
-    from cli import attack_ground, attack_report
     from cli.attack import Afar, Result, Siege, Verdict, harmless
+    from cli.attack_report import Report
 
     began = time.monotonic()
     with connect() as client:
         version = str(client.health().get("version"))
         terminal.say(f"{len(chosen)} attacks on {client.url}, {at_once} at a time, as jobs of yours")
         first = harmless("harmless-before")
-        before = Siege(client, Afar(), at_once=1).one(first, keep=True)
-        if before.verdict is not Verdict.HELD:
+        from_afar = Siege(client, Afar(), at_once=1)
+        before = from_afar.one(first, keep=True)
+        if before.verdict is Verdict.HELD:
+            try:
+                results, rest = _tried(client, chosen, home, str(before.job), first.script, at_once=at_once)
+            finally:
+                from_afar.forget(str(before.job))
+        else:
             why = "the harmless job before it was not served"
-            return attack_report.Report(
-                url=client.url,
-                version=version,
-                results=[Result(attack=one, why_not=why) for one in chosen],
-                before=before,
-                after=None,
-                not_looked=why,
-                canary_whole=None,
-                seconds=time.monotonic() - began,
-            )
-        with attack_ground.ground(home, str(before.job), first.script) as (ground, not_looked):
-            siege = Siege(client, ground, at_once=at_once)
-            with attack_report.progress(len(chosen)) as progress:
-                results = []
-                for result in siege.run(chosen, progress.started):
-                    progress.ended(result)
-                    results.append(result)
-            after = siege.one(harmless("harmless-after"))
-            canary_whole = ground.canary_is_whole()
-            walls = ground.walls()
-        siege.forget(str(before.job))
-        order = {one.name: at for at, one in enumerate(chosen)}
-        return attack_report.Report(
-            url=client.url,
-            version=version,
-            results=sorted(results, key=lambda one: order[one.attack.name]),
-            before=before,
-            after=after,
-            not_looked=not_looked,
-            canary_whole=canary_whole,
-            seconds=time.monotonic() - began,
-            walls=walls,
-        )
+            results, rest = [Result(attack=one, why_not=why) for one in chosen], {"not_looked": why}
+        return Report(url=client.url, version=version, results=results, before=before, seconds=time.monotonic() - began, **rest)
+
+
+def _tried(
+    client: Surface, chosen: list[Attack], home: Path | None, job: str, script: str, *, at_once: int
+) -> tuple[list[Result], dict[str, Any]]:
+    """What came of each attack, in their order, and what else there is to report. `job` is one of `script`, and is there."""
+    from cli import attack_ground, attack_report
+    from cli.attack import Siege, harmless
+
+    with attack_ground.ground(home, job, script) as (ground, not_looked):
+        siege, results = Siege(client, ground, at_once=at_once), {}
+        with attack_report.progress(len(chosen)) as progress:
+            for result in siege.run(chosen, progress.started):
+                progress.ended(result)
+                results[result.attack.name] = result
+        rest = {
+            "after": siege.one(harmless("harmless-after")),
+            "not_looked": not_looked,
+            "canary_whole": ground.canary_is_whole(),
+            "walls": ground.walls(),
+        }
+    return [results[one.name] for one in chosen], rest

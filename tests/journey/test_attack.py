@@ -124,7 +124,6 @@ def test_a_hole_in_the_wall_is_found_and_named(network: str, service: Service) -
     service.workshop.start_worker(program=("-c", f"NETWORK = {network!r}\n{WEAK_WORKER}"), warm_min=0, warm_max=0)
     done = service.doctor("--attack", "--promise", 1, "--promise", 4, "--home", service.workshop.home)
     assert done.returncode == 1, done.stdout + done.stderr
-    print(done.stdout)
     assert "BROKEN: promises 1, 4." in done.stdout
     for name in ("reach_out", "look_around"):
         _, _, told = done.stdout.partition(f"  {name}: ")
