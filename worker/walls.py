@@ -181,7 +181,7 @@ WALLS: tuple[Wall, ...] = (
         kind=Kind.KERNEL,
         adds="root inside of a container is nobody outside",
         look=wall_looks.option("userns", "rootless"),
-        advice="start the engine with `userns-remap`, and set `FUMEHOOD_SANDBOX_UID_FIRST` and `_COUNT` to ids that it maps",
+        advice="start the engine with `userns-remap`, and keep `FUMEHOOD_SANDBOX_UID_FIRST` and `_COUNT` within the ids that it maps",
     ),
     Wall(
         name="gate before the engine",

@@ -110,6 +110,22 @@ def test_a_service_that_holds_says_so_and_everything_was_looked_at(service: Serv
     assert list(service.workshop.home.glob("blobs/*/jobs/*")) == []
 
 
+@pytest.mark.timeout(400)
+def test_the_walls_of_this_machine_are_told_as_a_document(service: Service) -> None:
+    service.workshop.start_worker(warm_min=0)
+    done = service.doctor("--host", "--json", "--home", service.workshop.home)
+    host = json.loads(done.stdout)["host"]
+    found = {wall["name"]: wall["active"] for wall in host["walls"]}
+    assert (found["memory limits"], found["system call filter"], found["home shut"]) == (True, True, True)
+    assert host["grade"] in "ABCD"
+    assert host["grade"] == "A" or host["steps"]
+    service.workshop.home.chmod(0o755)
+    opened = service.doctor("--host", "--json", "--home", service.workshop.home)
+    service.workshop.home.chmod(0o700)
+    assert opened.returncode == 1
+    assert "home shut" in [step["wall"] for step in json.loads(opened.stdout)["host"]["steps"]]
+
+
 @pytest.fixture
 def network() -> Iterator[str]:
     """One that leads nowhere: the hole is there, and nobody comes to harm."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -10,12 +11,14 @@ from typing import Any
 import pytest
 
 from cli import attack as siege
+from cli import config, walls_view
 from cli.attack import AFTER_LIMIT_SECONDS, LABEL, LOG_SLACK_BYTES, TOLD_BYTES, judge
-from cli.corpus import attacks
+from cli.corpus import Attack, attacks
 from fumehood.job import Job, Kind, Lane
 from fumehood.limits import CEILING, Limits
 from fumehood.outcome import Erasure, Reason
 from fumehood.testing import erasure
+from tests.services import until
 from tests.unit.cli_desk import Listening, fumehood, script
 from tests.unit.front_desk import Made, Stand
 from worker.collect import LOG_SLACK_BYTES as SLACK_OF_THE_WORKER
@@ -188,3 +191,35 @@ def test_what_the_doctor_finds_is_a_document_too(fumehood: Listening) -> None:
     document = json.loads(fumehood("doctor", "--json").stdout)
     assert document["host"] is None
     assert {"configuration", "service", "key"} <= {one["what"] for one in document["findings"]}
+
+
+def test_who_is_interrupted_leaves_no_job_that_runs_on(fumehood: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(siege, "ASK_SECONDS", 0.2)
+    first, second = attacks()["spin"], attacks()["fork_bomb"]
+    queued = threading.Event()
+
+    def interrupt(attack: Attack) -> None:
+        if attack is second:
+            until(lambda: bool(json.loads(fumehood("ps", "--json").stdout)), seconds=20, what="the other's job is queued")
+            queued.set()
+            raise KeyboardInterrupt
+
+    with config.connect() as client, pytest.raises(KeyboardInterrupt):
+        list(siege.Siege(client, siege.Afar(), at_once=2).run([first, second], interrupt))
+    assert queued.is_set()
+    assert [job["state"] for job in json.loads(fumehood("ps", "--json").stdout)] == ["cancelled"]
+
+
+def test_the_walls_are_shown_with_what_is_missing_the_grade_and_the_next_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    def wall(name: str, kind: str, active: bool | None) -> dict[str, Any]:
+        return {"name": name, "kind": kind, "active": active, "found": f"found {name}", "adds": f"{name} adds", "advice": f"do {name}"}
+
+    walls = [wall("filter", "indispensable", True), wall("second kernel", "kernel", False), wall("age", "depth", None)]
+    steps = [{"wall": f"wall {n}", "advice": f"do {n}"} for n in range(5)]
+    walls_view.show({"grade": "C", "rule": "there is neither", "steps": steps, "walls": walls})
+    shown = capsys.readouterr().out
+    assert "Grade C: there is neither." in shown
+    assert "  3. wall 2: do 2\n  … and 2 more" in shown
+    assert "second kernel adds" in shown
+    assert "filter adds" not in shown
+    assert "1 could not be told" in shown
