@@ -25,6 +25,7 @@ from fumehood.client.surface import Document, Surface, is_final, quoted
 from fumehood.dataset import ARROW
 from fumehood.limits import CEILING, KIB, REQUESTABLE
 from fumehood.outcome import Reason
+from fumehood.receipt import ReceiptRefused, verify
 from fumehood.text import one_line
 
 AFTER_LIMIT_SECONDS = 4.0
@@ -88,8 +89,8 @@ class Ground(Protocol):
     @property
     def runtime(self) -> str: ...
 
-    def left_of(self, container: str) -> list[str] | None:
-        """What there still is of a sandbox that a receipt says is gone; None where that cannot be looked at."""
+    def left_of(self, receipt: Document) -> list[str] | None:
+        """What there still is of what a receipt says is gone; None where that cannot be looked at."""
         ...
 
     def canary_is_whole(self) -> bool | None: ...
@@ -103,7 +104,7 @@ class Afar:
     canary = "/etc/machine-id"
     runtime = "runc"
 
-    def left_of(self, container: str) -> None:
+    def left_of(self, receipt: Document) -> None:
         return None
 
     def canary_is_whole(self) -> None:
@@ -117,14 +118,24 @@ class NotTried(Exception):
     pass
 
 
+def signing_keys(client: Surface) -> list[str]:
+    """The public keys that the service signs receipts with; none where it does not, or is too old to say."""
+    with suppress(NotThere):
+        return [str(one["public"]) for one in client.listing("/v1/receipts/keys")]
+    return []
+
+
 def harmless(name: str) -> Attack:
     """A job that attacks nothing and asks for no limits: the service has to serve it before, and as well afterwards."""
     script = HARMLESS.format(nonce=secrets.token_hex(16))
     return Attack(name=name, reason=Reason.OK, promise=5, limits=CEILING, what="Returns a table.", script=script)
 
 
-def judge(attack: Attack, record: Document, downloaded: Mapping[str, int], left: Sequence[str], *, runtime: str) -> Iterator[Breach]:
-    """Where a job's end differs from what is promised. `downloaded` counts the bytes that really came, by output."""
+def judge(
+    attack: Attack, record: Document, downloaded: Mapping[str, int], left: Sequence[str], *, runtime: str, keys: Sequence[str] = ()
+) -> Iterator[Breach]:
+    """Where a job's end differs from what is promised. `downloaded` counts the bytes that really came, by output; `keys` are those
+    that the service signs with, none where it does not sign."""
     limits, outputs, usage = attack.limits, record.get("outputs") or {}, record.get("usage") or {}
     if not is_final(record):
         longest = limits.wall_seconds + END_SECONDS
@@ -145,11 +156,23 @@ def judge(attack: Attack, record: Document, downloaded: Mapping[str, int], left:
                 yield Breach(expected=f"at most {caps[name]:,} bytes of its {name} are {what}", found=f"{count:,}")
     if record.get("attempt") != 1:
         yield Breach(expected="it is started once", found=f"it was started {record.get('attempt')} times")
+    yield from _judge_receipt(record, keys)
+    for one in left:
+        yield Breach(expected="what the receipt names is gone", found=f"{one} is still there")
+
+
+def _judge_receipt(record: Document, keys: Sequence[str]) -> Iterator[Breach]:
     receipt = record.get("erasure") or {}
     if not receipt.get("container"):
         yield Breach(expected="a receipt that names the container that is gone", found="no container in it" if receipt else "no receipt")
-    for one in left:
-        yield Breach(expected="what the receipt names is gone", found=f"{one} is still there")
+    elif (receipt.get("job"), receipt.get("attempt")) != (record.get("id"), record.get("attempt")):
+        found = f"it is of attempt {receipt.get('attempt')} of {one_line(receipt.get('job'))}"
+        yield Breach(expected="the receipt is of this attempt", found=found)
+    elif keys:
+        try:
+            verify(receipt, keys)
+        except ReceiptRefused as refused:
+            yield Breach(expected="the receipt is signed with a key of the service", found=one_line(refused.detail))
 
 
 def _ending(record: Document) -> str:
@@ -166,8 +189,8 @@ def _ending(record: Document) -> str:
 class Siege:
     """Runs attacks against one service, at most `at_once` together."""
 
-    def __init__(self, client: Surface, ground: Ground, *, at_once: int) -> None:
-        self.ground = ground
+    def __init__(self, client: Surface, ground: Ground, *, at_once: int, keys: Sequence[str] = ()) -> None:
+        self.ground, self.keys = ground, keys
         self._client, self._at_once = client, at_once
         self._over = threading.Event()
         self._open: set[str] = set()
@@ -207,9 +230,9 @@ class Siege:
         except ClientError as error:  # An attack that takes the service away has broken something.
             breach = Breach(expected="the service answers", found=one_line(error.detail))
             return Result(attack=attack, job=job, breaches=(breach,), seconds=time.monotonic() - began)
-        container = str((record.get("erasure") or {}).get("container") or "")
-        left = self.ground.left_of(container) if container else None
-        breaches = tuple(judge(attack, record, downloaded, left or (), runtime=self.ground.runtime))
+        receipt = record.get("erasure") or {}
+        left = self.ground.left_of(receipt) if receipt.get("container") else None
+        breaches = tuple(judge(attack, record, downloaded, left or (), runtime=self.ground.runtime, keys=self.keys))
         if not breaches and not keep:
             self.forget(job)
         return Result(attack=attack, job=job, breaches=breaches, seconds=time.monotonic() - began, looked=left is not None)

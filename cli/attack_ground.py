@@ -24,12 +24,14 @@ class Beside:
         settings = host.settings
         self._engine = DockerEngine(settings.docker_host, answer_seconds=settings.engine_seconds, connections=8)
 
-    def left_of(self, container: str) -> list[str] | None:
+    def left_of(self, receipt: Document) -> list[str] | None:
         from worker.docker_sandbox import PREFIX
 
-        scratch, name = self.host.settings.home / "scratch", container.removeprefix(PREFIX)
+        # By name and by id: something else may carry the name by now, and something gone may have been renamed.
+        names = [str(receipt[key]) for key in ("container", "container_id") if receipt.get(key)]
+        scratch, name = self.host.settings.home / "scratch", names[0].removeprefix(PREFIX)
         try:
-            left = [f"the container {container}"] if self._engine.inspect(container) is not None else []
+            left = [f"the container {one}" for one in names if self._engine.inspect(one) is not None]
         except SandboxError:
             return None
         return left + [f"the scratch {path}" for path in (scratch / name, *scratch.glob(f".{name}.*")) if os.path.lexists(path)]

@@ -22,6 +22,8 @@ class Report:
     """Of the attacks, by promise and name."""
     seconds: float
     before: Result
+    signed: bool
+    """The service signs receipts, and each was checked."""
     after: Result | None = None
     """Of the harmless jobs."""
     not_looked: str = ""
@@ -49,6 +51,7 @@ class Report:
             "seconds": round(self.seconds, 3),
             "grade": self.walls and self.walls["grade"],
             "receipts_looked_after": sum(one.looked for one in self.results),
+            "receipts_signed": self.signed,
             "not_looked": self.not_looked,
             "canary_whole": self.canary_whole,
             "promises": list(self.promises()),
@@ -120,6 +123,7 @@ def _beside_the_attacks(report: Report) -> Iterator[tuple[bool | None, str]]:
         else:
             found = "; ".join(breach.found for breach in one.breaches) or one.why_not
             yield one.verdict is Verdict.HELD, f"a harmless job {when} them: {found or f'served in {duration(one.seconds)}'}"
+    yield (True, "every receipt's signature was checked") if report.signed else (None, "the service does not sign its receipts")
     looked = sum(one.looked for one in report.results)
     if report.not_looked:
         yield None, f"the engine and the scratch were not looked at: {report.not_looked}"

@@ -97,36 +97,37 @@ def _attack(chosen: list[Attack], home: Path | None, *, at_once: int, as_json: b
 
 
 def _attacked(chosen: list[Attack], home: Path | None, *, at_once: int) -> Report:
-    from cli.attack import Afar, Result, Siege, Verdict, harmless
+    from cli.attack import Afar, Result, Siege, Verdict, harmless, signing_keys
     from cli.attack_report import Report
 
     began = time.monotonic()
     with connect() as client:
         version = str(client.health().get("version"))
         terminal.say(f"{len(chosen)} attacks on {client.url}, {at_once} at a time, as jobs of yours")
-        first = harmless("harmless-before")
-        from_afar = Siege(client, Afar(), at_once=1)
+        first, keys = harmless("harmless-before"), signing_keys(client)
+        from_afar = Siege(client, Afar(), at_once=1, keys=keys)
         before = from_afar.one(first, keep=True)
         if before.verdict is Verdict.HELD:
             try:
-                results, rest = _tried(client, chosen, home, str(before.job), first.script, at_once=at_once)
+                results, rest = _tried(client, chosen, home, str(before.job), first.script, at_once=at_once, keys=keys)
             finally:
                 from_afar.forget(str(before.job))
         else:
             why = "the harmless job before it was not served"
             results, rest = [Result(attack=one, why_not=why) for one in chosen], {"not_looked": why}
-        return Report(url=client.url, version=version, results=results, before=before, seconds=time.monotonic() - began, **rest)
+        rest |= {"seconds": time.monotonic() - began, "signed": bool(keys)}
+        return Report(url=client.url, version=version, results=results, before=before, **rest)
 
 
 def _tried(
-    client: Surface, chosen: list[Attack], home: Path | None, job: str, script: str, *, at_once: int
+    client: Surface, chosen: list[Attack], home: Path | None, job: str, script: str, *, at_once: int, keys: list[str]
 ) -> tuple[list[Result], dict[str, Any]]:
     """What came of each attack, in their order, and what else there is to report. `job` is one of `script`, and is there."""
     from cli import attack_ground, attack_report
     from cli.attack import Siege, harmless
 
     with attack_ground.ground(home, job, script) as (ground, not_looked):
-        siege, results = Siege(client, ground, at_once=at_once), {}
+        siege, results = Siege(client, ground, at_once=at_once, keys=keys), {}
         with attack_report.progress(len(chosen)) as progress:
             for result in siege.run(chosen, progress.started):
                 progress.ended(result)

@@ -96,8 +96,8 @@ def _kernel() -> Iterator[tuple[str, str]]:
 
 
 def _secrets(settings: Settings) -> Iterator[tuple[str, Mode]]:
-    named = (settings.redis_password_file, settings.database_password_file, settings.bootstrap_key_file)
-    for path in sorted({*_files(settings.home / "secrets"), *(path for path in named if path)}):
+    files = (getattr(settings, name) for name in type(settings).model_fields if name.endswith("_file"))
+    for path in sorted({*_files(settings.home / "secrets"), *filter(None, files)}):
         if mode := _mode(path):
             yield path.name, mode
 

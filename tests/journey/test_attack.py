@@ -44,8 +44,8 @@ from worker.__main__ import leave, main
 
 honest = journey._erase_once
 
-def lying(deps, bench):
-    erasure = honest(deps, bench)
+def lying(job, deps, bench):
+    erasure = honest(job, deps, bench)
     Path(os.environ["FUMEHOOD_HOME"], "scratch", erasure.container.removeprefix("fumehood-")).mkdir()
     return erasure
 
@@ -104,6 +104,7 @@ def test_a_service_that_holds_says_so_and_everything_was_looked_at(service: Serv
     assert (document["well"], document["not_looked"], document["canary_whole"]) == (True, "", True)
     assert {one["name"]: one["verdict"] for one in document["attacks"]}["reach_the_canary"] == "held"
     assert document["receipts_looked_after"] == len(document["attacks"]) >= 5
+    assert document["receipts_signed"] is True
     assert document["grade"] in "ABCD"
     assert document["promises"][0] == {"number": 2, "promise": "Nothing stays", "tried": 2, "held": 2, "broken": 0, "not_tried": 0}
     # Nothing of it is left but what the user had before: no job, no blob.

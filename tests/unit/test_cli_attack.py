@@ -17,6 +17,7 @@ from cli.corpus import Attack, attacks
 from fumehood.job import Job, Kind, Lane
 from fumehood.limits import CEILING, Limits
 from fumehood.outcome import Erasure, Reason
+from fumehood.receipt import SigningKey, document
 from fumehood.testing import erasure
 from tests.services import until
 from tests.unit.cli_desk import Listening, fumehood, script
@@ -26,21 +27,25 @@ from worker.collect import LOG_SLACK_BYTES as SLACK_OF_THE_WORKER
 __all__ = ["fumehood", "script"]
 
 SPIN = attacks()["spin"]
+NONE = {"container": None, "container_id": None, "began_at": None}
 NOWHERE = ("--home", "/nowhere")
+RECEIPT = {"job": "job_1", "attempt": 1, "container": "fumehood-x", "container_id": "c0" * 32, "files": 7, "bytes": 1, "key": None}
 HELD: dict[str, Any] = {
+    "id": "job_1",
     "state": "failed",
     "reason": "timed_out",
     "attempt": 1,
     "usage": {"wall_seconds": 2.1},
     "outputs": {"log": 10},
-    "erasure": {"container": "fumehood-x", "files": 7, "bytes": 1, "erased_at": "2026-01-01T00:00:00Z"},
+    "erasure": RECEIPT,
 }
 BREACHES: dict[str, tuple[dict[str, Any], str]] = {
     "another reason": ({"reason": "ok", "state": "succeeded"}, "ends as timed_out"),
     "too long": ({"usage": {"wall_seconds": SPIN.limits.wall_seconds + AFTER_LIMIT_SECONDS}}, "less than 6 s"),
     "a large log": ({"outputs": {"log": SPIN.limits.log_bytes + LOG_SLACK_BYTES + 1}}, "bytes of its log are stored"),
     "large files": ({"outputs": {"files": SPIN.limits.output_bytes + 1}}, "bytes of its files are stored"),
-    "another start": ({"attempt": 2}, "started once"),
+    "another start": ({"attempt": 2, "erasure": RECEIPT | {"attempt": 2}}, "started once"),
+    "a receipt of another job": ({"erasure": RECEIPT | {"job": "job_2"}}, "of this attempt"),
     "no receipt": ({"erasure": None}, "a receipt"),
     "a receipt of nothing": ({"erasure": {"container": None}}, "a receipt"),
     "no end": ({"state": "running"}, "it ends within"),
@@ -68,12 +73,24 @@ def test_bytes_that_come_and_things_that_stay_are_breaches() -> None:
     assert breaches({}, left=("the container fumehood-x",)) == ["what the receipt names is gone"]
 
 
+def test_where_a_service_signs_every_receipt_must_be_signed() -> None:
+    private = SigningKey("1" * 64)
+    signed = document(private.sign(erasure(job="job_1", attempt=1, fence=1)))
+
+    def found(receipt: dict[str, Any], keys: list[str]) -> list[str]:
+        return [breach.found for breach in judge(SPIN, HELD | {"erasure": receipt}, {}, (), runtime="runc", keys=keys)]
+
+    assert found(signed, [private.public]) == found(signed, []) == []
+    assert "not what was signed" in found(signed | {"bytes": 2}, [private.public])[0]
+    assert "not signed" in found(signed | {"signature": None}, [private.public])[0]
+
+
 def test_what_a_log_may_be_longer_is_what_the_worker_says() -> None:
     assert LOG_SLACK_BYTES == SLACK_OF_THE_WORKER
 
 
 def ends(
-    fumehood: Listening, change: Callable[[str], Made | None] = lambda name: None, receipt: Callable[[str], Erasure] | None = None
+    fumehood: Listening, change: Callable[[str], Made | None] = lambda name: None, receipt: Callable[[Job], Erasure] | None = None
 ) -> None:
     """From now on attacks end as they must, but for what `change` and `receipt` say of the one of that name."""
     worker, usual = fumehood.stand.worker, fumehood.stand.worker._make
@@ -89,7 +106,7 @@ def ends(
     finish = worker.finish
 
     def finished(job: Job, made: Made | None = None, given: Erasure | None = None) -> Job:
-        return finish(job, made, receipt(job.labels.get(LABEL, "")) if receipt else given)
+        return finish(job, made, receipt(job) if receipt else given)
 
     worker.make, worker.finish = make, finished  # type: ignore[method-assign]
     fumehood.stand.queue.awake = {Lane.JOBS, Lane.ERRANDS}
@@ -120,10 +137,10 @@ def test_one_that_ends_otherwise_is_broken_with_what_was_promised_and_found_and_
 
 
 def test_a_receipt_without_a_container_is_broken(fumehood: Listening) -> None:
-    ends(fumehood, receipt=lambda name: erasure(container=None if name == "exit_137" else "fumehood-x"))
-    document = json.loads(fumehood("doctor", "--attack", "--promise", "3", "--json", *NOWHERE).stdout)
-    assert [one["name"] for one in document["attacks"] if one["verdict"] == "broken"] == ["exit_137"]
-    assert document["well"] is False
+    ends(fumehood, receipt=lambda job: erasure(job, **(NONE if job.labels[LABEL] == "exit_137" else {})))
+    report = json.loads(fumehood("doctor", "--attack", "--promise", "3", "--json", *NOWHERE).stdout)
+    assert [one["name"] for one in report["attacks"] if one["verdict"] == "broken"] == ["exit_137"]
+    assert report["well"] is False
 
 
 @pytest.mark.parametrize("name", ["harmless-before", "harmless-after"])
@@ -178,19 +195,19 @@ def test_an_attack_whose_limits_the_service_refuses_is_not_tried_and_the_report_
     low = Listening(stand, monkeypatch)
     try:
         ends(low)
-        document = json.loads(low("doctor", "--attack", "--promise", "5", "--json", *NOWHERE).stdout)
+        report = json.loads(low("doctor", "--attack", "--promise", "5", "--json", *NOWHERE).stdout)
     finally:
         low.close()
-    tried = {one["name"]: one["why_not"] for one in document["attacks"]}
+    tried = {one["name"]: one["why_not"] for one in report["attacks"]}
     assert tried["spin"] == ""
     assert tried["disk_bomb"] == "the service refuses it: limits.wall_seconds: wall_seconds is 20.0; expected a number from 0.1 to 10.0"
-    assert document["well"] is True
+    assert report["well"] is True
 
 
 def test_what_the_doctor_finds_is_a_document_too(fumehood: Listening) -> None:
-    document = json.loads(fumehood("doctor", "--json").stdout)
-    assert document["host"] is None
-    assert {"configuration", "service", "key"} <= {one["what"] for one in document["findings"]}
+    report = json.loads(fumehood("doctor", "--json").stdout)
+    assert report["host"] is None
+    assert {"configuration", "service", "key"} <= {one["what"] for one in report["findings"]}
 
 
 def test_who_is_interrupted_leaves_no_job_that_runs_on(fumehood: Listening, monkeypatch: pytest.MonkeyPatch) -> None:
