@@ -69,7 +69,7 @@ def _beside(home: Path | None, job: str, script: str) -> Beside | str:
         if not settings.home.is_dir():
             return f"there is no home {settings.home} on this machine (--home names another)"
         if not os.access(blobs, os.R_OK | os.X_OK):
-            return f"the home {settings.home} is not this user's to look into"
+            return f"{settings.home} is not this user's to look into"
         canary = next((path for path in blobs.glob(f"*/jobs/{job}/script.py") if path.read_text(encoding="utf-8") == script), None)
         if canary is None:
             return f"the home {settings.home} is another service's (--home names another)"
@@ -79,5 +79,7 @@ def _beside(home: Path | None, job: str, script: str) -> Beside | str:
         return Beside(seen[0], canary)
     except ModuleNotFoundError as error:
         return f"that needs {error.name}, which is not installed (pip install 'fumehood[service]')"
+    except PermissionError as error:
+        return f"{error.filename} is not this user's to look into"
     except (FumehoodError, OSError) as error:
         return str(error)

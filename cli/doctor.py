@@ -94,6 +94,9 @@ def host(home: Path | None, on_host: Callable[[Host], None] = lambda _: None) ->
     it as soon as the engine has answered."""
     try:
         settings = settings_of(home)
+    except PermissionError as error:
+        yield Finding("settings", False, f"{one_line(error.filename)} is not this user's to read", "run this as root or as the service's user")
+        return
     except (FumehoodError, OSError) as error:
         yield Finding("settings", False, one_line(error), "correct the setting")
         return

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def doctor(
     host: Annotated[bool, typer.Option("--host", help="Look at this machine too: engine, mounts, disk, walls and their grade.")] = False,
-    home: Annotated[Path | None, typer.Option(metavar="DIR", help="The service's home, with --host or --attack.")] = None,
+    home: Annotated[Path | None, typer.Option(metavar="DIR", readable=False, help="The service's home, with --host or --attack.")] = None,
     attack: Annotated[bool, typer.Option("--attack", help="Run the hostile corpus against the service, with your key.")] = False,
     promise: Annotated[list[int] | None, typer.Option(metavar="N", help="Attack this promise only; may be repeated.")] = None,
     at_once: Annotated[int, typer.Option(min=1, max=64, metavar="N", help="So many attacks run at the same time.")] = 2,
