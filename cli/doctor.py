@@ -95,7 +95,8 @@ def host(home: Path | None, on_host: Callable[[Host], None] = lambda _: None) ->
     try:
         settings = settings_of(home)
     except PermissionError as error:
-        yield Finding("settings", False, f"{one_line(error.filename)} is not this user's to read", "run this as root or as the service's user")
+        detail = f"{one_line(error.filename)} is not this user's to read"
+        yield Finding("settings", False, detail, "run this as root or as the service's user")
         return
     except (FumehoodError, OSError) as error:
         yield Finding("settings", False, one_line(error), "correct the setting")
