@@ -4,100 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from types import SimpleNamespace
 
-import httpx
 import pytest
 import uvicorn
 
 from api.server import Server as IdleServer
-from fumehood.blob_store import BlobStore
-from fumehood.job_store import JobStore
-from fumehood.tenant import new_key
-from fumehood.testing import MemoryEvents, free_port
+from tests.api_process import ApiProcess
 from tests.services import until
-from tests.unit.front_desk import SCRIPT, Worker
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-class Server:
-    def __init__(self, home: Path) -> None:
-        home.mkdir(mode=0o700)
-        self.home, self.port, self.key = home, free_port(), new_key()
-        self.process = self.start()
-
-    def start(self) -> subprocess.Popen[bytes]:
-        settings = {
-            "HOME": self.home,
-            "API_PORT": self.port,
-            "REDIS_URL": f"redis://127.0.0.1:{free_port()}/0",
-            "BOOTSTRAP_KEY": self.key,
-            "DISK_FLOOR_BYTES": 0,
-            "BODY_IDLE_SECONDS": 1,
-        }
-        environment = {"PATH": os.environ["PATH"], **{f"FUMEHOOD_{name}": str(value) for name, value in settings.items()}}
-        with (self.home / "api.log").open("ab") as log:
-            process = subprocess.Popen([sys.executable, "-m", "api"], cwd=ROOT, env=environment, stderr=log)
-        self.process = process
-        until(self.answers, seconds=30, what="the server's first answer")
-        return process
-
-    def answers(self) -> bool:
-        try:
-            return httpx.get(f"http://127.0.0.1:{self.port}/healthz", timeout=2).status_code == 200
-        except httpx.TransportError:
-            return False
-
-    def client(self) -> httpx.Client:
-        return httpx.Client(base_url=f"http://127.0.0.1:{self.port}", headers={"Authorization": f"Bearer {self.key}"}, timeout=20)
-
-    def connect(self, head: str, body: bytes = b"") -> socket.socket:
-        connection = socket.create_connection(("127.0.0.1", self.port), timeout=20)
-        connection.sendall(f"{head}\r\nHost: desk\r\nAuthorization: Bearer {self.key}\r\n\r\n".encode() + body)
-        return connection
-
-    def worker(self) -> Worker:
-        store = JobStore(f"sqlite:///{self.home / 'fumehood.db'}")
-        return Worker(SimpleNamespace(store=store, blobs=BlobStore(self.home), events=MemoryEvents()))  # type: ignore[arg-type]
-
-    def incoming(self) -> list[Path]:
-        return list((self.home / "incoming").iterdir())
-
-    def stop(self) -> None:
-        self.process.kill()
-        self.process.wait(10)
+from tests.unit.front_desk import SCRIPT
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    made = Server(tmp_path_factory.mktemp("server") / "home")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiProcess]:
+    made = ApiProcess(tmp_path_factory.mktemp("server") / "home")
     yield made
     made.stop()
 
 
-def test_a_job_goes_through_and_its_events_end(server: Server) -> None:
+def test_a_job_goes_through_and_its_events_end(server: ApiProcess) -> None:
     with server.client() as client, ThreadPoolExecutor(1) as pool:
         job = client.post("/v1/jobs", json={"script": SCRIPT}).json()["id"]
         with client.stream("GET", f"/v1/jobs/{job}/log", headers={"Accept": "text/event-stream"}) as events:
             lines = events.iter_lines()
             assert next(lines) == ": begin"
-            worker = server.worker()
-            pool.submit(worker.work).result(10)
-            worker.desk.store.close()
+            with server.worker() as worker:
+                pool.submit(worker.work).result(10)
             assert [line for line in lines if line.startswith("event:")] == ["event: progress", "event: log", "event: end"]
         assert client.get(f"/v1/jobs/{job}/result").content == b"ARROW1-result"
 
 
-def test_what_was_acknowledged_survives_a_kill(server: Server) -> None:
+def test_what_was_acknowledged_survives_a_kill(server: ApiProcess) -> None:
     with server.client() as client:
         job = client.post("/v1/jobs", json={"script": SCRIPT}).json()["id"]
     server.stop()
@@ -106,14 +45,14 @@ def test_what_was_acknowledged_survives_a_kill(server: Server) -> None:
         assert client.get(f"/v1/jobs/{job}").json()["state"] == "queued"
 
 
-def test_a_connection_that_breaks_leaves_nothing(server: Server) -> None:
+def test_a_connection_that_breaks_leaves_nothing(server: ApiProcess) -> None:
     connection = server.connect("POST /v1/datasets HTTP/1.1\r\nContent-Type: text/csv\r\nContent-Length: 10000000", b"a,b\n" * 100_000)
     until(server.incoming, seconds=10, what="a file on its way in")
     connection.close()
     until(lambda: not server.incoming(), seconds=10, what="an empty incoming directory")
 
 
-def test_a_connection_that_stalls_is_closed(server: Server) -> None:
+def test_a_connection_that_stalls_is_closed(server: ApiProcess) -> None:
     with server.connect("POST /v1/datasets HTTP/1.1\r\nContent-Type: text/csv\r\nContent-Length: 10000000", b"a,b\n") as connection:
         answer = b"".join(iter(lambda: connection.recv(4096), b""))
     assert answer.startswith(b"HTTP/1.1 408 ")
@@ -122,13 +61,13 @@ def test_a_connection_that_stalls_is_closed(server: Server) -> None:
 
 
 @pytest.mark.parametrize("head", [b"", b"GET /healthz HTTP/1.1\r\nHost:", b"GET /healthz HTTP/1.1\r\nHost: desk\r\n\r\nGET /hea"])
-def test_a_head_that_never_ends_is_not_waited_for(server: Server, head: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
+def test_a_head_that_never_ends_is_not_waited_for(server: ApiProcess, head: bytes) -> None:
+    with server.dial() as connection:
         connection.sendall(head)
         assert b"".join(iter(lambda: connection.recv(4096), b"")).count(b"HTTP/1.1 200") == head.count(b"\r\n\r\n")
 
 
-def test_an_answer_before_the_end_of_the_body_arrives_and_the_rest_is_bounded(server: Server) -> None:
+def test_an_answer_before_the_end_of_the_body_arrives_and_the_rest_is_bounded(server: ApiProcess) -> None:
     with server.connect("POST /v1/datasets HTTP/1.1\r\nContent-Type: text/csv\r\nContent-Length: 99999999999") as connection:
         chunk, sent = b"x" * 65_536, 0
         with pytest.raises((ConnectionError, BrokenPipeError)):  # noqa: PT012
@@ -138,14 +77,14 @@ def test_an_answer_before_the_end_of_the_body_arrives_and_the_rest_is_bounded(se
         assert client.post("/v1/jobs", content=b"x" * 5_000_000, headers={"Content-Type": "application/json"}).status_code == 413
 
 
-def test_headers_that_are_too_large_are_refused(server: Server) -> None:
+def test_headers_that_are_too_large_are_refused(server: ApiProcess) -> None:
     with server.connect(f"POST /v1/jobs HTTP/1.1\r\nX: {'x' * 100_000}") as connection:
         assert connection.recv(4096).startswith(b"HTTP/1.1 4")
     assert server.answers()
 
 
 @pytest.mark.parametrize("head", ["Content-Length: 5\r\nContent-Length: 6", "Content-Length: -1", "Bad Header: 1"])
-def test_a_malformed_head_is_refused_in_the_words_of_every_problem(server: Server, head: str) -> None:
+def test_a_malformed_head_is_refused_in_the_words_of_every_problem(server: ApiProcess, head: str) -> None:
     with server.connect(f"POST /v1/jobs HTTP/1.1\r\n{head}") as connection:
         answer = b"".join(iter(lambda: connection.recv(4096), b""))
     told, _, body = answer.partition(b"\r\n\r\n")
@@ -156,15 +95,15 @@ def test_a_malformed_head_is_refused_in_the_words_of_every_problem(server: Serve
     assert server.answers()
 
 
-def test_the_server_does_not_name_itself(server: Server) -> None:
+def test_the_server_does_not_name_itself(server: ApiProcess) -> None:
     with server.client() as client:
         assert "server" not in client.get("/healthz").headers
 
 
-def test_a_stop_is_orderly_and_the_log_holds_no_key(server: Server) -> None:
+def test_a_stop_is_orderly_and_the_log_holds_no_key(server: ApiProcess) -> None:
     server.process.send_signal(signal.SIGTERM)
     assert server.process.wait(20) in (0, -signal.SIGTERM)
-    assert server.key not in (server.home / "api.log").read_text()
+    assert server.key not in server.log
     server.start()
 
 
