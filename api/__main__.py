@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import resource
 import sys
 from contextlib import suppress
 
@@ -10,7 +11,8 @@ import structlog
 import uvicorn
 
 from api.app import create_app, prepare
-from api.protocol import patient
+from api.places import REQUESTS_MAX
+from api.protocol import Door, patient
 from api.server import Server
 from fumehood import log
 from fumehood.errors import FumehoodError, Misconfigured
@@ -20,7 +22,8 @@ from fumehood.settings import read
 
 FAILED, WRONG_USE = 1, 2
 BACKLOG = 256
-HEADER_BYTES = 32 * 1024
+# Beside the connections: the parts of a form, a note and the database's files of each request that is handled.
+FILES_OF_REQUEST, FILES_OF_ALL = 5, 128
 KEEP_ALIVE_SECONDS = 30
 SHUTDOWN_SECONDS = 10
 
@@ -32,6 +35,7 @@ def main() -> None:
         sys.exit(error.detail)
     log.configure(settings.log_level)
     try:
+        allow_files(settings.connections_max)
         # Once before the server does it: of a start that fails, the server tells a page of traceback.
         store = JobStore(settings.store_url)
         prepare(store, settings)
@@ -43,9 +47,8 @@ def main() -> None:
         create_app(settings),
         host=settings.api_host,
         port=settings.api_port,
-        http=patient(settings.body_idle_seconds),
-        h11_max_incomplete_event_size=HEADER_BYTES,
-        limit_concurrency=None,  # api.middleware bounds the requests; idle connections must not keep others from theirs
+        http=patient(Door(connections_max=settings.connections_max, patience_seconds=settings.body_idle_seconds)),
+        limit_concurrency=None,  # api.places bounds the requests, api.protocol the connections
         backlog=BACKLOG,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
@@ -63,6 +66,21 @@ def main() -> None:
         server.run()
     if not server.started:
         sys.exit(FAILED)
+
+
+def allow_files(connections: int) -> None:
+    """Let this process have open what it may need at its fullest: where a file cannot be opened, or a connection be taken, nobody is
+    served.
+
+    Raises:
+        Misconfigured: the system does not allow it.
+    """
+    needed = connections + REQUESTS_MAX * FILES_OF_REQUEST + FILES_OF_ALL
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most != resource.RLIM_INFINITY and most < needed:
+        raise Misconfigured(f"this process may have {most:,} files open; expected {needed:,} or more for {connections:,} connections")
+    if allowed != resource.RLIM_INFINITY and allowed < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, most))
 
 
 if __name__ == "__main__":

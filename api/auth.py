@@ -9,18 +9,23 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from api.desk import DeskDep
+from api.places import place_of
 from fumehood.errors import BadField, BadRequest, Unauthenticated
 from fumehood.tenant import Tenant
 
 _bearer = HTTPBearer(auto_error=False, scheme_name="key", description="`Authorization: Bearer <key>`; the key decides the tenant.")
 
 
-async def tenant_of(desk: DeskDep, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]) -> Tenant:
-    """Raises Unauthenticated: no key, not a bearer key, or not one that is known; the three look alike."""
+async def tenant_of(
+    request: Request, desk: DeskDep, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> Tenant:
+    """Raises Unauthenticated: no key, not a bearer key, or not one that is known; the three look alike. And Unavailable where the
+    tenant has as many requests at once as it may."""
     tenant = await desk.ask(desk.store.tenant_of_key, credentials.credentials) if credentials else None
     if tenant is None:
         raise Unauthenticated("no known key; expected the header `Authorization: Bearer <key>`")
     structlog.contextvars.bind_contextvars(tenant=tenant.id)
+    place_of(request.scope).belongs_to(tenant.id)
     return tenant
 
 

@@ -11,12 +11,11 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems
+from api.places import FULL_RETRY_SECONDS, REQUESTS_MAX, SCOPE_KEY, Place, Places
 from fumehood.errors import Unavailable
 
 log = structlog.get_logger()
 
-REQUESTS_MAX = 512  # at once, those that wait for a job included; beyond, 503
-FULL_RETRY_SECONDS = 5
 ALWAYS = ("/healthz", "/readyz")  # a service that is full is alive
 
 # Set where the response does not say otherwise.
@@ -37,7 +36,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 class Surroundings:
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self.running = 0
+        self.places = Places()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -65,17 +64,16 @@ class Surroundings:
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request=request_id)
         began = time.monotonic()
-        app = self.app if self.running < REQUESTS_MAX or scope["path"] in ALWAYS else FULL
-        self.running += 1
+        app = FULL if self.places.full and scope["path"] not in ALWAYS else self.app
         try:
-            await app(inner, receive, send_safely)
+            with Place(self.places) as place:
+                await app({**inner, SCOPE_KEY: place}, receive, send_safely)
         except Exception:
             log.exception("request failed")
             if status is not None:
                 raise
             await problems.internal()(scope, receive, send_safely)
         finally:
-            self.running -= 1
             # Without the query, and without an artifact's name, which is the tenant's. Keys travel in a header and are never written.
             log.info(
                 "request",

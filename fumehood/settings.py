@@ -49,7 +49,12 @@ class Settings(BaseSettings):
         30.0, gt=0, description="How long a request waits for a sandbox that describes or converts a dataset."
     )
     idempotency_hours: float = Field(24.0, gt=0, description="How long an idempotency key is remembered.")
-    body_idle_seconds: float = Field(60.0, gt=0, description="A client that sends nothing of its body for so long is dropped.")
+    body_idle_seconds: float = Field(
+        60.0, gt=0, description="A client that sends nothing of a request, or takes nothing of an answer, for so long is dropped."
+    )
+    connections_max: int = Field(
+        1024, ge=16, le=65536, description="Connections to the API at once; above, the one that was idle for longest is closed."
+    )
 
     image: str | None = Field(None, description="Digest (`sha256:…`) of the image that sandboxes run; tags are refused.")
     image_python: str = Field(

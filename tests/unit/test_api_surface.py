@@ -133,7 +133,7 @@ def test_a_mistake_of_ours_tells_nothing(stand: Stand, us: Counter, monkeypatch:
 
 def test_a_full_service_says_when_to_come_again_and_is_alive(stand: Stand, us: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
     name = us.job()
-    monkeypatch.setattr("api.middleware.REQUESTS_MAX", 1)
+    monkeypatch.setattr("api.places.REQUESTS_MAX", 1)
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(us.get, f"/v1/jobs/{name}", params={"wait": "20"})
         until(lambda: us.get("/v1/jobs").status_code == 503, seconds=10, what="a full service")
