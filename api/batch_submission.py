@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from api.batch_schemas import BatchDocument, BatchItemDocument
@@ -13,11 +14,12 @@ from api.multipart import ArrivedItem, Form
 from api.names import showable
 from api.problems import IdempotencyBusy
 from api.schemas import JobOutput
-from fumehood.batch import ITEMS_MAX, Batch, Isolation, Item, jobs_of
+from fumehood.batch import ITEMS_MAX, JOBS_PARAMETERS_BYTES, Batch, Isolation, Item, jobs_of
 from fumehood.dataset import FORMATS, TABLE_FORMATS
 from fumehood.errors import BadField, BadRequest, StoreUnavailable
 from fumehood.job import Input, Lane, new_id
 from fumehood.job_store import Idempotency
+from fumehood.limits import PARAMETERS_BYTES, parameters_bytes
 from fumehood.tenant import Tenant
 
 REFUSED = "the batch cannot be taken"
@@ -51,7 +53,8 @@ async def submit(desk: Desk, tenant: Tenant, raw: dict[str, Any], form: Form, ke
 
 
 async def _submit(desk: Desk, tenant: Tenant, raw: dict[str, Any], form: Form, idempotency: Idempotency | None) -> tuple[Batch, bool]:
-    document = shape_of(BatchDocument, raw, refused=REFUSED, inner={"items": BatchItemDocument})
+    # Ten thousand items take longer than the way to a thread and back.
+    document = await desk.parse(partial(shape_of, BatchDocument, raw, refused=REFUSED, inner={"items": BatchItemDocument}))
     draft, batch_id = Draft(), new_id("bat")
     prefix = f"batches/{batch_id}"
     source = script_of(draft, document.script, form, desk.settings.script_bytes)
@@ -132,7 +135,7 @@ def _items(desk: Desk, tenant: str, draft: Draft, document: BatchDocument, form:
             known[place] = resolve(desk.store, tenant, port, reference)
         return known[place]
 
-    items = []
+    items, shared_bytes, all_bytes = [], parameters_bytes(document.parameters), 0
     for number, given in enumerate(document.items or [BatchItemDocument()] * count):
         at, inputs = f"/items/{number}", {}
         arrived = form.items[number] if form.items else None
@@ -144,11 +147,18 @@ def _items(desk: Desk, tenant: str, draft: Draft, document: BatchDocument, form:
                 draft.fault(f"{at}/{port}{resolved.pointer}", resolved.detail)
             elif resolved is not None:
                 inputs[port] = resolved
+        both_bytes = shared_bytes + (parameters_bytes(given.parameters) if given.parameters else 0)
+        all_bytes += both_bytes
         if given.parameters:
-            check_parameters(draft, {**document.parameters, **given.parameters}, at=at)
+            # Together only where that may be too long: the shared ones were looked at once.
+            together = {**document.parameters, **given.parameters} if both_bytes > PARAMETERS_BYTES else given.parameters
+            check_parameters(draft, together, at=at)
         name = given.name if given.name is not None else arrived.name if arrived is not None else ""
         _check_name(draft, at, name)
         items.append(Item(number=number, name=name, inputs=inputs, parameters=given.parameters))
+    if Isolation(document.isolation) is Isolation.ITEM and all_bytes > JOBS_PARAMETERS_BYTES:
+        detail = f"are {all_bytes:,} bytes in the jobs of all items; the limit is {JOBS_PARAMETERS_BYTES:,}, or take isolation batch"
+        draft.fault("/parameters", detail)
     return items
 
 

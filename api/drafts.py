@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import keyword
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -16,7 +17,9 @@ from api.answers import require_id
 from api.desk import Desk
 from api.multipart import Arrived, Form
 from api.names import showable
+from api.problems import FIELDS_MAX
 from api.schemas import JobOutput, Request
+from fumehood.batch import ITEMS_MAX
 from fumehood.dataset import FORMATS
 from fumehood.errors import BadField, BadRequest, NotFound
 from fumehood.job import Input, Kind, State
@@ -28,6 +31,8 @@ Reference = str | JobOutput
 
 LABELS_MAX = 16
 LABEL_VALUE_CHARACTERS = 128
+WIDTH_MAX = 64  # fields of an object whose names are ours, wrong ones included
+POINTER_CHARACTERS = 200
 LABEL_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -70,16 +75,61 @@ def idempotency_of(raw: dict[str, Any], form: Form, key: str | None) -> Idempote
 
 
 def shape_of(model: type[Document], raw: dict[str, Any], *, refused: str, inner: Mapping[str, type[Request]]) -> Document:
-    """`inner` says which models lie below a field, to name their fields. Raises BadRequest with the sentence `refused`."""
+    """`inner` says which models the entries of a list are of. What is wrong is looked for until there are as many faults as are told:
+    a hundred thousand of them would hold up everybody for seconds.
+
+    Raises:
+        BadRequest: with the sentence `refused`.
+    """
+    faults = list(islice(_too_wide(raw, ""), FIELDS_MAX))
+    if faults:
+        raise BadRequest(refused, errors=tuple(faults))
+    lists: dict[str, list[Request]] = {name: [] for name in inner if isinstance(raw.get(name), list)}
     try:
-        return model.model_validate(raw)
+        document = model.model_validate(raw | {name: [] for name in lists})
     except ValidationError as error:
-        raise BadRequest(refused, errors=tuple(_bad_field(entry, model, inner) for entry in error.errors())) from None
+        faults += _bad_fields(error, model, inner)
+    for name, made in lists.items():
+        for number, entry in enumerate(raw[name]):
+            try:
+                made.append(inner[name].model_validate(entry))
+            except ValidationError as error:
+                faults += _bad_fields(error, model, inner, name, number)
+                if len(faults) >= FIELDS_MAX:
+                    break
+    if faults:
+        raise BadRequest(refused, errors=tuple(faults))
+    for name, made in lists.items():
+        setattr(document, name, made)
+    return document
+
+
+def _too_wide(value: Any, pointer: str) -> Iterator[BadField]:
+    """Objects and arrays that no right request has. Parameters may be anything; their size is limited."""
+    if isinstance(value, dict | list) and len(value) > (WIDTH_MAX if isinstance(value, dict) else ITEMS_MAX):
+        most = f"{WIDTH_MAX} fields" if isinstance(value, dict) else f"{ITEMS_MAX:,} entries"
+        yield BadField(pointer, f"is of {len(value):,}; the limit is {most}")
+    elif isinstance(value, dict):
+        for name, inside in value.items():
+            if name != "parameters":
+                yield from _too_wide(inside, f"{pointer}/{_escaped(name)}"[:POINTER_CHARACTERS])
+    elif isinstance(value, list):
+        for number, inside in enumerate(value):
+            yield from _too_wide(inside, f"{pointer}/{number}"[:POINTER_CHARACTERS])
+
+
+def _bad_fields(error: ValidationError, model: type[Request], inner: Mapping[str, type[Request]], *place: str | int) -> list[BadField]:
+    entries = error.errors(include_url=False)[:FIELDS_MAX]
+    return [_bad_field({**entry, "loc": (*place, *entry["loc"])}, model, inner) for entry in entries]
+
+
+def _escaped(step: str) -> str:
+    return step.replace("~", "~0").replace("/", "~1")
 
 
 def _bad_field(entry: Any, model: type[Request], inner: Mapping[str, type[Request]]) -> BadField:
     steps = [str(step) for step in entry["loc"] if not str(step).startswith("<")]
-    pointer = "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)[:200]
+    pointer = "".join("/" + _escaped(step) for step in steps)[:POINTER_CHARACTERS]
     if entry["type"] == "extra_forbidden":
         known = (model if len(steps) == 1 else inner.get(steps[-2] if not steps[-2].isdigit() else steps[-3], JobOutput)).model_fields
         return BadField(pointer, f"there is no field {steps[-1][:80]!r}; the fields are {', '.join(known)}")
@@ -164,6 +214,7 @@ def _output(store: JobStore, tenant: str, reference: JobOutput) -> Input | BadFi
 def check_labels(draft: Draft, labels: dict[str, str]) -> None:
     if len(labels) > LABELS_MAX:
         draft.fault("/labels", f"there are {len(labels)} labels; the limit is {LABELS_MAX}")
+        return
     for name, value in labels.items():
         fault = label_fault(name, value)
         if fault is not None:
@@ -184,6 +235,7 @@ def label_fault(name: str, value: str) -> str | None:
 def check_parameters(draft: Draft, parameters: dict[str, Any], *, at: str = "") -> None:
     if (too_many := check_parameters_size(parameters)) is not None:
         draft.fault(f"{at}{too_many.pointer}", too_many.detail)
+        return
     for name in parameters:
         if not name.isidentifier() or keyword.iskeyword(name):
             draft.fault(f"{at}/parameters", f"the name {name[:80]!r} is no Python identifier")

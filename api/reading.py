@@ -39,7 +39,7 @@ async def read_request(request: Request, desk: Desk, stack: ExitStack, parts: Pa
 
 async def _parsed(desk: Desk, body: bytes) -> dict[str, Any]:
     # What takes longer than the way to a thread and back must not hold up the others.
-    return documents.parse_object(body) if len(body) <= SMALL_BYTES else await desk.file(documents.parse_object, body)
+    return documents.parse_object(body) if len(body) <= SMALL_BYTES else await desk.parse(documents.parse_object, body)
 
 
 def single(request: Request, name: str) -> None:

@@ -14,6 +14,9 @@ from fumehood.outcome import Reason
 ITEMS_MAX = 10_000
 ITEM_BYTES = 64 * MIB
 """Largest table that is sent with a batch; a larger one is stored as a dataset first."""
+JOBS_PARAMETERS_BYTES = 32 * MIB
+"""Parameters of all jobs of a batch whose items are jobs, those that they share counted in each: a small request must not fill the
+store."""
 PACK_ALIGNMENT_BYTES = 64
 """Tables lie in a pack as Arrow wants its buffers to lie."""
 

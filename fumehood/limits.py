@@ -107,9 +107,14 @@ def requested(values: dict[str, Any], *, default: Limits, ceiling: Limits) -> Li
     return replace(default, **clean)
 
 
+def parameters_bytes(parameters: dict[str, Any]) -> int:
+    """The size of a job's parameters: as JSON without spaces, in UTF-8, however they were written."""
+    return len(json.dumps(parameters, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass"))
+
+
 def check_parameters_size(parameters: dict[str, Any]) -> BadField | None:
-    """What is wrong with the size of a job's parameters: as JSON without spaces, in UTF-8, however they were written."""
-    size = len(json.dumps(parameters, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass"))
+    """What is wrong with it."""
+    size = parameters_bytes(parameters)
     if size <= PARAMETERS_BYTES:
         return None
     return BadField("/parameters", f"are {size:,} bytes of JSON; the limit is {PARAMETERS_BYTES:,}")

@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 from schemathesis.core.failures import FailureGroup
 
-from api.protocol import patient
+from api.protocol import Door, patient
 from fumehood.errors import TooLarge
 from fumehood.image import Image
 from fumehood.job import Lane
@@ -31,8 +31,9 @@ class Server:
 
     def __init__(self, stand: Stand) -> None:
         self.port = free_port()
+        door = Door(connections_max=100, patience_seconds=30)
         config = uvicorn.Config(
-            stand.app, host="127.0.0.1", port=self.port, http=patient(30), lifespan="off", log_config=None, access_log=False, ws="none"
+            stand.app, host="127.0.0.1", port=self.port, http=patient(door), lifespan="off", log_config=None, access_log=False, ws="none"
         )
         self._server = uvicorn.Server(config)
         self._served = asyncio.run_coroutine_threadsafe(self._server.serve(), stand.served._loop)
