@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 from urllib.parse import quote
 
+import anyio
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -116,16 +117,17 @@ class Streamed(Response):
         gone = asyncio.ensure_future(_disconnected(receive))
         allowance = SEND_SECONDS
         try:
-            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            async for piece in nothing() if scope.get("head") else self.pieces:
-                if gone.done():
-                    return
-                began = time.monotonic()
-                async with asyncio.timeout(min(SEND_SECONDS, allowance)):
-                    await send({"type": "http.response.body", "body": piece, "more_body": True})
-                if self.bytes_per_second is not None:
-                    allowance += len(piece) / self.bytes_per_second - (time.monotonic() - began)
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            with anyio.CancelScope() as there:
+                # Also between two pieces: those of a live log may be far apart.
+                gone.add_done_callback(lambda _: there.cancel())
+                await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+                async for piece in nothing() if scope.get("head") else self.pieces:
+                    began = time.monotonic()
+                    async with asyncio.timeout(min(SEND_SECONDS, allowance)):
+                        await send({"type": "http.response.body", "body": piece, "more_body": True})
+                    if self.bytes_per_second is not None:
+                        allowance += len(piece) / self.bytes_per_second - (time.monotonic() - began)
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
         except TimeoutError:
             return  # the server closes the connection of an answer that is not complete
         finally:

@@ -5,6 +5,8 @@ problem document like any other."""
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections import OrderedDict
 from typing import Any
 
@@ -19,6 +21,7 @@ from api.middleware import SAFE_HEADERS
 from api.places import FULL_RETRY_SECONDS
 from fumehood.errors import Malformed, Unavailable
 
+AT_ONCE = struct.pack("ii", 1, 0)
 MALFORMED = problems.PROBLEMS[Malformed]
 
 
@@ -77,8 +80,10 @@ class PatientProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def let_go(self) -> None:
-        """What is still to be sent to somebody who does not read would hold up a close for ever."""
+        """What is still to be sent to somebody who does not read would hold up a close for ever; the kernel's part of it too, unless
+        it is told to throw that away."""
         if self.transport.get_write_buffer_size():
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
             self.transport.abort()
         else:
             self.transport.close()
@@ -115,6 +120,9 @@ class PatientProtocol(H11Protocol):
 
     def _refuse(self, answer: Response) -> None:
         """Only where no answer was begun: two would be taken for those of two requests."""
+        if self.cycle is not None:
+            self.cycle.disconnected = True  # whoever is at it speaks to nobody any more
+            self.cycle.message_event.set()
         if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             self.transport.close()
             return

@@ -33,7 +33,7 @@ KEYS: dict[str, Attack] = {
     "a key that is a pattern": keyed("Authorization: Bearer fh_%%%%%%%%%%%%_" + "%" * 64, "every key that is like it"),
     "a key that is a statement": keyed("Authorization: Bearer ' OR 1=1 --", "the store's own language"),
     "two keys": keyed("Authorization: Bearer x\r\nAuthorization: Bearer {key}", "a key for each reader"),
-    "a key in the address": raw(get("/v1/jobs?key={key}", LAST, key=False), (401,), "a key that lands in logs"),
+    "a key in the address": raw(get("/v1/jobs?key={key}", LAST, key=False), (422,), "a key that lands in logs"),
     "a key in a cookie": raw(get("/v1/jobs", LAST, "Cookie: key={key}", key=False), (401,), "a key that browsers send by themselves"),
     "a name that proxies give": raw(
         get("/v1/jobs", LAST, "X-Forwarded-User: default", "X-Tenant: {their_tenant}", key=False), (401,), "trust in a proxy"
@@ -64,7 +64,7 @@ IDEMPOTENCY: dict[str, Attack] = {
     "a key that was used": Attack(tries="another's job, or two of one", ends=(202, 202, 422, 202), run=replayed),
 }
 
-MANY_RANGES = ",".join(f"{number}-{number}" for number in range(5000))
+MANY_RANGES = ",".join(f"{number}-{number}" for number in range(2000))
 RESULT = "/v1/jobs/{job}/result"
 
 
@@ -85,6 +85,8 @@ def files_are_served_plainly(target: Target) -> Ending:
     for entry in found:
         (answer,) = exchange(target, get(entry["href"], LAST))
         told = answer.headers
+        if "content-disposition" not in told:
+            return f"{answer.status} {entry['name']!r:.40}"
         plain = "\r" not in told["content-disposition"] and told["content-type"] in ("text/html", "image/png", "image/svg+xml", STREAM)
         sandboxed = told["content-security-policy"] == "sandbox; default-src 'none'" and told["x-content-type-options"] == "nosniff"
         kept = told["content-disposition"].startswith("attachment; ") or told["content-type"] == "image/png"
@@ -105,7 +107,7 @@ def request_ids(target: Target) -> Ending:
 FIELDS: dict[str, Attack] = {
     **KEYS,
     **{f"idempotency: {name}": attack for name, attack in IDEMPOTENCY.items()},
-    "five thousand ranges": asked("/v1/jobs/{job}/inputs/script", (200,), "the file as often", f"Range: bytes={MANY_RANGES}"),
+    "two thousand ranges": asked("/v1/jobs/{job}/inputs/script", (200,), "the file as often", f"Range: bytes={MANY_RANGES}"),
     "ranges that overlap": asked("/v1/jobs/{job}/inputs/script", (200,), "the file twice", "Range: bytes=0-,0-"),
     "a range behind the end": asked("/v1/jobs/{job}/inputs/script", (416,), "what lies behind it", "Range: bytes=99999999-"),
     "a range of all numbers": asked("/v1/jobs/{job}/inputs/script", (200,), "a number without end", f"Range: bytes=0-{'9' * 500}"),
@@ -113,7 +115,7 @@ FIELDS: dict[str, Attack] = {
     "a range of nothing": asked("/v1/jobs/{job}/inputs/script", (416,), "a length below nothing", "Range: bytes=-0"),
     "a range that is backwards": asked("/v1/jobs/{job}/inputs/script", (200,), "a length below nothing", "Range: bytes=9-2"),
     "another unit": asked("/v1/jobs/{job}/inputs/script", (200,), "what nobody thought of", "Range: rows=1-2"),
-    "thousands of types": asked(RESULT, (406,), "time for each of them", f"Accept: {','.join(['a/b;q=0.1'] * 3000)}"),
+    "thousands of types": asked(RESULT, (406,), "time for each of them", f"Accept: {','.join(['a/b;q=0.1'] * 2500)}"),
     "a quality beyond numbers": asked("/v1/jobs/{job}/log", (200,), "an order that is none", "Accept: text/plain;q=1e999"),
     "a type that climbs": asked(RESULT, (406,), "a file of the service's", "Accept: ../../etc/passwd"),
     "a wait without end": asked("/v1/jobs/{job}?wait=1e300", (200,), "a place for good; a final job is not waited for"),
@@ -121,7 +123,7 @@ FIELDS: dict[str, Attack] = {
     "a wait below nothing": asked("/v1/jobs/{queued}?wait=-1", (422,), "a wait without end"),
     "an infinite wait": asked("/v1/jobs/{queued}?wait=inf", (422,), "a wait without end"),
     "two waits": asked("/v1/jobs/{queued}?wait=0&wait=60", (422,), "a wait for each reader"),
-    "preferences that are none": asked("/v1/jobs", (200,), "time for each of them", f"Prefer: {'wait=,' * 5000}"),
+    "preferences that are none": asked("/v1/jobs", (200,), "time for each of them", f"Prefer: {'wait=,' * 4000}"),
     "an event from the future": asked(
         "/v1/jobs/{job}/log", (200,), "what lies behind the log", "Accept: text/event-stream", f"Last-Event-ID: {'9' * 19}-{'9' * 19}"
     ),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from tests.hostile.desk.wire import Attack, get, post, raw
+import socket
+
+from tests.hostile.desk.target import Target
+from tests.hostile.desk.wire import Attack, Ending, answers_on, get, post, raw, statuses
 
 JSON = "application/json"
 SECOND = get("/healthz", "Connection: close", key=False)
@@ -15,6 +18,17 @@ def head(*lines: str, method: str = "POST", path: str = "/v1/jobs", version: str
 
 
 CHUNKED = "Transfer-Encoding: chunked"
+
+
+def garbage_behind_the_answer(target: Target) -> Ending:
+    """The body is still being sent when the answer is there, and then turns out to be none."""
+    with target.dial() as connection:
+        connection.sendall(target.filled(get("/v1/nothing", CHUNKED)) + b"2\r\n{}\r\n")
+        first = connection.recv(65_536, socket.MSG_PEEK)
+        assert first.startswith(b"HTTP/1.1 404"), first
+        connection.sendall(b"hello\r\n")
+        return statuses(answers_on(connection))
+
 
 FRAMING: dict[str, Attack] = {
     "two framings": raw(head("Content-Length: 5", CHUNKED) + b"0\r\n\r\n" + SECOND, (400,), "a request inside of another's body"),
@@ -64,7 +78,7 @@ FRAMING: dict[str, Attack] = {
         "a key that a proxy did not look at",
     ),
     "trailers without end": raw(head(CHUNKED) + b"2\r\n{}\r\n0\r\n" + b"X: 1\r\n" * 10_000, (400,), "memory for what nobody reads"),
-    "garbage behind the answer's end": raw(get("/v1/nothing", CHUNKED) + b"2\r\n{}\r\nhello\r\n", (404,), "a second answer to one request"),
+    "garbage behind the answer": Attack(tries="a second answer to one request", ends=(404,), run=garbage_behind_the_answer),
     "a head without end": raw(b"GET /healthz HTTP/1.1\r\nX: " + b"x" * 300_000, (400,), "memory for a head"),
     "a head that is long": raw(get("/healthz", f"X: {'x' * 40_000}", key=False), (400,), "a head above the limit in one piece"),
     "a line without end": raw(b"GET /" + b"x" * 100_000, (400,), "memory for a request's line"),

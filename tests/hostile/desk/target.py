@@ -127,8 +127,9 @@ def populate(target: Target, worker: Worker) -> None:
     worker.desk.store.ensure_tenant("other", target.other_key)
     target.names |= {"key": target.key, "their_key": target.other_key}
     for prefix, key in (("", target.key), ("their_", target.other_key)):
+        labels = {"secret": SECRET} if prefix else {}
         with target.client(key) as client:
-            target.names[f"{prefix}job"] = client.post("/v1/jobs", json={"script": SCRIPT, "labels": {"secret": SECRET}}).json()["id"]
+            target.names[f"{prefix}job"] = client.post("/v1/jobs", json={"script": SCRIPT, "labels": labels}).json()["id"]
         claimed = worker.claim()
         assert claimed is not None
         worker.finish(claimed, ran() if prefix else hostile())

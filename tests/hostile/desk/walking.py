@@ -118,7 +118,7 @@ def junk(path: str, method: str) -> Attack:
             replaced = path.replace(place, text)
             requests.append((method, filled(replaced, OURS)))
     # A number that is none is told as such; an empty name is another address.
-    allowed = {404, 405, 422} | ({200} if path.endswith("/{n}") or "{number}" in path else set())
+    allowed = {404, 405, 422} | ({200, 409} if path.endswith("/{n}") or "{number}" in path else set())
 
     def run(target: Target) -> Ending:
         found = summed(asked(target, requests))
