@@ -177,7 +177,7 @@ def crowd(target: Target, request: bytes, count: int) -> Ending:
             connection.sendall(target.filled(request))
         refused = answered(connections, until=lambda count: count[b"503"] >= 300)[b"503"]
         alive = exchange(target, get("/healthz", "Connection: close", key=False))
-        theirs = get("/v1/jobs", "Connection: close").replace(b"Bearer {key}", b"Bearer {their_key}")
+        theirs = get("/v1/images", "Connection: close").replace(b"Bearer {key}", b"Bearer {their_key}")
         # The last of the crowd may just be being refused.
         until(lambda: exchange(target, theirs)[0].status == 200, seconds=ANSWER_SECONDS, what="the neighbour is served")
     if alive[0].status != 200 or refused < 300:
