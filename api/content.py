@@ -106,12 +106,19 @@ class Streamed(Response):
     when it is slower than that, by more than a minute on the whole; only the time spent on sending counts."""
 
     def __init__(
-        self, pieces: AsyncIterator[bytes], *, status_code: int = 200, headers: dict[str, str], bytes_per_second: int | None = None
+        self,
+        pieces: AsyncIterator[bytes],
+        *,
+        status_code: int = 200,
+        headers: dict[str, str],
+        bytes_per_second: int | None = None,
+        blob: BinaryIO | None = None,
     ) -> None:
+        """`blob` is closed in the end; pieces that were never begun would not do it."""
         super().__init__(None, status_code, headers)
         if "content-length" not in {name.lower() for name in headers}:
             del self.headers["content-length"]
-        self.pieces, self.bytes_per_second = pieces, bytes_per_second
+        self.pieces, self.bytes_per_second, self.blob = pieces, bytes_per_second, blob
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gone = asyncio.ensure_future(_disconnected(receive))
@@ -135,6 +142,8 @@ class Streamed(Response):
             close = getattr(self.pieces, "aclose", None)
             if close is not None:
                 await close()
+            if self.blob is not None:
+                self.blob.close()
 
 
 async def send_blob(
@@ -177,7 +186,8 @@ async def send_blob(
         blob.close()
         return Streamed(nothing(), headers=fields)
     rate = MADE_BYTES_PER_SECOND if identity is None else None
-    return Streamed(_read(desk, blob, offset + begin, end - begin), status_code=status, headers=fields, bytes_per_second=rate)
+    pieces = _read(desk, blob, offset + begin, end - begin)
+    return Streamed(pieces, status_code=status, headers=fields, bytes_per_second=rate, blob=blob)
 
 
 def attachment(name: str, *, inline: bool = False) -> str:
@@ -192,15 +202,12 @@ async def nothing() -> AsyncIterator[bytes]:
 
 
 async def _read(desk: Desk, blob: BinaryIO, offset: int, length: int) -> AsyncIterator[bytes]:
-    try:
-        while length > 0:
-            piece = await desk.file(os.pread, blob.fileno(), min(CHUNK_BYTES, length), offset)
-            if not piece:
-                raise OSError(f"a blob ends {length:,} bytes early")
-            offset, length = offset + len(piece), length - len(piece)
-            yield piece
-    finally:
-        blob.close()
+    while length > 0:
+        piece = await desk.file(os.pread, blob.fileno(), min(CHUNK_BYTES, length), offset)
+        if not piece:
+            raise OSError(f"a blob ends {length:,} bytes early")
+        offset, length = offset + len(piece), length - len(piece)
+        yield piece
 
 
 def _window(header: str | None, total: int) -> tuple[int, int, int]:

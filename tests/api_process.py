@@ -25,7 +25,7 @@ START_SECONDS = 30.0
 
 
 class ApiProcess:
-    """`program` are the arguments of the interpreter; `settings` win over what else is given."""
+    """`program` are the arguments of the interpreter; `settings` win over what else is given, and None is one that is not."""
 
     def __init__(
         self,
@@ -33,10 +33,11 @@ class ApiProcess:
         *,
         program: Sequence[str] = ("-m", "api"),
         environment: Mapping[str, str] = MappingProxyType({}),
+        key: str | None = None,
         **settings: object,
     ) -> None:
         home.mkdir(mode=0o700)
-        self.home, self.port, self.key = home, free_port(), new_key()
+        self.home, self.port, self.key = home, free_port(), key or new_key()
         self._program, self._given, self._environment = program, settings, environment
         self.process = self.start()
 
@@ -50,7 +51,8 @@ class ApiProcess:
             "BODY_IDLE_SECONDS": 1,
             **{name.upper(): value for name, value in self._given.items()},
         }
-        environment = {"PATH": os.environ["PATH"], **{f"FUMEHOOD_{name}": str(value) for name, value in settings.items()}}
+        given = {f"FUMEHOOD_{name}": str(value) for name, value in settings.items() if value is not None}
+        environment = {"PATH": os.environ["PATH"], **given}
         with (self.home / "api.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, *self._program], cwd=ROOT, env=environment | dict(self._environment), stderr=log

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from api.batch_schemas import BatchItemDocument
 from fumehood.job import Job, Kind
 from fumehood.outcome import Reason
 from tests.unit.front_desk import ARROW, CSV, SCRIPT, Made, Stand, pointers, ran, slug
@@ -253,3 +254,35 @@ def test_items_and_batches_come_page_by_page(stand: Stand) -> None:
         if cursor is None:
             break
     assert found == [0, 1, 2, 3, 4]
+
+
+def test_what_all_items_share_is_counted_for_each_that_is_a_job(stand: Stand) -> None:
+    """A request of 60 kB must not become hundreds of megabytes of rows."""
+    items: list[dict[str, Any]] = [{"parameters": {"n": number}} for number in range(600)]
+    answer = submit(stand, items, parameters={"shared": "x" * 60_000})
+    assert pointers(answer) == ["/parameters"]
+    assert "the limit is 33,554,432, or take isolation batch" in answer.json()["errors"][0]["detail"]
+    assert submit(stand, items, parameters={"shared": "x" * 60_000}, isolation="batch").status_code == 202
+    assert submit(stand, items[:500], parameters={"shared": "x" * 60_000}).status_code == 202
+
+
+def test_faults_are_looked_for_until_there_are_as_many_as_are_told(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[Any] = []
+    validate = BatchItemDocument.model_validate
+    monkeypatch.setattr(BatchItemDocument, "model_validate", lambda entry: looked_at.append(entry) or validate(entry))
+    answer = stand.us.post(PATH, json={"script": SCRIPT, "items": [{"wrong": 1}] * 9000})
+    assert pointers(answer) == [f"/items/{number}/wrong" for number in range(50)]
+    assert len(looked_at) == 50
+
+
+@pytest.mark.parametrize(
+    ("document", "pointer"),
+    [
+        ({f"f{number}": 0 for number in range(65)}, ""),
+        ({"labels": {f"f{number}": 0 for number in range(65)}}, "/labels"),
+        ({"items": [{"dataset1": {f"f{number}": 0 for number in range(65)}}]}, "/items/0/dataset1"),
+        ({"items": [0] * 10_001}, "/items"),
+    ],
+)
+def test_what_is_far_too_wide_is_one_fault(document: dict[str, Any], pointer: str, stand: Stand) -> None:
+    assert pointers(stand.us.post(PATH, json=document)) == [pointer]

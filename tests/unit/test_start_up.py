@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from api.__main__ import allow_files
+from fumehood.errors import Misconfigured
 from fumehood.job_store import JobStore
 
 
@@ -53,3 +56,26 @@ def test_a_receipt_key_that_is_none_ends_the_worker_without_being_shown(home: Pa
     assert done.returncode == 2
     assert "expected 64 hexadecimal digits" in done.stderr
     assert "74123" not in done.stdout + done.stderr
+
+
+def test_an_api_that_may_not_open_its_files_says_so_at_once(home: Path) -> None:
+    """Later it would be in the middle of somebody's request."""
+
+    def few() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (300, 300))
+
+    environment = os.environ | {"FUMEHOOD_HOME": str(home)}
+    done = subprocess.run([sys.executable, "-m", "api"], env=environment, capture_output=True, text=True, timeout=60, preexec_fn=few)
+    assert done.returncode == 2
+    (event,) = [json.loads(line) for line in done.stderr.splitlines()]
+    assert "300 files open; expected 3,712 or more for 1,024 connections" in event["error"]
+
+
+def test_an_api_takes_as_many_files_as_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: given.append(limits))
+    allow_files(1024)
+    assert given == [(3712, 4096)]
+    with pytest.raises(Misconfigured, match="4,096 files open; expected 7,688"):
+        allow_files(5000)

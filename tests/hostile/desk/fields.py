@@ -22,6 +22,7 @@ def keyed(credentials: str, tries: str) -> Attack:
 KEYS: dict[str, Attack] = {
     "no key": keyed("X: 1", "what needs one"),
     "an empty key": keyed("Authorization: Bearer ", "what needs one"),
+    "a key that begins well": keyed(f"Authorization: Bearer {{key_begin}}{'0' * 64}", "a comparison of the beginning alone"),
     "a key of zeros": keyed(f"Authorization: Bearer fh_{'0' * 12}_{'0' * 64}", "a guess"),
     "a key by another scheme": keyed("Authorization: Basic {key}", "what needs a bearer"),
     "a key without a scheme": keyed("Authorization: {key}", "what needs a bearer"),
@@ -83,17 +84,18 @@ def files_are_served_plainly(target: Target) -> Ending:
     assert len(found) == 3 + 2 * (len(FILE_NAMES) - 3)
     seen = set()
     for entry in found:
-        (answer,) = exchange(target, get(entry["href"], LAST))
-        told = answer.headers
-        if "\n" in entry["name"] and answer.status == 404:
+        answers = exchange(target, get(entry["href"], LAST))
+        if "\n" in entry["name"] and statuses(answers) == (404,):
             continue  # listed as it is called, and found at no address
-        if "content-disposition" not in told:
-            return f"{answer.status} {entry['name']!r:.40}"
-        plain = "\r" not in told["content-disposition"] and told["content-type"] in ("text/html", "image/png", "image/svg+xml", STREAM)
-        sandboxed = told["content-security-policy"] == "sandbox; default-src 'none'" and told["x-content-type-options"] == "nosniff"
+        if statuses(answers) != (200,):
+            return f"answered {statuses(answers)}"
+        told = answers[0].headers
+        plain = told["content-type"] in ("text/html", "image/png", "image/svg+xml", STREAM)
+        shut_in = told["content-security-policy"] == "sandbox; default-src 'none'"
         kept = told["content-disposition"].startswith("attachment; ") or told["content-type"] == "image/png"
-        seen.add("served plainly" if answer.status == 200 and plain and sandboxed and kept else f"{answer.status} {told}")
-    return ", ".join(sorted(seen))
+        facts = {"of a type that is none": not plain, "not shut in": not shut_in, "shown in place": not kept}
+        seen |= {fact for fact, holds in facts.items() if holds}
+    return ", ".join(sorted(seen)) or "served plainly"
 
 
 STREAM = "application/octet-stream"
@@ -103,7 +105,15 @@ def request_ids(target: Target) -> Ending:
     """What comes back as X-Request-Id is the caller's only where it is plain."""
     given = ("plain-1", "two words", "x" * 65, "\u202e", "a;b", "<script>")
     told = [exchange(target, get("/healthz", LAST, f"X-Request-Id: {text}", key=False))[0].headers["x-request-id"] for text in given]
-    return f"{sum(text in back or back in text for text, back in zip(given, told, strict=True))} of {len(given)} came back"
+    same = [text.encode().decode("latin-1") == back for text, back in zip(given, told, strict=True)]
+    return f"{sum(same)} of {len(given)} came back"
+
+
+def at_rest(target: Target) -> Ending:
+    """Whoever gets a copy of the home has everything in it but the keys."""
+    secrets = [key.rpartition("_")[2].encode() for key in (target.key, target.other_key)]
+    holding = [path.name for path in target.home.rglob("*") if path.is_file() and any(secret in path.read_bytes() for secret in secrets)]
+    return "a key" if holding else "no key"
 
 
 FIELDS: dict[str, Attack] = {
@@ -144,6 +154,7 @@ FIELDS: dict[str, Attack] = {
     "what a script called its files": Attack(
         tries="a header, a page that runs, a file elsewhere", ends="served plainly", run=files_are_served_plainly
     ),
+    "a copy of the home": Attack(tries="the keys of all tenants", ends="no key", run=at_rest),
     "ids of requests": Attack(tries="letters of its own in a header and the log", ends="1 of 6 came back", run=request_ids),
     "traces of others": raw(
         get("/healthz", LAST, "traceparent: 00-\u202e", "tracestate: x", "baggage: a=b", key=False), (200,), "what is passed on unread"

@@ -29,6 +29,7 @@ SMALL = {
     "bundle_bytes": 256 * KIB,
     "errand_wait_seconds": 20,
     "body_idle_seconds": PATIENCE_SECONDS,
+    "image_python": "3.11",  # scripts are checked, whatever the service runs with
 }
 BIG_BYTES = 24 * MIB
 """Of a stored result: more than what the kernel keeps for a reader who does not read."""
@@ -125,7 +126,7 @@ class Target:
 
 def populate(target: Target, worker: Worker) -> None:
     worker.desk.store.ensure_tenant("other", target.other_key)
-    target.names |= {"key": target.key, "their_key": target.other_key}
+    target.names |= {"key": target.key, "their_key": target.other_key, "key_begin": target.key[:-64]}
     for prefix, key in (("", target.key), ("their_", target.other_key)):
         labels = {"secret": SECRET} if prefix else {}
         with target.client(key) as client:
