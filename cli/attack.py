@@ -148,7 +148,7 @@ def judge(
     if wall >= longest:
         yield Breach(expected=f"it runs for less than {longest:g} s", found=f"{wall:.1f} s")
     log_bytes = limits.log_bytes + LOG_SLACK_BYTES
-    stored = {"result": limits.output_bytes, "result2": limits.output_bytes, "files": limits.output_bytes, "log": log_bytes}
+    stored = {"result": limits.output_bytes, "result2": limits.output_bytes, "files": limits.disk_bytes, "log": log_bytes}
     told = stored | {"log": log_bytes * TOLD_BYTES}
     for what, counts, caps in (("stored", outputs, stored), ("downloaded", downloaded, told)):
         for name, count in counts.items():
@@ -248,7 +248,7 @@ class Siege:
         deadline = time.monotonic() + QUEUE_SECONDS
         with tempfile.TemporaryDirectory(prefix="fumehood-") as directory:
             path = Path(directory, "script.py")
-            path.write_text(attack.script.replace(CANARY, self.ground.canary), encoding="utf-8")
+            path.write_text(attack.on(self.ground.runtime).script.replace(CANARY, self.ground.canary), encoding="utf-8")
             while True:
                 try:
                     job = str(self._client.submit(Upload(path=path, media_type="text/x-python"), {}, request)["id"])

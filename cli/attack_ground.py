@@ -25,7 +25,7 @@ class Beside:
         self._engine = DockerEngine(settings.docker_host, answer_seconds=settings.engine_seconds, connections=8)
 
     def left_of(self, receipt: Document) -> list[str] | None:
-        from worker.docker_sandbox import PREFIX
+        from worker.isolation import PREFIX
 
         # By name and by id: something else may carry the name by now, and something gone may have been renamed.
         names = [str(receipt[key]) for key in ("container", "container_id") if receipt.get(key)]

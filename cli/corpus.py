@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cli.differences import DIFFERENCES, GVISOR, Difference
 from fumehood.limits import KIB, MIB, Limits
 from fumehood.outcome import Reason
 
@@ -32,9 +32,6 @@ SMALL = Limits(
 # An attack that names this means the path of a file of the host, which whoever runs it puts there.
 CANARY = "CANARY_PATH"
 
-# Where a runtime ends an attack in another way that keeps the promise as well: runtime → attack → reasons, beside its own.
-ALSO_FINE: Mapping[str, Mapping[str, frozenset[Reason]]] = {}
-
 _INSTALLED = Path(__file__).parent / "attacks"
 _CHECKOUT = Path(__file__).parents[1] / "tests" / "hostile" / "attacks"
 
@@ -50,9 +47,23 @@ class Attack:
     what: str
     script: str
 
+    def on(self, runtime: str) -> Attack:
+        """The attack without the lines that cannot hold on this container runtime."""
+        difference = _difference(self.name, runtime)
+        script = self.script
+        for line, other in difference.instead if difference else ():
+            script = script.replace(line, other)
+        return replace(self, script=script)
+
     def endings(self, runtime: str) -> frozenset[Reason]:
-        """The reasons that keep the promise on this container runtime."""
-        return ALSO_FINE.get(runtime, {}).get(self.name, frozenset()) | {self.reason}
+        """The reasons that keep the promise, where it runs as it is `on` this container runtime."""
+        difference = _difference(self.name, runtime)
+        others = difference.reasons if difference and not difference.instead else ()
+        return frozenset({self.reason, *others})
+
+
+def _difference(name: str, runtime: str) -> Difference | None:
+    return DIFFERENCES.get(name) if GVISOR in runtime else None
 
 
 def read(path: Path) -> Attack:

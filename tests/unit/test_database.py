@@ -242,6 +242,7 @@ def test_an_error_holds_nothing_of_a_tenants(sqlite_store: JobStore) -> None:
 def _calls(store: JobStore) -> dict[str, Callable[[], Any]]:
     stored, _ = store.add_dataset(dataset())
     asked = [store.submit(job(labels={"a": "b"}), idempotency=Idempotency(f"key-{n}", "a" * 64)).job for n in range(3)]
+
     def claimed() -> Job:
         found = store.claim(worker="w", lane=Lane.JOBS, disk_budget_bytes=2**60)
         assert found is not None

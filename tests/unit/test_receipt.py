@@ -25,8 +25,7 @@ SIGNED = (
     f'"key":"{KEY_ID}","version":"fumehood.erasure/1","worker":"wrk_test"}}'
 ).encode()
 SIGNATURE = (
-    "565b481f5b8734a8db3ad1c2d7d99c61c0b4cccb7254df0409d47b9f0be3ae3d"
-    "b3f958fc3f42c4ac7002209bb0e3f415e44bca7d5b294b201b4803d5fad73d0b"
+    "565b481f5b8734a8db3ad1c2d7d99c61c0b4cccb7254df0409d47b9f0be3ae3db3f958fc3f42c4ac7002209bb0e3f415e44bca7d5b294b201b4803d5fad73d0b"
 )
 
 KEY = SigningKey(PRIVATE)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from cli.differences import DIFFERENCES
 from fumehood.limits import Limits
-from tests.hostile.differences import DIFFERENCES
 from tests.walls import GVISOR_ARGUMENTS
 from worker import host_check, isolation, runtimes
 from worker.recipe import Recipe
