@@ -158,11 +158,11 @@ def test_an_engine_that_forgets_a_control_is_not_used(
     """The comparison after the start is a control too: without it, a script would run behind whatever wall there is."""
     original = ground.host.engine.create
 
-    def forgets(name: str, config: Literal, host_config: Literal) -> None:
-        original(name, config, host_config | {"SecurityOpt": ["seccomp=unconfined"]})
+    def forgets(name: str, config: Literal, host_config: Literal) -> str:
+        return original(name, config, host_config | {"SecurityOpt": ["seccomp=unconfined"]})
 
     monkeypatch.setattr(ground.host.engine, "create", forgets)
-    with pytest.raises(SandboxError):
+    with pytest.raises(SandboxError, match="did not apply 1 part"):
         ground.run(ATTACKS["io_uring"])
     mutate(Mutation(attack="", unseen=True))
     assert ground.run(ATTACKS["io_uring"]).outcome.reason is Reason.SCRIPT_ERROR
