@@ -217,9 +217,11 @@ class JobStore(Batches):
         return int(row.reserved_bytes)
 
     def name_sandbox(self, job: Job, *, sandbox: str, scratch: str) -> Job:
-        """Record what this attempt is about to create. Raises LeaseLost."""
+        """Record what this attempt is about to create; beat + 1, so that a reaper that saw the row before, and looked for
+        nothing, cannot end the attempt any more. Raises LeaseLost."""
         with self._database.writing() as connection:
-            return job_from_row(change(connection, leased(connection, job), {"sandbox": sandbox, "scratch": scratch}))
+            held = leased(connection, job)
+            return job_from_row(change(connection, held, {"sandbox": sandbox, "scratch": scratch, "beat": held.beat + 1}))
 
     def renew(self, job: Job) -> Lease:
         """beat + 1. Raises LeaseLost where `job.fence` is not the row's any more, or the job is final."""

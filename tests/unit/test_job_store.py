@@ -396,6 +396,15 @@ def test_a_beat_that_rose_meanwhile_keeps_the_lease(store: JobStore) -> None:
     assert give_back(store, running, beat=1).state is State.QUEUED
 
 
+def test_a_sandbox_that_was_named_meanwhile_keeps_the_lease(store: JobStore) -> None:
+    """A reaper that saw the row without it has looked for nothing: what it hands back, it would not have erased."""
+    submit(store)
+    seen = claim(store)
+    store.name_sandbox(seen, sandbox="fumehood-1", scratch="abc")
+    with pytest.raises(LeaseLost, match="was renewed meanwhile"):
+        give_back(store, seen, beat=seen.beat)
+
+
 def test_a_success_is_not_given_back(store: JobStore) -> None:
     submit(store)
     with pytest.raises(ValueError, match="finished, not given back"):
