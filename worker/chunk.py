@@ -71,21 +71,22 @@ def endings_of(value: Any, numbers: Sequence[int], sizes: dict[str, int]) -> tup
     said = [object_of(item, "/items") for item in list_of(value, "/items", len(numbers) + 1)]
     if [item.get("number") for item in said] != list(numbers):
         raise BadReport("/items is not about the items of the chunk")
-    return tuple(_ending(item, f"/items/{at}", sizes) for at, item in enumerate(said))
+    # Numbers are the chunk's own: to Python 1.0 and true are equal to 1, to a database they are not.
+    return tuple(_ending(number, item, f"/items/{at}", sizes) for at, (number, item) in enumerate(zip(numbers, said, strict=True)))
 
 
-def _ending(item: dict[str, Any], at: str, sizes: dict[str, int]) -> dict[str, Any]:
+def _ending(number: int, item: dict[str, Any], at: str, sizes: dict[str, int]) -> dict[str, Any]:
     log = object_of(item.get("log"), f"{at}/log")
     notes = enumerate(list_of(item.get("notes"), f"{at}/notes", NOTES))
     return {
-        "number": item["number"],
+        "number": number,
         "reason": str(reason_of(item.get("reason"), f"{at}/reason")),
         "message": text_of(item.get("message", ""), f"{at}/message", SENTENCE),
         "error": error_of(item.get("error")),
         "result": _table_of(item.get("result"), f"{at}/result", sizes["result.arrow"]),
         "result2": _table_of(item.get("result2"), f"{at}/result2", sizes["result.arrow"]),
         "log": _place_of(log, f"{at}/log", sizes["log"]) | {"truncated": boolean_of(log.get("truncated", False), f"{at}/log/truncated")},
-        "notes": [note_of(note, f"{at}/notes/{number}") for number, note in notes],
+        "notes": [note_of(note, f"{at}/notes/{place}") for place, note in notes],
         "milliseconds": float(integer_of(item.get("milliseconds"), f"{at}/milliseconds")),
     }
 

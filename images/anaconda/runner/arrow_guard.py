@@ -3,6 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
+from .failure import in_a_sentence
 from .refused import Refused
 
 COLUMNS = 10_000
@@ -104,7 +105,7 @@ class Room:
             try:
                 column.validate(full=True)
             except (pa.ArrowException, ValueError) as error:
-                raise Refused("bad_input", f"Column {field.name[:100]!r} of {self._port} is damaged: {str(error)[:200]}.") from None
+                raise Refused("bad_input", f"Column {field.name[:100]!r} of {self._port} is damaged: {in_a_sentence(error, 200)}.") from None
             self._claimed_bytes += claimed_bytes(column)
             if self._claimed_bytes > self._memory_bytes:
                 raise Refused(

@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from . import names
 from .arrow_guard import Room, check_schema
+from .failure import in_a_sentence
 from .plain import plain
 from .refused import Refused
 
@@ -33,7 +34,7 @@ def read(port: str, path: str, limits: dict, progress) -> pa.Table:
     except (pa.ArrowException, OSError, OverflowError, ValueError, UnicodeDecodeError) as error:
         if isinstance(error, MemoryError):
             raise
-        raise Refused("bad_input", f"{port} is not a readable Arrow file: {str(error)[:200]}.") from None
+        raise Refused("bad_input", f"{port} is not a readable Arrow file: {in_a_sentence(error, 200)}.") from None
 
 
 def is_file(mapped: mmap.mmap, size: int, port: str) -> bool:

@@ -133,6 +133,12 @@ def safe_text(value: object, characters: int = places.MESSAGE_CHARACTERS) -> str
     return cut(text, characters)
 
 
+def in_a_sentence(value: object, characters: int) -> str:
+    """`safe_text` for the middle of a sentence: libraries put line ends, and bytes of what they read, into theirs."""
+    text = " ".join(safe_text(value, characters).split()).rstrip(".")
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+
+
 def safe_repr(value: object, characters: int = 100) -> str:
     """`repr(value)` that cannot fail."""
     try:

@@ -1,11 +1,12 @@
 """Which formats can be read and written, and by whom."""
 
 import os
+import re
 
 import pyarrow as pa
 
 from . import arrow_in, csv_in, csv_out, json_in, json_out, parquet_in, parquet_out, tables_out
-from .failure import safe_text
+from .failure import in_a_sentence
 from .refused import Refused
 
 # Format → function(port, path, limits, progress) giving a checked `pyarrow.Table`.
@@ -30,6 +31,9 @@ WRITERS = {
 # What libraries raise over bytes that they cannot make sense of. Errors of files and memory keep their own names.
 READING = (pa.ArrowException, ValueError, TypeError, ArithmeticError, LookupError, RecursionError)
 
+# How Arrow says what it did not get: «malloc of size 51543869504 failed», and for still more «capacity too large».
+ASKED = re.compile(r"of size ([0-9]{1,30}) failed|capacity too large")
+
 
 def read(port: str, path: str, form: str, limits: dict, progress):
     """The table in a file, checked fully: n × m, unique column names, no stored metadata.
@@ -43,8 +47,16 @@ def read(port: str, path: str, form: str, limits: dict, progress):
         raise Refused("bad_input", f"{port} is an empty file (0 bytes).")
     try:
         return READERS[form](port, path, limits, progress)
-    except (Refused, MemoryError):
+    except Refused:
         raise
+    except MemoryError as error:
+        # A few damaged bytes can ask for more than any machine has: that is not for want of memory.
+        asked = ASKED.search(str(error))
+        asked_bytes = int(asked[1] or 2**63) if asked else 0
+        if asked_bytes <= limits["memory_bytes"]:
+            raise
+        text = f"{port} cannot be read as {form}: it asks for {asked_bytes:,} bytes of memory at once; the job's limit is {limits['memory_bytes']:,}."
+        raise Refused("bad_input", text) from None
     except READING as error:
         # Each reader names what it knows. What no one thought of is still about these bytes, and would come again with them.
-        raise Refused("bad_input", f"{port} cannot be read as {form}: {safe_text(error, 200).rstrip('.')}.") from None
+        raise Refused("bad_input", f"{port} cannot be read as {form}: {in_a_sentence(error, 200)}.") from None

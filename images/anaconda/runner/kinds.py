@@ -89,7 +89,7 @@ def refused_as(target: str):
     """A checked table that cannot be written is the table's doing: to be told, not to be tried again."""
     try:
         yield
-    except (pa.ArrowException, ValueError, TypeError, OverflowError, OSError) as error:
+    except (*formats.READING, OSError) as error:
         if refusing.is_limit(error):
             raise
         raise Refused("bad_input", f"dataset1 cannot be written as {target}: {failure.safe_text(error, 200)}.") from None

@@ -6,6 +6,7 @@ import pyarrow as pa
 
 from . import arrow_in
 from .arrow_guard import COLUMNS, Room, check_claim, check_schema
+from .failure import in_a_sentence
 from .refused import Refused
 
 MARK = b"PAR1"
@@ -42,7 +43,7 @@ def read(port: str, path: str, limits: dict, progress) -> pa.Table:
     except (pa.ArrowException, OSError, OverflowError, ValueError, UnicodeDecodeError) as error:
         if isinstance(error, MemoryError):
             raise
-        raise Refused("bad_input", f"{port} is not a readable Parquet file: {str(error)[:200]}.") from None
+        raise Refused("bad_input", f"{port} is not a readable Parquet file: {in_a_sentence(error, 200)}.") from None
 
 
 def check_ends(port: str, path: str) -> None:

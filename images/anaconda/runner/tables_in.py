@@ -6,6 +6,7 @@ import pandas as pd
 import pyarrow as pa
 
 from . import columns_in, formats, places
+from .failure import in_a_sentence
 from .refused import Refused
 
 # Above this, columns stay where they are; below, many small columns are better joined (pandas warns about fragments).
@@ -47,9 +48,9 @@ def from_arrow(port: str, table: pa.Table) -> InputTable:
     for name in table.column_names:
         try:
             columns[name] = columns_in.to_pandas(table.column(name))
-        except (pa.ArrowException, ValueError, TypeError, OverflowError, KeyError) as error:
+        except formats.READING as error:
             kind = table.schema.field(name).type
-            raise Refused("bad_input", f"Column {name[:100]!r} of {port} ({str(kind)[:100]}) cannot become a pandas column: {str(error)[:200]}.") from None
+            raise Refused("bad_input", f"Column {name[:100]!r} of {port} ({in_a_sentence(kind, 100)}) cannot become a pandas column: {in_a_sentence(error, 200)}.") from None
     joined = table.nbytes <= JOIN_BYTES
     frame = pd.DataFrame(columns, index=pd.RangeIndex(table.num_rows), columns=pd.Index(table.column_names, dtype=columns_in.TEXT), copy=joined)
     return InputTable(
