@@ -106,6 +106,15 @@ def test() -> None:
     os.execv(python_packages.PYTHON, [str(python_packages.PYTHON), "-m", "pytest", "--durations=15", *sys.argv[2:]])
 
 
+def audit() -> None:
+    """Write what is inside into out/ and look up what is known against it; ends with 3 where that could not be looked up."""
+    engine.ensure()
+    python_packages.ensure("service", "tests")
+    build_images()
+    os.chdir(ROOT)
+    os.execv(python_packages.PYTHON, [str(python_packages.PYTHON), str(ROOT / "images" / "audit.py")])
+
+
 def bench() -> None:
     """Set everything up and measure; further arguments choose rows."""
     engine.ensure()
@@ -183,6 +192,7 @@ COMMANDS: dict[str, Callable[[], object]] = {
     "erase": erase,
     "uninstall": uninstall,
     "test": test,
+    "audit": audit,
     "bench": bench,
     "notebook": notebook,
     "docs": docs,

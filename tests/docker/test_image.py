@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import subprocess
@@ -190,3 +191,15 @@ def test_an_unchanged_image_keeps_its_tag(image: str) -> None:
     first, second = (subprocess.run(command, check=True, capture_output=True, text=True).stdout for _ in range(2))
     assert first == second
     assert len(re.findall(r"^fumehood-[a-z]+:[0-9a-f]{12}$", first, re.MULTILINE)) == 4
+
+
+def test_the_image_says_what_an_sbom_lists_of_it(image: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(REPOSITORY / "images")
+    inside = importlib.import_module("sbom").ask(image)
+    names = {name for name, _, _ in inside.debian}
+    assert {"base-files", "libc6", "zlib1g"} <= names
+    assert all(version and architecture in ("amd64", "arm64", "all") for _, version, architecture in inside.debian)
+    # Every package of the lock is installed; nearly all of them name a licence.
+    lock = pinned(REPOSITORY / "images" / "anaconda" / "requirements.lock")
+    assert lock.keys() <= inside.licences.keys()
+    assert sum(bool(inside.licences[name]) for name in lock) > 0.9 * len(lock)
