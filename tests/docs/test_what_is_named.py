@@ -17,7 +17,7 @@ from tests.docs.blocks import LANGUAGES, ROOT, SHELL, Block, blocks_of, pages
 NOT_RUN_MAX = 8
 TEXTS = sorted([*ROOT.glob("*.md"), ROOT / "examples" / "README.md", *(ROOT / "docs").rglob("*.md")])
 # Read by the set-up, the command or the supervisor instead of the service's settings.
-OTHER_VARIABLES = {"FUMEHOOD_URL", "FUMEHOOD_KEY", "FUMEHOOD_WAIT_SECONDS", "FUMEHOOD_STORE"}
+OTHER_VARIABLES = {"FUMEHOOD_TEST_EXAMPLES", "FUMEHOOD_URL", "FUMEHOOD_KEY", "FUMEHOOD_WAIT_SECONDS", "FUMEHOOD_STORE"}
 BLOCKS = [block for page in pages() for block in blocks_of(page)]
 
 
