@@ -27,7 +27,7 @@ from fumehood.outcome import Erasure, Reason
 from fumehood.rows import job_from_row
 from fumehood.schema import JOBS, METADATA
 from fumehood.testing import job, outcome
-from tests.unit.store_world import NOTHING, STEPS, Attempt, Overdue, World, broken
+from tests.unit.store_world import STEPS, Attempt, Overdue, World, broken
 from tests.unit.stores import Clock
 
 Answer = TypeVar("Answer")
@@ -169,7 +169,7 @@ class Life(RuleBasedStateMachine):
         claimed = self.store.claim(worker=name, lane=Lane.JOBS, disk_budget_bytes=BUDGET, **named)
         if claimed is None:
             self.check(not waiting, f"{waiting} wait, and nothing was claimed")
-            self.world.erase(name, at=self.clock())
+            self.world.discard(name)
             return
         self.check(before[claimed.id].state is State.QUEUED, f"{claimed.id} was claimed by two: it was {before[claimed.id].state}")
         self.check(claimed.id == waiting[0], f"{claimed.id} was claimed before {waiting[0]}")
@@ -205,7 +205,7 @@ class Life(RuleBasedStateMachine):
         return there
 
     def _erase(self, attempt: Attempt) -> bool:
-        attempt.receipt = self.world.erase(attempt.name, at=self.clock())
+        attempt.receipt = self.world.erase(attempt.name, attempt.job, at=self.clock())
         return False
 
     def renew(self, attempt: Attempt) -> None:
@@ -215,7 +215,7 @@ class Life(RuleBasedStateMachine):
 
     def end(self, attempt: Attempt, how: str) -> None:
         """As the journey does: whatever happened, erase, and then end what has a receipt."""
-        receipt = attempt.receipt = attempt.receipt or self.world.erase(attempt.name, at=self.clock())
+        receipt = attempt.receipt = attempt.receipt or self.world.erase(attempt.name, attempt.job, at=self.clock())
         if how in (Reason.OK, Reason.SCRIPT_ERROR):
             self.finish(attempt.job, receipt, Reason(how))
         else:
@@ -241,7 +241,7 @@ class Life(RuleBasedStateMachine):
             self.overdue = [Overdue(each) for each in self.store.running()]
         elif self.overdue:
             late = self.overdue[-1]
-            late.receipt = late.receipt or self.world.erase(late.job.sandbox, at=self.clock())
+            late.receipt = late.receipt or self.world.erase(late.job.sandbox, late.job, at=self.clock())
             if what == "give back":
                 self.overdue.pop()
                 self.give_back(late.job, late.receipt, beat=late.job.beat)
@@ -318,8 +318,8 @@ class Life(RuleBasedStateMachine):
         for attempt in woken:
             self.work(attempt, len(STEPS))
             self.renew(attempt)
-            self.finish(attempt.job, NOTHING, Reason.OK)
-            self.give_back(attempt.job, NOTHING, counts=False)
+            self.end(attempt, Reason.OK)
+            self.end(attempt, "shut down")
         for job_id in self.known:
             self._a_stranger_gets_nothing(job_id)
         self.nothing_is_wrong()

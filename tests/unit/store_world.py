@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from fumehood.job import Job, State
 from fumehood.outcome import Erasure
+from fumehood.testing import erasure
 
 STEPS = ("make", "name", "lay", "start", "erase")
-NOTHING = Erasure(container=None, files=0, bytes=0, erased_at=0)
 RAISES_FENCE = {(State.QUEUED, State.RUNNING), (State.RUNNING, State.QUEUED)}
 REACHED_FROM: dict[State, set[State]] = {
     State.QUEUED: {State.RUNNING, State.CANCELLED},
@@ -47,12 +47,17 @@ class World:
     inputs: set[str] = field(default_factory=set)
     containers: set[str] = field(default_factory=set)
 
-    def erase(self, name: str | None, *, at: float) -> Erasure:
-        container = name if name in self.containers else None
-        files = int(name in self.inputs)
+    def discard(self, name: str | None) -> None:
         for names in (self.directories, self.inputs, self.containers):
             names.discard(name or "")
-        return Erasure(container=container, files=files, bytes=files, erased_at=at)
+
+    def erase(self, name: str | None, of: Job, *, at: float) -> Erasure:
+        """Take away what an attempt left under `name`; the receipt says what there was."""
+        container = name if name in self.containers else None
+        files = int(name in self.inputs)
+        self.discard(name)
+        made = {"container": container, "files": files, "bytes": files, "erased_at": at}
+        return erasure(of, **made if container else {**made, "container_id": None, "began_at": None})
 
 
 def broken(before: Job, row: Job, *, started: int, left: set[str], receipt: Erasure | None) -> list[str]:

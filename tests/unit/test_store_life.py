@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from fumehood.errors import Conflict, LeaseLost
 from fumehood.job import Job, State
 from fumehood.job_store import Idempotency, JobStore, Lease, Submitted
 from fumehood.outcome import Erasure, Outcome
+from fumehood.rows import erasure_to_row
 from fumehood.schema import IDEMPOTENCY, JOB_LABELS, JOB_NEEDS, JOBS
 from fumehood.testing import erasure, outcome
 from tests.unit.store_life import Life
@@ -61,12 +62,14 @@ class Buggy(JobStore):
 
 class FinishComparesNoFence(Buggy):
     def finish(self, job: Job, outcome: Outcome, erasure: Erasure) -> Job:
-        return super().finish(self.now(job), outcome, erasure)
+        now = self.now(job)
+        return super().finish(now, outcome, replace(erasure, fence=now.fence))
 
 
 class GiveBackComparesNoFence(Buggy):
-    def give_back(self, job: Job, *rest: Any, **options: Any) -> Job:
-        return super().give_back(self.now(job), *rest, **options)
+    def give_back(self, job: Job, erasure: Erasure, *rest: Any, **options: Any) -> Job:
+        now = self.now(job)
+        return super().give_back(now, replace(erasure, fence=now.fence), *rest, **options)
 
 
 class RenewComparesNoFence(Buggy):
@@ -137,7 +140,7 @@ class CancelDoesNotWait(Buggy):
     def request_cancel(self, tenant: str, job_id: str) -> Job:
         marked = super().request_cancel(tenant, job_id)
         if marked.state is State.RUNNING:
-            return super().finish(marked, outcome(), erasure(container=None, files=0, bytes=0))
+            return super().finish(marked, outcome(), erasure(marked))
         return marked
 
 
@@ -171,7 +174,7 @@ class TheKeyOutlivesItsJob(Buggy):
 class FinishLosesTheReceipt(Buggy):
     def finish(self, job: Job, outcome: Outcome, erasure: Erasure) -> Job:
         ended = super().finish(job, outcome, erasure)
-        self.write(job.id, erasure=asdict(replace(erasure, container=None)))
+        self.write(job.id, erasure=erasure_to_row(replace(erasure, files=77)))
         return ended
 
 
