@@ -11,6 +11,7 @@ import argparse
 import importlib
 import importlib.util
 import logging
+import os
 import random
 import subprocess
 import sys
@@ -124,7 +125,10 @@ def main() -> int:
     print(f"seed {seed}, {'guided by coverage' if atheris else 'random changes (atheris is not installed)'}", flush=True)
     share = given.seconds / len(names)
     command = [sys.executable, "-m", "tests.fuzz", "--here", "--seed", str(seed), "--seconds", str(share)]
-    failed = [name for name in names if subprocess.run([*command, name], cwd=ROOT, check=False).returncode]
+    # libFuzzer ends its process without tidying up.
+    with tempfile.TemporaryDirectory(prefix="fumehood-fuzz-") as directory:
+        own = {**os.environ, "TMPDIR": directory}
+        failed = [name for name in names if subprocess.run([*command, name], cwd=ROOT, env=own, check=False).returncode]
     print(f"found something: {', '.join(failed)}" if failed else "found nothing", flush=True)
     return 1 if failed else 0
 
