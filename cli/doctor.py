@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from fumehood.settings import Settings
 
 
+# As Compose names what it started.
+WORKER_LABEL = "com.docker.compose.service=worker"
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """`good` is None for a remark that is neither. `advice` says what to do about a bad one."""
@@ -87,6 +91,8 @@ class Host:
     settings: Settings
     info: dict[str, Any]
     version: dict[str, Any]
+    worker_mounts: list[list[str]]
+    """For each container with a worker of this home: the paths of the host that it has."""
 
 
 def host(home: Path | None, on_host: Callable[[Host], None] = lambda _: None) -> Iterator[Finding]:
@@ -124,10 +130,12 @@ def engine(settings: Settings, on_host: Callable[[Host], None]) -> Iterator[Find
     with closing(DockerEngine(settings.docker_host, answer_seconds=settings.engine_seconds, connections=1)) as docker:
         try:
             version, info = docker.version(), docker.info()
+            workers = [docker.inspect(name) for name, _ in docker.labelled(WORKER_LABEL)]
         except SandboxError as error:
             yield Finding("engine", False, error.detail, "is Docker running, and may this user talk to it (group docker)?")
             return
-    on_host(Host(settings, info, version))
+    mounts = [[str(mount.get("Source")) for mount in each.get("Mounts") or []] for each in workers if each]
+    on_host(Host(settings, info, version, [each for each in mounts if str(settings.home) in each]))
     yield from _engine_facts(version, info)
     for problem in host_check.problems_of_engine(version, info, runtime=settings.runtime):
         yield Finding("engine", False, problem, "see docs/how-to/mend.md")
@@ -146,6 +154,7 @@ def walls(found: Host) -> Document:
         version=found.version,
         port=int(port) if port else found.settings.api_port,
         owner=int(owner) if owner else None,
+        worker_mounts=found.worker_mounts,
     )
     standings = table.look(facts)
     verdict = table.judge(standings)

@@ -55,11 +55,21 @@ class Facts:
     redis_password: bool | None = None
     listens: Sequence[str] = ()
     """Addresses on which something listens at the API's port."""
+    worker_mounts: Sequence[Sequence[str]] = ()
+    """For each container with a worker of this home: the paths of the host that it has."""
     kernel: Mapping[str, str] = field(default_factory=dict)
     """Contents of files below /proc and /sys."""
 
 
-def gather(settings: Settings, *, info: Mapping[str, Any], version: Mapping[str, Any], port: int, owner: int | None) -> Facts:
+def gather(
+    settings: Settings,
+    *,
+    info: Mapping[str, Any],
+    version: Mapping[str, Any],
+    port: int,
+    owner: int | None,
+    worker_mounts: Sequence[Sequence[str]] = (),
+) -> Facts:
     """`port` is where the API is reached on this machine, `owner` the user id that the service runs as."""
     return Facts(
         info=info,
@@ -71,6 +81,7 @@ def gather(settings: Settings, *, info: Mapping[str, Any], version: Mapping[str,
         secrets=dict(_secrets(settings)),
         redis_password=_redis_password(settings),
         listens=[address for table in _TABLES for address in listening(_text(table) or "", port)],
+        worker_mounts=worker_mounts,
         kernel=dict(_kernel()),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from pathlib import PurePath
 from typing import TypeAlias
 
 from worker.host_check import API_VERSION_MIN
@@ -13,7 +14,7 @@ from worker.host_facts import CGROUP_NAMESPACE, VULNERABILITIES, Facts
 RUNC_CLOSED: dict[tuple[int, ...], tuple[int, ...]] = {(1, 2): (1, 2, 8), (1, 3): (1, 3, 3)}
 RUNC_MIN = min(RUNC_CLOSED.values())
 ENGINE_MIN = (28,)
-GATE_LABEL = "fumehood.gate=1"
+ENGINE_SOCKET = "docker.sock"
 SECOND_KERNELS = ("runsc", "gvisor", "kata")
 
 Found: TypeAlias = tuple[bool | None, str]
@@ -140,7 +141,10 @@ def runc_version(facts: Facts) -> Found:
 
 
 def gate(facts: Facts) -> Found:
-    return (True, GATE_LABEL) if GATE_LABEL in (facts.info.get("Labels") or []) else (False, "none: the engine itself answers")
+    if not facts.worker_mounts:
+        return None, "no container with a worker of this home, so that nobody knows what it reaches"
+    sockets = sorted({source for mounts in facts.worker_mounts for source in mounts if PurePath(source).name == ENGINE_SOCKET})
+    return not sockets, f"the worker has {', '.join(sockets)}" if sockets else "the worker has no socket of the engine"
 
 
 def cgroup_v2(facts: Facts) -> Found:

@@ -188,7 +188,7 @@ WALLS: tuple[Wall, ...] = (
         kind=Kind.DEPTH,
         adds="a worker that was taken over gets sandboxes from the engine, and not the machine",
         look=wall_looks.gate,
-        advice="put a filter between the worker and the engine's socket",
+        advice="start the service as `docker-compose.yml` does, with `python -m gate` between the worker and the engine's socket",
     ),
     Wall(
         name="AppArmor or SELinux",

@@ -28,7 +28,6 @@ GOOD = Facts(
         **dict.fromkeys(("MemoryLimit", "PidsLimit", "CpuCfsQuota", "SwapLimit"), True),
         "CgroupVersion": "2",
         "LiveRestoreEnabled": False,
-        "Labels": ["fumehood.gate=1"],
     },
     version={"Version": "28.1.0", "ApiVersion": "1.49", "Components": [{"Name": "runc", "Version": "1.3.3"}]},
     runtime="runsc",
@@ -38,6 +37,7 @@ GOOD = Facts(
     secrets={"redis_password": Mode(uid=10900, bits=0o600)},
     redis_password=True,
     listens=["127.0.0.1", "::1"],
+    worker_mounts=[["/srv/fumehood", "/sys/fs/cgroup"]],
     kernel={
         CGROUP_NAMESPACE: "",
         VULNERABILITIES + "meltdown": "Not affected\n",
@@ -80,7 +80,7 @@ ILL: dict[str, tuple[dict[str, Any], dict[str, Any] | None]] = {
     "API on loopback": ({"listens": ["127.0.0.1", "0.0.0.0"]}, {"listens": []}),
     "second kernel": ({"runtime": "runc"}, None),
     "user namespaces": ({"info": {"SecurityOptions": ["name=apparmor", "name=seccomp"]}}, {"info": {"SecurityOptions": None}}),
-    "gate before the engine": ({"info": {"Labels": ["other=1"]}}, None),
+    "gate before the engine": ({"worker_mounts": [["/srv/fumehood", "/run/docker.sock"]]}, {"worker_mounts": []}),
     "AppArmor or SELinux": ({"info": {"SecurityOptions": ["name=seccomp", "name=userns"]}}, {"info": {"SecurityOptions": None}}),
     "processor's mitigations": (
         {"kernel": {VULNERABILITIES + "mds": "Vulnerable: Clear CPU buffers attempted, no microcode"}},
