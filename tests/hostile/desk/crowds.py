@@ -182,8 +182,15 @@ def crowd(target: Target, request: bytes, count: int) -> Ending:
         until(lambda: exchange(target, theirs)[0].status == 200, seconds=ANSWER_SECONDS, what="the neighbour is served")
     if alive[0].status != 200 or refused < 300:
         return f"health was told {alive[0].status}; {refused} were refused"
-    until(lambda: exchange(target, get("/v1/jobs", "Connection: close"))[0].status == 200, seconds=GONE_SECONDS, what="places are free")
+    until(lambda: places_are_free(target), seconds=GONE_SECONDS, what="places are free")
     return "the neighbour is served"
+
+
+def places_are_free(target: Target) -> bool:
+    with many(target, 100) as connections:
+        for connection in connections:
+            connection.sendall(target.filled(get("/v1/jobs/{queued}?wait=0.3", "Connection: close")))
+        return answered(connections, until=lambda count: count.total() == len(connections))[b"200"] == len(connections)
 
 
 def waiters(target: Target) -> Ending:

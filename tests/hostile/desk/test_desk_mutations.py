@@ -37,7 +37,7 @@ from tests.unit.front_desk import Stand
 
 SEEN = "seen"
 """What the attack itself looks at did not hold: a secret in an answer, a header that lacks, somebody who was not served."""
-SOON_SECONDS = 4.0
+SOON_SECONDS = 3.0
 SHORT = {
     f"tests.hostile.desk.{place}": SOON_SECONDS for place in ("wire.ANSWER_SECONDS", "crowds.ANSWER_SECONDS", "crowds.DROPPED_SECONDS")
 }

@@ -37,6 +37,8 @@ SECRET_SETTINGS = sorted(
     name for name, info in Settings.model_fields.items() if SecretStr in (info.annotation, *get_args(info.annotation))
 )  # fmt: skip
 START_SECONDS = 60
+# What a process that goes on is listened to.
+SAID_SECONDS = 6
 
 
 @dataclass
@@ -73,7 +75,7 @@ def given_wrongly(scene: Scene, **settings: str) -> None:
         )
         look_at(scene, process)
         try:
-            said, _ = process.communicate(timeout=8)
+            said, _ = process.communicate(timeout=SAID_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             said, _ = process.communicate(timeout=START_SECONDS)
@@ -108,7 +110,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer) ->
                 {"lease_seconds": "0.1"},
                 {"image": "none"},
             )
-            with ThreadPoolExecutor(3) as pool:
+            with ThreadPoolExecutor(6) as pool:
                 for done in [pool.submit(given_wrongly, scene, **(rest | wrong)) for wrong in wrongs]:
                     done.result()
             yield scene
