@@ -44,8 +44,10 @@ async def wait_final(desk: Desk, job: Job, seconds: float, gone: Callable[[], Aw
         while not job.state.final and (now := time.monotonic()) < deadline:
             pause = POLL_SECONDS[min(looks, len(POLL_SECONDS) - 1)] if ringing.away else REREAD_SECONDS
             look_at, looks = min(now + pause, deadline), looks + 1
-            while not await ringing.wait(min(look_at - time.monotonic(), GONE_SECONDS)) and time.monotonic() < look_at:
-                if await gone():
+            rung = False
+            while not rung and (left := look_at - time.monotonic()) > 0:
+                rung = await ringing.wait(min(left, GONE_SECONDS))
+                if not rung and await gone():
                     return job
             job = await _row(desk, job)
         return job
