@@ -75,7 +75,7 @@ def given_wrongly(scene: Scene, **settings: str) -> None:
         with tempfile.TemporaryFile() as output:
             process = subprocess.Popen([sys.executable, "-m", package], cwd=ROOT, env=environment, stdout=output, stderr=output)
             look_at(scene, process)
-            until(lambda: os.fstat(output.fileno()).st_size, seconds=START_SECONDS, what="what is wrong")  # noqa: B023
+            until(lambda: os.fstat(output.fileno()).st_size, seconds=START_SECONDS, what="what is wrong")
             try:
                 process.wait(REST_SECONDS)
             except subprocess.TimeoutExpired:
