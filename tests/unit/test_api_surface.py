@@ -33,9 +33,9 @@ def filled(path: str) -> str:
 # keys ------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer x", "Basic YTpi", f"Bearer {new_key()}", "Bearer \xff", "bearer fh_\x00"])
+@pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer x", "Basic YTpi", "Bearer NEW", "Bearer \xff", "bearer fh_\x00"])
 def test_no_known_key_is_401_everywhere(stand: Stand, header: str | None) -> None:
-    headers = {} if header is None else {"Authorization": header.encode("latin-1")}
+    headers = {} if header is None else {"Authorization": header.replace("NEW", new_key()).encode("latin-1")}
     for method, path, _ in operations(stand):
         if path in OPEN:
             continue
