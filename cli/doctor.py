@@ -177,19 +177,19 @@ def walls(found: Host) -> Document:
 
 
 def settings_of(home: Path | None) -> Settings:
-    """The settings of the service that `make run` made: the environment's, those of its home's `settings.env`, and its image."""
+    """The settings of the service that `make run` made: the environment's, those of its home's `config/settings.env`, and its image."""
     from fumehood.settings import read
 
     # A user's own service lives in the user's data directory, root's where the settings say.
     candidates = [home] if home else [read().home, Path(platformdirs.user_data_dir("fumehood"))]
     found = next((path for path in candidates if path.is_dir()), candidates[0]).resolve()
     image = _remembered(found).get("FUMEHOOD_IMAGE")
-    return read(home=found, _env_file=found / "settings.env", **({"image": image} if image else {}))
+    return read(home=found, _env_file=found / "config" / "settings.env", **({"image": image} if image else {}))
 
 
 def _remembered(home: Path) -> dict[str, str]:
     """What `make run` wrote down: images, port, user."""
-    path = home / "compose.env"
+    path = home / "config" / "compose.env"
     lines = path.read_text().splitlines() if path.is_file() else []
     return {name: value for name, _, value in (line.partition("=") for line in lines) if value}
 

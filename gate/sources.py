@@ -16,7 +16,7 @@ def check(home: Path, scratch: str) -> None:
     """Walk the directories of an attempt as they are, link by link.
 
     Whoever can write there can change them a moment later. That a worker cannot make links at all is what holds
-    (`seccomp.worker_profile`); this look is for a worker that runs without that filter, and narrows the moment.
+    (`seccomp.service_profile`); this look is for a worker that runs without that filter, and narrows the moment.
 
     Raises:
         Refused: a directory or file of it is missing, or something else.

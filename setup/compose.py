@@ -39,8 +39,8 @@ def up(home: Home) -> None:
     Raises:
         SetupError: it is not ready in time; with the last lines of every service.
     """
-    stamp = home.path / "compose.stamp"
-    inputs = (FILE, home.compose_env, home.store_env, home.settings, home.worker_seccomp, home.secrets / "redis.conf")
+    stamp = home.config / "compose.stamp"
+    inputs = (FILE, home.compose_env, home.store_env, home.settings, home.seccomp, home.secrets / "redis.conf")
     state = hashlib.sha256(b"\0".join(path.read_bytes() for path in inputs)).hexdigest()
     if containers(home) and (not stamp.exists() or stamp.read_text() != state):
         # Compose 1.29 cannot recreate containers of images that newer builders made, so they go first.

@@ -110,18 +110,18 @@ PRCTLS: dict[str, int] = {
 }  # fmt: skip
 
 
-# The worker's own process makes no links by name, so it cannot have the engine, which follows them, mount another place of the
-# host than the directory that the gate has looked at. It copies files the fast way, as a sandbox must not.
-NOT_OF_A_WORKER = frozenset({"symlink", "symlinkat"})
-OF_A_WORKER = ["copy_file_range", "sendfile"]
+# API and worker make no links by name, so they cannot have the engine, which follows them, mount another place of the host than the
+# directory that the gate has looked at. They copy files the fast way, as a sandbox must not.
+NOT_OF_A_SERVICE = frozenset({"symlink", "symlinkat"})
+OF_A_SERVICE = ["copy_file_range", "sendfile"]
 
 
-def worker_profile() -> dict[str, Any]:
-    """The profile that `docker-compose.yml` starts the worker with: a sandbox's, but for two calls more and two less."""
+def service_profile() -> dict[str, Any]:
+    """The profile that `docker-compose.yml` starts API and worker with: a sandbox's, but for two calls more and two less."""
     found = profile()
     for rule in found["syscalls"]:
-        rule["names"] = [name for name in rule["names"] if name not in NOT_OF_A_WORKER]
-    found["syscalls"].append(_rule(OF_A_WORKER))
+        rule["names"] = [name for name in rule["names"] if name not in NOT_OF_A_SERVICE]
+    found["syscalls"].append(_rule(OF_A_SERVICE))
     return found
 
 

@@ -292,7 +292,7 @@ def test_a_worker_behind_its_filter_makes_no_links(wall: Wall) -> None:
         found["io_uring_setup"] = "done" if libc.syscall(425, 1, bytes(120)) >= 0 else os.strerror(ctypes.get_errno())
         print(json.dumps(found))
     """
-    filtered = ["no-new-privileges:true", f"seccomp={json.dumps(seccomp.worker_profile())}"]
+    filtered = ["no-new-privileges:true", f"seccomp={json.dumps(seccomp.service_profile())}"]
     refused = "Operation not permitted"
     held = wall.say(code, host_config={"SecurityOpt": filtered})
     assert held == {"symlink": refused, "symlinkat": refused, "link": "done", "io_uring_setup": refused}

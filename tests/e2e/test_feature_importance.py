@@ -74,7 +74,7 @@ def _written(rows: list[list[str]]) -> str:
 
 @pytest.fixture(scope="module")
 def image(stand: Stand) -> str:
-    lines = (stand.home / "compose.env").read_text().splitlines()
+    lines = (stand.home / "config" / "compose.env").read_text().splitlines()
     return next(line.partition("=")[2] for line in lines if line.startswith("FUMEHOOD_IMAGE="))
 
 

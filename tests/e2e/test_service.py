@@ -62,12 +62,34 @@ def test_the_worker_reaches_the_engine_through_the_gate_and_makes_no_links(stand
         "        line.sendall(head.encode() + b' HTTP/1.1\\r\\nHost: e\\r\\nConnection: close\\r\\n\\r\\n')\n"
         "        return line.recv(100).split()[1].decode()\n"
         "print(ask('GET /_ping'), ask('GET /volumes'))\n"
-        f"for change in (lambda: os.symlink('/', '{stand.home}/scratch/link'), lambda: open('{stand.home}/settings.env', 'a')):\n"
+        f"for change in (lambda: os.symlink('/', '{stand.home}/scratch/link'), lambda: open('{stand.home}/config/settings.env', 'a')):\n"
         "    try: change(); print('done')\n"
         "    except OSError as error: print(error.strerror)\n"
     )
     said = run(["docker", "exec", stand.containers()["worker"], "python", "-c", code], seconds=30)
     assert said.splitlines() == ["200 403", "Operation not permitted", "Read-only file system"]
+
+
+def test_the_api_makes_no_links_and_touches_nothing_that_is_mounted_or_decides_how_containers_are_made(stand: Stand) -> None:
+    code = (
+        "import os\n"
+        f"home = {str(stand.home)!r}\n"
+        "changes = {\n"
+        "    'a link': lambda: os.symlink('/', home + '/link'),\n"
+        "    'a file for the next start': lambda: open(home + '/config/compose.env', 'a'),\n"
+        "    'another directory in its place': lambda: os.rename(home + '/config', home + '/other'),\n"
+        "    'the scratch': lambda: os.mkdir(home + '/scratch/mine'),\n"
+        "}\n"
+        "print(os.listdir(home + '/scratch'))\n"
+        "for name, change in changes.items():\n"
+        "    try: change(); print('done:', name)\n"
+        "    except OSError as error: print(error.strerror)\n"
+    )
+    said = run(["docker", "exec", stand.containers()["api"], "python", "-c", code], seconds=30)
+    assert said.splitlines()[1:] == ["Operation not permitted", "Read-only file system", "Device or resource busy", "Permission denied"], (
+        said
+    )
+    assert said.splitlines()[0] == "[]"
 
 
 def test_a_job_whose_gate_is_killed_succeeds_in_its_second_attempt(stand: Stand, client: httpx.Client) -> None:
@@ -81,18 +103,21 @@ def test_a_job_whose_gate_is_killed_succeeds_in_its_second_attempt(stand: Stand,
 
 
 def test_no_secret_stands_in_a_container_s_description(stand: Stand) -> None:
-    secrets = [(stand.home / "secrets" / name).read_text().strip() for name in ("redis_password", "bootstrap_key", "receipt_key")]
+    secrets = [(stand.home / "secrets" / name).read_text().strip() for name in ("redis_password", "bootstrap_key")]
+    secrets.append((stand.home / "signing" / "receipt_key").read_text().strip())
     assert all(len(secret) > 40 for secret in secrets)
     for service in SERVICES:
         assert not any(secret in json.dumps(stand.inspect(service)) for secret in secrets), service
 
 
 def test_only_the_worker_can_read_the_key_of_the_receipts(stand: Stand) -> None:
-    key = stand.home / "secrets" / "receipt_key"
+    key = stand.home / "signing" / "receipt_key"
     containers = stand.containers()
     assert docker("exec", containers["worker"], "cat", str(key)).strip() == key.read_text().strip()
-    assert docker("exec", containers["api"], "cat", str(key)) == ""
-    assert "RECEIPT_KEY" not in docker("exec", containers["api"], "env")
+    told = "repr(os.environ.get('FUMEHOOD_RECEIPT_KEY')), 'FUMEHOOD_RECEIPT_KEY_FILE' in os.environ"
+    code = f"import os; print(os.listdir({str(key.parent)!r}), {told})"
+    for service in ("api", "gate"):
+        assert docker("exec", containers[service], "python", "-c", code).strip() == "[] '' False", service
     assert "receipt_key" not in json.dumps(stand.inspect("redis"))
 
 
@@ -152,7 +177,7 @@ def test_what_is_stored_outlives_a_stop_and_a_second_start_changes_nothing(stand
 
 
 def test_the_operator_s_settings_reach_the_services(stand: Stand) -> None:
-    settings = stand.home / "settings.env"
+    settings = stand.home / "config" / "settings.env"
     before = settings.read_text()
     try:
         settings.write_text(before + "FUMEHOOD_CEILING__WALL_SECONDS=7\nFUMEHOOD_LIMITS__WALL_SECONDS=5\n")

@@ -443,12 +443,12 @@ def test_the_worker_s_own_filter_is_a_sandbox_s_without_links_by_name() -> None:
     def names(profile: Literal) -> set[str]:
         return {name for rule in profile["syscalls"] for name in rule["names"]}
 
-    ours, sandbox = names(seccomp.worker_profile()), names(seccomp.profile())
+    ours, sandbox = names(seccomp.service_profile()), names(seccomp.profile())
     assert sandbox - ours == {"symlink", "symlinkat"}
     assert ours - sandbox == {"copy_file_range", "sendfile"}
     # What would make a link, or a mount, past the filter.
     assert not ours & {"io_uring_setup", "io_uring_enter", "mount", "move_mount", "unshare", "setns", "open_by_handle_at", "ptrace"}
-    assert seccomp.worker_profile()["defaultAction"] == "SCMP_ACT_ERRNO"
+    assert seccomp.service_profile()["defaultAction"] == "SCMP_ACT_ERRNO"
 
 
 # settings --------------------------------------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ def test_a_home_is_made_once_and_for_the_service_alone(home: ModuleType) -> None
     assert modes(here.path) == {0o600}
     assert here.path.stat().st_mode & 0o777 == here.secrets.stat().st_mode & 0o777 == 0o700
     assert key_prefix(here.bootstrap_key.read_text().strip())
-    assert SigningKey((here.secrets / "receipt_key").read_text().strip()).public
+    assert SigningKey((here.signing / "receipt_key").read_text().strip()).public
     password = (here.secrets / "redis_password").read_text().strip()
     assert len(password) == 64
     assert f"requirepass {password}\n" in (here.secrets / "redis.conf").read_text()
@@ -167,3 +167,35 @@ def test_an_environment_behind_a_link_is_not_emptied(home: ModuleType, monkeypat
     with pytest.raises(home.SetupError, match="is a link to"):
         python_packages.ensure("service")
     assert (kept / "file").exists()
+
+
+def test_a_link_in_the_home_leads_whoever_sets_up_nowhere(home: ModuleType, tmp_path: Path) -> None:
+    here, victim = home.find(), tmp_path / "victim"
+    home.ensure(here)
+    victim.write_text("theirs")
+    for path in (here.config, here.secrets):
+        (path / ".settings.env.new").symlink_to(victim)
+        assert home.write(here, path / "settings.env", "FUMEHOOD_SLOTS=1\n")
+    here.settings.unlink()
+    here.settings.symlink_to(victim)
+    assert home.write(here, here.settings, "FUMEHOOD_SLOTS=2\n")
+    assert (victim.read_text(), here.settings.read_text(), here.settings.is_symlink()) == ("theirs", "FUMEHOOD_SLOTS=2\n", False)
+
+
+@pytest.mark.parametrize("name", ["config", "secrets", "signing"])
+def test_a_link_in_the_place_of_a_directory_is_refused(name: str, home: ModuleType, tmp_path: Path) -> None:
+    here, other = home.find(), tmp_path / "other"
+    other.mkdir(mode=0o755)
+    here.path.mkdir()
+    (here.path / name).symlink_to(other)
+    with pytest.raises(home.SetupError, match="no directory of its own"):
+        home.ensure(here)
+    assert other.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_home_of_an_older_checkout_is_not_taken_for_a_new_one(home: ModuleType) -> None:
+    here = home.find()
+    here.path.mkdir()
+    (here.path / "compose.env").write_text("FUMEHOOD_STORE=postgres\n")
+    with pytest.raises(home.SetupError, match=r"mv .*compose\.env"):
+        home.ensure(here)
