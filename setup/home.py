@@ -140,7 +140,8 @@ def ensure(home: Home) -> None:
         # Without them, its store, its port and its settings would be others.
         moved = f"mkdir -p {home.config} && mv {' '.join(map(str, older))} {home.config}/"
         raise SetupError(f"{home.path} was set up by an older checkout, which kept its settings elsewhere; move them:\n  {moved}")
-    for directory in (home.path, home.secrets, home.signing, home.config):
+    # The scratch too: the engine would make what it mounts something over, and as root.
+    for directory in (home.path, home.secrets, home.signing, home.config, home.path / "scratch"):
         _directory(home, directory)
     password = _once(home, "redis_password", secrets.token_hex(32))
     _once(home, "postgres_password", secrets.token_hex(32))
