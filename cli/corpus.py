@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cli.differences import DIFFERENCES, GVISOR, Difference
+from cli.differences import DIFFERENCES, GVISOR, Difference, heard
 from fumehood.limits import KIB, MIB, Limits
 from fumehood.outcome import Reason
 
@@ -59,7 +59,7 @@ class Attack:
         """The reasons that keep the promise, where it runs as it is `on` this container runtime."""
         difference = _difference(self.name, runtime)
         others = difference.reasons if difference and not difference.instead else ()
-        return frozenset({self.reason, *others})
+        return heard({self.reason, *others}, runtime=runtime)
 
 
 def _difference(name: str, runtime: str) -> Difference | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fumehood.outcome import Reason
@@ -34,6 +35,19 @@ DIFFERENCES: dict[str, Difference] = {
     "inode_bomb": Difference(
         reasons=(Reason.OUT_OF_MEMORY, Reason.CRASHED), why="gVisor's tmpfs does not count inodes; the memory limit ends the run"
     ),
+    "inode_bomb_at_home": Difference(
+        reasons=(Reason.OUT_OF_MEMORY, Reason.CRASHED), why="gVisor's tmpfs does not count inodes; the memory limit ends the run"
+    ),
+    "stop_the_others": Difference(
+        reasons=(Reason.OUT_OF_MEMORY, Reason.CRASHED),
+        why=f"{GUEST_MEMORY}; a script can also stop the supervisor, its own one, and the run ends at its deadline then",
+        instead=(("range(20)", "range(3)"), ("    os.kill(1, signal.SIGSTOP)\n    os.kill(1, signal.SIGTSTP)\n", "")),
+    ),
+    "more_than_its_processor": Difference(
+        reasons=(Reason.OUT_OF_MEMORY, Reason.CRASHED),
+        why=f"{GUEST_MEMORY}; what gVisor tells of processor time is a guess, the host's limit holds",
+        instead=(("range(4)", "range(2)"), ("    assert used < 0.5 * SECONDS, f\"{used} seconds of processor time in {SECONDS}\"\n", "")),
+    ),
     "kill_everybody": Difference(
         reasons=(Reason.CRASHED,), why="a script can kill the supervisor, its own one; the run has crashed then, and is not run again"
     ),
@@ -62,6 +76,51 @@ DIFFERENCES: dict[str, Difference] = {
         says="No route to host",
         instead=(("errno.EACCES)", "errno.EACCES, errno.EHOSTUNREACH)"),),
     ),
+    "nudge_others": Difference(
+        reasons=(Reason.SCRIPT_ERROR,),
+        why="there is no `pidfd_open`; what the attack would do with it is asked without",
+        says="Function not implemented",
+        instead=(("os.pidfd_open(1)", "-1"),),
+    ),
+    "run_before_all_others": Difference(
+        reasons=(Reason.SCRIPT_ERROR,),
+        why="`nice` changes a number inside gVisor; to the host, all of the sandbox stays as it was started",
+        says="[-5]",
+        instead=(("not had, had", "had == [-5], had"),),
+    ),
+    "go_last_for_memory": Difference(
+        reasons=(Reason.SCRIPT_ERROR,),
+        why="`oom_score_adj` is a number inside gVisor; to the host, all of the sandbox keeps its own of 900",
+        says="oom_score_adj",
+        instead=(
+            ('    assert int(open("/proc/1/oom_score_adj").read()) == 900\n', ""),
+            ('raise AssertionError(f"its score is {better}")', 'assert open("/proc/1/oom_score_adj").read().strip() == "0"'),
+        ),
+    ),
+    "kernel_words": Difference(
+        reasons=(Reason.SCRIPT_ERROR,),
+        why="a script sees where its supervisor, its own one, has what in memory; the rest of the words are not there",
+        says="/proc/1/smaps",
+        instead=(('"/proc/1/smaps", "/proc/1/auxv", ', ""),),
+    ),
+    "run_from_shared_memory": Difference(
+        reasons=(Reason.SCRIPT_ERROR,),
+        why="`noexec` keeps programs from running, but not code from being mapped, which `/job` allows everywhere",
+        says="code was mapped",
+        instead=(('    raise AssertionError("code was mapped")\n', ""),),
+    ),
+    "queue_signals": Difference(
+        reasons=(Reason.SCRIPT_ERROR,),
+        why="timers are not counted, but they are gVisor's own and take of the sandbox's memory; of signals it queues 32",
+        says="AssertionError: (2200, 32)",
+        instead=(("timers + queued <= MOST", "queued <= 32"),),
+    ),
+    "make_a_device": Difference(
+        reasons=(Reason.SCRIPT_ERROR,),
+        why="`/dev/fuse` and `/dev/net/tun` are gVisor's own, and are of no use without capabilities",
+        says="'fuse'",
+        instead=(('"core", "console"}', '"core", "console", "fuse", "net"}'),),
+    ),
     # Which of the two depends on whether the supervisor's own word comes before the forged one.
     "speak_for_the_supervisor": Difference(
         reasons=(Reason.SCRIPT_ERROR, Reason.CRASHED),
@@ -69,3 +128,10 @@ DIFFERENCES: dict[str, Difference] = {
         says="'/proc/1/environ', '/proc/1/maps']",
     ),
 }
+
+
+def heard(reasons: Iterable[Reason], *, runtime: str) -> frozenset[Reason]:
+    """`reasons` with what stands for them on this runtime: at its memory limit a sandbox of gVisor ends as a whole, and may be gone
+    before the engine hears of the kill. It has crashed then."""
+    found = frozenset(reasons)
+    return found | {Reason.CRASHED} if GVISOR in runtime and Reason.OUT_OF_MEMORY in found else found

@@ -71,6 +71,12 @@ TABLE: tuple[Row, ...] = (
         Reason.SANDBOX_ERROR,
         "The sandbox lost touch with its worker.",
     ),
+    Row(
+        "killed from inside",
+        lambda exit, report: not exit.done and exit.exit_code == KILLED,
+        Reason.CRASHED,
+        "The sandbox was killed: by its script, or because it needed more memory than its limit.",
+    ),
     Row("no word", lambda exit, report: not exit.done, Reason.CRASHED, "The sandbox's supervisor ended while the script ran."),
     Row("no report", lambda exit, report: report.reason is None, Reason.CRASHED, "The script left no report that agrees with its outputs."),
     # The report's word, where the facts allow it.

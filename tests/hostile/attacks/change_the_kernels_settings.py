@@ -6,8 +6,10 @@ import os
 
 import pandas
 
+# A kernel of the sandbox's own may have no interrupts to tell of.
+INTERRUPTS = os.listdir("/proc/irq") if os.path.isdir("/proc/irq") else []
 FILES = ["/proc/sys/kernel/core_pattern", "/proc/sys/kernel/modprobe", "/proc/sys/vm/drop_caches", "/proc/sys/net/ipv4/ip_forward", "/proc/sysrq-trigger",
-         *(os.path.join("/proc/irq", number, "smp_affinity") for number in os.listdir("/proc/irq") if number.isdigit()), "/proc/irq/default_smp_affinity"]
+         *(os.path.join("/proc/irq", number, "smp_affinity") for number in INTERRUPTS if number.isdigit()), "/proc/irq/default_smp_affinity"]
 
 
 def attack():

@@ -8,7 +8,7 @@ import pandas
 
 
 def attack():
-    for count in range(60_000):
+    for count in range(100_000):
         os.close(os.open(f"/job/tmp/{count}", os.O_CREAT | os.O_WRONLY))
 
 
