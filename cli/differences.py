@@ -46,7 +46,7 @@ DIFFERENCES: dict[str, Difference] = {
     "more_than_its_processor": Difference(
         reasons=(Reason.OUT_OF_MEMORY, Reason.CRASHED),
         why=f"{GUEST_MEMORY}; what gVisor tells of processor time is a guess, the host's limit holds",
-        instead=(("range(4)", "range(2)"), ("    assert used < 0.5 * SECONDS, f\"{used} seconds of processor time in {SECONDS}\"\n", "")),
+        instead=(("range(4)", "range(2)"), ('    assert used < 0.5 * SECONDS, f"{used} seconds of processor time in {SECONDS}"\n', "")),
     ),
     "kill_everybody": Difference(
         reasons=(Reason.CRASHED,), why="a script can kill the supervisor, its own one; the run has crashed then, and is not run again"
@@ -90,7 +90,7 @@ DIFFERENCES: dict[str, Difference] = {
     ),
     "go_last_for_memory": Difference(
         reasons=(Reason.SCRIPT_ERROR,),
-        why="`oom_score_adj` is a number inside gVisor; to the host, all of the sandbox keeps its own of 900",
+        why="`oom_score_adj` is a number inside gVisor; to the host, gVisor itself keeps 900, and all of the sandbox ends with it",
         says="oom_score_adj",
         instead=(
             ('    assert int(open("/proc/1/oom_score_adj").read()) == 900\n', ""),
