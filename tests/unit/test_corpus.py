@@ -37,6 +37,9 @@ def test_a_runtime_may_end_an_attack_in_another_way() -> None:
     spin = attacks()["spin"]
     assert spin.endings("runc") == {Reason.TIMED_OUT}
     assert spin.endings("runsc") == {Reason.TIMED_OUT, Reason.OUT_OF_MEMORY, Reason.CRASHED}
+    bomb = attacks()["memory_bomb"]
+    assert bomb.endings("runc") == {Reason.OUT_OF_MEMORY}
+    assert bomb.endings("runsc") == {Reason.OUT_OF_MEMORY, Reason.CRASHED}
     assert spin.on("runsc") == spin
 
 
