@@ -18,6 +18,7 @@ from fumehood.log import said
 from fumehood.outcome import Erasure
 from worker.live_log import Publishes
 from worker.sandbox import Container, SandboxHost
+from worker.scratch import Removed
 from worker.warm_pool import WarmPool
 
 log = structlog.get_logger(__name__)
@@ -58,8 +59,8 @@ class Deps:
     pause: Callable[[float], None] = time.sleep
 
 
-def receipt(job: Job, deps: Deps, container: Container | None, files: tuple[int, int]) -> Erasure:
-    """Of the attempt `job`, now that its container and `files` (how many, how many bytes) were looked for and are gone; signed."""
+def receipt(job: Job, deps: Deps, container: Container | None, files: Removed) -> Erasure:
+    """Of the attempt `job`, now that its container and `files` were looked for and are gone; signed."""
     erasure = Erasure(
         job=job.id,
         attempt=job.attempt,
@@ -68,8 +69,8 @@ def receipt(job: Job, deps: Deps, container: Container | None, files: tuple[int,
         container=container.name if container else None,
         container_id=container.id if container else None,
         began_at=container.began_at if container else None,
-        files=files[0],
-        bytes=files[1],
+        files=files.files,
+        bytes=files.bytes,
         erased_at=deps.now(),
     )
     return deps.sign(erasure)

@@ -28,7 +28,7 @@ from worker.deps import Deps, announce, discard, insist, receipt
 from worker.lease import Lease
 from worker.live_log import LiveLog
 from worker.sandbox import Container, Exit, Sandbox, Stop, StopSignal
-from worker.scratch import OUTPUTS, Scratch
+from worker.scratch import OUTPUTS, Removed, Scratch
 from worker.verdict import judge
 from worker.warm_pool import Offer
 
@@ -325,7 +325,7 @@ def _erase_once(job: Job, deps: Deps, bench: Bench) -> Erasure:
     elif bench.sandbox is not None:
         # Creating it failed, or only its answer did. What an earlier try removed counts, though this one finds nothing.
         bench.removed = deps.host.remove(bench.sandbox) or bench.removed
-    removed = bench.scratch.erase() if bench.scratch is not None else (0, 0)
+    removed = bench.scratch.erase() if bench.scratch is not None else Removed()
     return receipt(job, deps, bench.removed, removed)
 
 

@@ -6,6 +6,7 @@ is expired when (fence, beat) of its row stood still for `lease_seconds` by our 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 
 import structlog
@@ -16,7 +17,7 @@ from fumehood.outcome import Outcome, Reason
 from worker.deps import Deps, announce, discard, receipt
 from worker.registration import Registration
 from worker.sandbox import Container
-from worker.scratch import erase_directory, owners
+from worker.scratch import Removed, erase_directory, owners
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +43,7 @@ class Reaper:
         # What the sweeps took away and no receipt names yet: a round that fails half-way must not make one say less.
         self._removed: dict[str, Container] = {}
         self._refused: set[str] = set()
-        self._erased: dict[str, tuple[int, int]] = {}
+        self._erased: defaultdict[str, Removed] = defaultdict(Removed)
 
     def bury_dead_workers(self) -> None:
         """Remove the containers and scratch directories that belong to nobody alive, then hand back the dead workers' jobs.
@@ -95,7 +96,7 @@ class Reaper:
             if worker in stuck_workers or self._registration.is_live(worker):
                 continue
             try:
-                self._count(directory.name, erase_directory(directory))
+                erase_directory(directory, self._erased[directory.name])
             except Exception as error:
                 failures.append(error)
             else:
@@ -135,10 +136,10 @@ class Reaper:
         container and making it, and what another reaper swept only that one has counted.
         """
         if job.scratch is not None:
-            self._count(job.scratch, erase_directory(self._deps.home / "scratch" / job.scratch))
+            erase_directory(self._deps.home / "scratch" / job.scratch, self._erased[job.scratch])
         if job.sandbox is not None and (removed := self._deps.host.remove(job.sandbox)):
             self._removed[job.sandbox] = removed
-        erasure = receipt(job, self._deps, self._removed.get(job.sandbox or ""), self._erased.get(job.scratch or "", (0, 0)))
+        erasure = receipt(job, self._deps, self._removed.get(job.sandbox or ""), self._erased.get(job.scratch or "", Removed()))
         try:
             after = self._deps.store.give_back(job, erasure, LOST, beat=job.beat)
         except LeaseLost:
@@ -150,7 +151,3 @@ class Reaper:
         log.warning("job taken back", job=job.id, attempt=job.attempt, worker=job.worker, state=after.state)
         if after.state is State.QUEUED:
             self._deps.queue.send_ticket(job.kind.lane)
-
-    def _count(self, scratch: str, removed: tuple[int, int]) -> None:
-        files, size = self._erased.get(scratch, (0, 0))
-        self._erased[scratch] = (files + removed[0], size + removed[1])

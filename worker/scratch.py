@@ -6,6 +6,7 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fumehood.errors import SandboxError
@@ -14,6 +15,14 @@ OUTPUTS = ("result.arrow", "result2.arrow", "report.json", "files.bin", "log")
 OWNER = "worker"
 # Without a network the engine writes no names, and hides what an image says: not even localhost would be found.
 HOSTS = "127.0.0.1 localhost sandbox\n::1 localhost\n"
+
+
+@dataclass(kw_only=True, slots=True)
+class Removed:
+    """Files and bytes on disk that were taken away, added up over every try: one that fails half-way has removed some as well."""
+
+    files: int = 0
+    bytes: int = 0
 
 
 class Scratch:
@@ -31,6 +40,7 @@ class Scratch:
         self.hosts = self.directory / "hosts"
         self.outside = {output: self.directory / "out" / output for output in OUTPUTS}
         self.descriptors = descriptors
+        self._removed = Removed()
 
     @classmethod
     def create(cls, home: Path, *, worker: str) -> Scratch:
@@ -60,7 +70,7 @@ class Scratch:
             unfinished.rename(scratch.directory)
         except OSError as error:
             scratch._close()
-            _remove(unfinished)
+            _remove(unfinished, Removed())
             raise SandboxError(f"the attempt's directory could not be made: {error.strerror}") from error
         return scratch
 
@@ -83,10 +93,15 @@ class Scratch:
             limit_bytes -= len(chunk)
         return b"".join(chunks)
 
-    def erase(self) -> tuple[int, int]:
-        """Close the descriptors, remove everything, and look that it is gone. Returns files and bytes on disk. Idempotent."""
+    def erase(self) -> Removed:
+        """Close the descriptors, remove everything, and look that it is gone. Returns what this and every earlier try removed.
+
+        Raises:
+            SandboxError: it is still there; another try goes on from here.
+        """
         self._close()
-        return erase_directory(self.directory)
+        erase_directory(self.directory, self._removed)
+        return replace(self._removed)
 
     def _close(self) -> None:
         for descriptor in self.descriptors.values():
@@ -113,21 +128,19 @@ def owners(home: Path) -> Iterator[tuple[Path, str]]:
                 yield directory, ""
 
 
-def erase_directory(directory: Path) -> tuple[int, int]:
-    """Remove a scratch directory and look that it is gone. Returns files and bytes on disk; (0, 0) where there is none.
+def erase_directory(directory: Path, removed: Removed) -> None:
+    """Remove a scratch directory, if there is one, and look that it is gone. What goes is added to `removed`, also where it fails.
 
     Raises:
         SandboxError: it is still there.
     """
-    removed = _remove(directory)
+    _remove(directory, removed)
     if os.path.lexists(directory):
         raise SandboxError("the attempt's directory is still there after its removal; expected it to be gone")
-    return removed
 
 
-def _remove(directory: Path) -> tuple[int, int]:
+def _remove(directory: Path, removed: Removed) -> None:
     """Everything below is ours (a sandbox can only write into files that exist), so the tree is two levels deep."""
-    files = size = 0
     try:
         # The owner's name goes last: what a dying worker leaves half removed can still be told apart.
         for path in sorted(directory.rglob("*"), key=lambda path: (path.name == OWNER, -len(path.parts))):
@@ -136,11 +149,11 @@ def _remove(directory: Path) -> tuple[int, int]:
                 path.rmdir()
             else:
                 path.unlink()
+                removed.files += 1
                 # A file may hold more blocks than its size says; `st_blocks` counts in 512 bytes whatever the file system's are.
-                files, size = files + 1, size + max(found.st_size, 512 * found.st_blocks)
+                removed.bytes += max(found.st_size, 512 * found.st_blocks)
         directory.rmdir()
     except FileNotFoundError:
         pass  # Somebody else removes it too: the reaper and a worker that came back.
     except OSError as error:
         raise SandboxError(f"the attempt's directory could not be removed: {error.strerror}") from error
-    return files, size

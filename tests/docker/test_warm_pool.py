@@ -28,7 +28,7 @@ from worker.collect import collect
 from worker.docker_sandbox import DockerHost
 from worker.recipe import Recipe
 from worker.sandbox import Sandbox, StopSignal
-from worker.scratch import erase_directory, owners
+from worker.scratch import Removed, erase_directory, owners
 from worker.verdict import judge
 from worker.warm_pool import Offer, WarmPool
 
@@ -313,4 +313,4 @@ def test_those_of_a_worker_that_is_killed_end_by_themselves_and_are_orphans(host
     left = list(owners(sandbox_home))
     assert {worker for _, worker in left} == {"dead"}
     for directory, _ in left:
-        erase_directory(directory)
+        erase_directory(directory, Removed())

@@ -127,12 +127,13 @@ LATE_ERASER = """
 import runpy, threading
 import worker.journey
 from worker.deps import receipt
+from worker.scratch import Removed
 
 erase_once = worker.journey._erase_once
 
 def later(job, deps, bench):
     threading.Timer(0.3, erase_once, (job, deps, bench)).start()
-    return receipt(job, deps, bench.opened.container if bench.opened else None, (0, 0))
+    return receipt(job, deps, bench.opened.container if bench.opened else None, Removed())
 
 worker.journey._erase_once = later
 runpy.run_module("worker", run_name="__main__")

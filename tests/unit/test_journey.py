@@ -14,9 +14,9 @@ from fumehood.limits import Limits
 from fumehood.outcome import Erasure, Outcome, Reason
 from fumehood.receipt import document, verify
 from fumehood.testing import erasure
-from tests.unit.workbench import KEY, SCRIPT, Bench, in_thread
+from tests.unit.workbench import KEY, SCRIPT, Bench, fail_first_rmdir, in_thread
 from worker.sandbox import Exit, Stop, StopSignal
-from worker.scratch import Scratch
+from worker.scratch import Removed, Scratch
 from worker.testing import blocks, exited, fails, report, succeeds, write
 
 
@@ -394,11 +394,21 @@ def test_an_erasure_that_works_at_the_second_try_is_enough(bench: Bench) -> None
     assert nothing_is_left(bench)
 
 
+def test_the_receipt_counts_what_every_try_removed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_once = bench.carry(bench.claim())
+    fail_first_rmdir(monkeypatch)
+    after = bench.carry(bench.claim())
+    assert at_once is not None and at_once.erasure is not None
+    assert after is not None and after.erasure is not None
+    assert (after.erasure.files, after.erasure.bytes) == (at_once.erasure.files, at_once.erasure.bytes)
+    assert nothing_is_left(bench)
+
+
 def test_a_container_that_went_at_the_first_try_is_named_by_the_second(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its creation failed, and it was there all the same; then the files would not go."""
     erase, tries = Scratch.erase, []
 
-    def at_the_second_try(scratch: Scratch) -> tuple[int, int]:
+    def at_the_second_try(scratch: Scratch) -> Removed:
         tries.append(scratch)
         if len(tries) == 1:
             raise SandboxError("the attempt's directory could not be removed")

@@ -14,7 +14,7 @@ from fumehood.errors import SandboxError, StoreUnavailable
 from fumehood.job import Job, Lane, State
 from fumehood.outcome import Reason
 from fumehood.receipt import document, verify
-from tests.unit.workbench import KEY, Bench
+from tests.unit.workbench import KEY, Bench, fail_first_rmdir
 from worker.reaper import Reaper
 from worker.registration import Registration
 from worker.sandbox import Container
@@ -213,11 +213,11 @@ def test_containers_and_scratch_of_nobody_are_removed(yard: Yard) -> None:
 def refuses(call: Callable[..., Any], *refused: object, after: Callable[[], None] = lambda: None) -> Callable[..., Any]:
     """`call`, but for some of its first arguments a failure, after a while."""
 
-    def asked(given: object) -> Any:
+    def asked(given: object, *more: object) -> Any:
         if given in refused:
             after()
             raise SandboxError("it would not go")
-        return call(given)
+        return call(given, *more)
 
     return asked
 
@@ -323,6 +323,20 @@ def test_the_receipt_counts_what_an_earlier_round_removed(yard: Yard, monkeypatc
     receipt = yard.bench.row(job).erasure
     assert receipt is not None
     assert (receipt.container, receipt.files) == (job.sandbox, files)
+
+
+def test_the_receipt_counts_what_a_removal_that_failed_half_way_took(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = yard.other()
+    job = yard.started(other.worker)
+    yard.dies(other)
+    files = yard.files(job)
+    fail_first_rmdir(monkeypatch)
+    with pytest.raises(SandboxError, match="could not be removed"):
+        yard.reaper.bury_dead_workers()
+    # The sweep failed; that the job was taken back in the same round was the second try.
+    receipt = yard.bench.row(job).erasure
+    assert receipt is not None
+    assert receipt.files == files
 
 
 def test_the_reaper_signs_as_itself_for_the_attempt_that_it_ends(yard: Yard) -> None:

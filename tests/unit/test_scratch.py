@@ -12,7 +12,7 @@ from fumehood.errors import SandboxError
 from fumehood.limits import KIB, MIB
 from tests.unit.reserved import reserve
 from worker import scratch as scratch_module
-from worker.scratch import OUTPUTS, Scratch, erase_directory, owners
+from worker.scratch import OUTPUTS, Removed, Scratch, erase_directory, owners
 
 
 @pytest.fixture
@@ -80,19 +80,19 @@ def test_a_descriptor_that_is_no_regular_file_is_refused(scratch: Scratch) -> No
 def test_erasing_counts_what_it_removes_and_twice_is_fine(scratch: Scratch) -> None:
     (scratch.inside / "script.py").write_bytes(b"x" * 100_000)
     scratch.outside["result.arrow"].write_bytes(b"y" * 50_000)
-    files, size = scratch.erase()
-    assert files == len(OUTPUTS) + len(("script.py", "worker", "hosts"))
+    removed = scratch.erase()
+    assert removed.files == len(OUTPUTS) + len(("script.py", "worker", "hosts"))
     # Whole blocks of a file system, one more for each small file.
-    assert 150_000 <= size <= 150_000 + 4 * 64 * KIB
+    assert 150_000 <= removed.bytes <= 150_000 + 4 * 64 * KIB
     assert not scratch.directory.exists()
-    assert scratch.erase() == (0, 0)
+    assert scratch.erase() == removed
 
 
 def test_erasing_counts_blocks_that_no_size_shows_and_a_size_without_blocks(scratch: Scratch) -> None:
     reserve(scratch.descriptors["files.bin"], MIB)
     assert scratch.size("files.bin") == 0
     os.ftruncate(scratch.descriptors["log"], 10 * MIB)
-    assert 11 * MIB <= scratch.erase()[1] < 12 * MIB
+    assert 11 * MIB <= scratch.erase().bytes < 12 * MIB
 
 
 def test_erasing_an_input_leaves_the_blob_it_is_a_link_of(scratch: Scratch, home: Path) -> None:
@@ -105,11 +105,11 @@ def test_erasing_an_input_leaves_the_blob_it_is_a_link_of(scratch: Scratch, home
 
 def test_a_directory_that_stays_is_an_error_without_a_path(scratch: Scratch, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(scratch_module, "_remove", lambda directory: (0, 0))
+        patched.setattr(scratch_module, "_remove", lambda *_: None)
         with pytest.raises(SandboxError, match="still there") as caught:
             scratch.erase()
     assert str(scratch.directory) not in str(caught.value)
-    erase_directory(scratch.directory)
+    erase_directory(scratch.directory, Removed())
 
 
 def test_every_directory_has_an_owner_even_one_that_was_never_finished(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +118,7 @@ def test_every_directory_has_an_owner_even_one_that_was_never_finished(home: Pat
     (home / "scratch" / "half-erased").mkdir()
     assert {path.name: owner for path, owner in owners(home)} == {finished.name: "w.1", ".0123.w.2": "w.2", "half-erased": ""}
     for path, _ in list(owners(home)):
-        erase_directory(path)
+        erase_directory(path, Removed())
     finished.erase()
     assert list(owners(home)) == []
 

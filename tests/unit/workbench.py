@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -135,3 +137,16 @@ def in_thread(work: Callable[[], object]) -> threading.Thread:
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     return thread
+
+
+def fail_first_rmdir(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next directory that is removed stays, once: what lay in it is gone already."""
+    rmdir, tries = Path.rmdir, []
+
+    def at_the_second_try(path: Path) -> None:
+        tries.append(path)
+        if len(tries) == 1:
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+        rmdir(path)
+
+    monkeypatch.setattr(Path, "rmdir", at_the_second_try)
