@@ -44,12 +44,13 @@ def verify_receipt(
         found = _from_text(_read(file), what)
     else:
         with connect() as client:
-            found = _receipt(client.job(what), what)
-        if found.get("job") != what:
-            raise BadInput(f"the receipt in the record of {what} is of another job, {terminal.one_line(found.get('job'))}")
+            record = client.job(what)
+        found = _receipt(record, what)
+        _expect_of(found, record, what)
     verify(found, _keys_of(key) if key else _published())
     terminal.say(f"signed by {found['key']}")
-    print(f"{terminal.one_line(found['job'])}: {receipt({'erasure': found})}")
+    of = ", ".join([terminal.one_line(found["job"]), *(f"{name} {terminal.one_line(found.get(name))}" for name in ("attempt", "fence"))])
+    print(f"{of}: {receipt({'erasure': found})}")
 
 
 @receipt_app.command("keys")
@@ -68,6 +69,21 @@ def _receipt(record: dict[str, Any], job: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise BadInput(f"{job} has no receipt yet: it is {terminal.one_line(record.get('state'))}")
     return found
+
+
+def _expect_of(receipt: dict[str, Any], record: dict[str, Any], job: str) -> None:
+    """Raises BadInput where the receipt in a record is of another job, or of another attempt than the record's last one.
+
+    The record of a job that waits again, or was cancelled while it did, says no start: a worker that shut down in order gave the
+    attempt back, so that it counts one less.
+    """
+    if receipt.get("job") != job:
+        raise BadInput(f"the receipt in the record of {job} is of another job, {terminal.one_line(receipt.get('job'))}")
+    attempt = int(record["attempt"])
+    expected = [attempt] if record.get("started_at") else [attempt, attempt + 1]
+    if receipt.get("attempt") not in expected:
+        said = f"the receipt in the record of {job} is of attempt {terminal.one_line(receipt.get('attempt'))}"
+        raise BadInput(f"{said}; expected attempt {' or '.join(map(str, expected))}")
 
 
 def _published() -> list[str]:

@@ -12,6 +12,7 @@ import pytest
 from fumehood.client import Client
 from fumehood.job import Job, Lane
 from fumehood.job_store import JobStore
+from fumehood.outcome import Outcome, Reason
 from fumehood.receipt import SigningKey, verify
 from fumehood.testing import erasure
 from tests.unit.cli_desk import Listening, fumehood
@@ -22,6 +23,12 @@ __all__ = ["fumehood"]
 OLD, KEY = SigningKey("11" * 32), SigningKey("22" * 32)
 
 
+def claim(store: JobStore) -> Job:
+    claimed = store.claim(worker="wrk_test", lane=Lane.JOBS, disk_budget_bytes=2**60)
+    assert claimed is not None
+    return claimed
+
+
 @pytest.fixture
 def job(fumehood: Listening) -> Job:
     """One that has ended, its receipt signed with KEY; the service had another key before."""
@@ -29,8 +36,7 @@ def job(fumehood: Listening) -> Job:
     stand.store.keep_receipt_key(OLD.id, OLD.public)
     stand.store.keep_receipt_key(KEY.id, KEY.public)
     stand.us.job()
-    claimed = stand.store.claim(worker="wrk_test", lane=Lane.JOBS, disk_budget_bytes=2**60)
-    assert claimed is not None
+    claimed = claim(stand.store)
     return stand.worker.finish(claimed, receipt=KEY.sign(erasure(claimed)))
 
 
@@ -43,7 +49,7 @@ def test_a_receipt_is_shown_kept_and_checked_by_its_job_or_its_file(fumehood: Li
     for what in (job.id, tmp_path / "receipt.json", tmp_path / "record.json"):
         done = fumehood("receipt", "verify", what)
         assert done.exit_code == 0, done.output
-        assert f"{job.id}: container fumehood-test; 7 files" in done.stdout
+        assert f"{job.id}, attempt 1, fence {job.fence}: container fumehood-test; 7 files" in done.stdout
         assert KEY.id in done.stderr
 
 
@@ -103,6 +109,49 @@ def test_a_job_that_never_ran_has_a_receipt_that_nobody_signed(fumehood: Listeni
     done = fumehood("receipt", "verify", job)
     assert done.exit_code == 2
     assert "is not signed" in done.stderr
+
+
+def handed_back(fumehood: Listening, *, count_attempt: bool) -> Job:
+    """A job that waits again after its first attempt, whose receipt is signed with KEY."""
+    stand = fumehood.stand
+    stand.store.keep_receipt_key(KEY.id, KEY.public)
+    stand.us.job()
+    claimed = claim(stand.store)
+    return stand.store.give_back(claimed, KEY.sign(erasure(claimed)), Outcome(reason=Reason.LOST), count_attempt=count_attempt)
+
+
+def test_the_receipt_of_an_earlier_attempt_is_not_taken_for_that_of_the_job(fumehood: Listening) -> None:
+    handed_back(fumehood, count_attempt=True)
+    second = claim(fumehood.stand.store)
+    fumehood.stand.worker.finish(second, receipt=KEY.sign(erasure(second, attempt=1)))
+    done = fumehood("receipt", "verify", second.id)
+    assert done.exit_code == 2
+    assert "is of attempt 1; expected attempt 2" in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("ends", [False, True])
+@pytest.mark.parametrize("count_attempt", [True, False])
+def test_a_job_that_was_handed_back_has_the_receipt_of_that_attempt_counted_or_not(
+    fumehood: Listening, count_attempt: bool, ends: bool
+) -> None:
+    job = handed_back(fumehood, count_attempt=count_attempt)
+    assert job.attempt == int(count_attempt)
+    if ends:
+        assert fumehood("cancel", job.id).exit_code == 0
+    done = fumehood("receipt", "verify", job.id)
+    assert done.exit_code == 0, done.output
+    assert f"{job.id}, attempt 1, fence {job.fence - 1}: " in done.stdout
+
+
+def test_a_later_attempt_than_one_that_ended_is_not_taken_for_it(fumehood: Listening) -> None:
+    """Only a job that waits, or was cancelled while it did, may have given its attempt back."""
+    handed_back(fumehood, count_attempt=False)
+    again = claim(fumehood.stand.store)
+    fumehood.stand.worker.finish(again, receipt=KEY.sign(erasure(again, attempt=2)))
+    done = fumehood("receipt", "verify", again.id)
+    assert done.exit_code == 2
+    assert "is of attempt 2; expected attempt 1" in done.stderr
 
 
 def test_the_client_hands_out_receipts_and_keys(fumehood: Listening, job: Job) -> None:
