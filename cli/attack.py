@@ -304,7 +304,3 @@ class Siege:
         with suppress(ClientError):
             self._client.cancel(job)
         self._open.discard(job)
-
-    def _cancel_all(self) -> None:
-        for job in sorted(self._open):
-            self._cancel(job)
