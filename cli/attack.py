@@ -215,7 +215,8 @@ class Siege:
                 self._cancel(job)
 
     def one(self, attack: Attack, on_start: Callable[[Attack], None] = lambda _: None, *, keep: bool = False) -> Result:
-        """One attack to its end. Its job is deleted afterwards, unless it broke something or `keep` says otherwise."""
+        """One attack to its end. Its job is deleted afterwards, unless it broke something or `keep` says otherwise. Where the caller
+        is interrupted, it is cancelled, and deleted if it had not begun."""
         began = time.monotonic()
         on_start(attack)
         job = None
@@ -230,6 +231,11 @@ class Siege:
         except ClientError as error:  # An attack that takes the service away has broken something.
             breach = Breach(expected="the service answers", found=one_line(error.detail))
             return Result(attack=attack, job=job, breaches=(breach,), seconds=time.monotonic() - began)
+        except KeyboardInterrupt:
+            if job is not None:
+                self._cancel(job)
+                self.forget(job)
+            raise
         receipt = record.get("erasure") or {}
         left = self.ground.left_of(receipt) if receipt.get("container") else None
         breaches = tuple(judge(attack, record, downloaded, left or (), runtime=self.ground.runtime, keys=self.keys))

@@ -228,6 +228,24 @@ def test_who_is_interrupted_leaves_no_job_that_runs_on(fumehood: Listening, monk
     assert [job["state"] for job in json.loads(fumehood("ps", "--json").stdout)] == ["cancelled"]
 
 
+@pytest.mark.parametrize("running", [False, True])
+def test_who_is_interrupted_before_the_first_attack_leaves_no_job_either(
+    running: bool, fumehood: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(siege, "ASK_SECONDS", 0.2)
+
+    def interrupt(self: object, seconds: float) -> None:
+        if running:
+            assert fumehood.stand.worker.claim() is not None
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(siege.Siege, "_pause", interrupt)
+    done = fumehood("doctor", "--attack", *NOWHERE)
+    assert done.exit_code == 130
+    left = [json.loads(fumehood("status", "--json", job["id"]).stdout) for job in json.loads(fumehood("ps", "--json").stdout)]
+    assert [(job["state"], job["cancel_requested"]) for job in left] == ([("running", True)] if running else [])
+
+
 def test_the_walls_are_shown_with_what_is_missing_the_grade_and_the_next_steps(capsys: pytest.CaptureFixture[str]) -> None:
     def wall(name: str, kind: str, active: bool | None) -> dict[str, Any]:
         return {"name": name, "kind": kind, "active": active, "found": f"found {name}", "adds": f"{name} adds", "advice": f"do {name}"}
