@@ -30,6 +30,7 @@ VULNERABILITIES = "/sys/devices/system/cpu/vulnerabilities/"
 CGROUP_NAMESPACE = "/proc/self/ns/cgroup"
 _TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
 _LISTENS = "0A"
+UNIX = "unix://"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +58,8 @@ class Facts:
     """Addresses on which something listens at the API's port."""
     worker_mounts: Sequence[Sequence[str]] = ()
     """For each container with a worker of this home: the paths of the host that it has."""
+    engine_socket: str | None = None
+    """Where the engine listens on this machine; None where that is no UNIX socket."""
     kernel: Mapping[str, str] = field(default_factory=dict)
     """Contents of files below /proc and /sys."""
 
@@ -82,6 +85,7 @@ def gather(
         redis_password=_redis_password(settings),
         listens=[address for table in _TABLES for address in listening(_text(table) or "", port)],
         worker_mounts=worker_mounts,
+        engine_socket=settings.docker_host.removeprefix(UNIX) if settings.docker_host.startswith(UNIX) else None,
         kernel=dict(_kernel()),
     )
 

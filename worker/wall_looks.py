@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from pathlib import PurePath
+from posixpath import normpath
 from typing import TypeAlias
 
 from worker.host_check import API_VERSION_MIN
@@ -143,8 +144,21 @@ def runc_version(facts: Facts) -> Found:
 def gate(facts: Facts) -> Found:
     if not facts.worker_mounts:
         return None, "no container with a worker of this home, so that nobody knows what it reaches"
-    sockets = sorted({source for mounts in facts.worker_mounts for source in mounts if PurePath(source).name == ENGINE_SOCKET})
+    sockets = sorted({source for mounts in facts.worker_mounts for source in mounts if _holds_socket(source, facts.engine_socket)})
     return not sockets, f"the worker has {', '.join(sockets)}" if sockets else "the worker has no socket of the engine"
+
+
+def _holds_socket(source: str, engine_socket: str | None) -> bool:
+    """The socket itself or a directory above it; or another engine's, by its usual name."""
+    if PurePath(source).name == ENGINE_SOCKET:
+        return True
+    return engine_socket is not None and PurePath(_one_run(engine_socket)).is_relative_to(_one_run(source))
+
+
+def _one_run(path: str) -> str:
+    """The same for /run and for its older name, which is a link to it."""
+    path = normpath(path)
+    return path.removeprefix("/var") if PurePath(path).is_relative_to("/var/run") else path
 
 
 def cgroup_v2(facts: Facts) -> Found:

@@ -37,7 +37,8 @@ GOOD = Facts(
     secrets={"redis_password": Mode(uid=10900, bits=0o600)},
     redis_password=True,
     listens=["127.0.0.1", "::1"],
-    worker_mounts=[["/srv/fumehood", "/sys/fs/cgroup"]],
+    worker_mounts=[["/srv/fumehood", "/sys/fs/cgroup", "/run/fumehood"]],
+    engine_socket="/var/run/docker.sock",
     kernel={
         CGROUP_NAMESPACE: "",
         VULNERABILITIES + "meltdown": "Not affected\n",
@@ -147,6 +148,20 @@ def test_what_nobody_can_say_makes_no_grade_worse(name: str) -> None:
     assert letter(replace(facts(**hidden), runtime="runsc")) == "A"
 
 
+@pytest.mark.parametrize("socket", ["/var/run/docker.sock", "/run/docker.sock"])
+@pytest.mark.parametrize("source", ["/run/docker.sock", "/var/run/docker.sock", "/run", "/var/run", "/run/", "/var/run/../run", "/"])
+def test_a_worker_with_a_directory_that_the_engines_socket_lies_in_has_the_socket(socket: str, source: str) -> None:
+    (found,) = [one for one in walls.look(facts(worker_mounts=[["/srv/fumehood", source]], engine_socket=socket)) if "gate" in one.wall.name]
+    assert (found.active, found.found) == (False, f"the worker has {source}")
+
+
+def test_a_socket_of_another_name_is_the_engines_where_the_settings_say_so() -> None:
+    seen = {"worker_mounts": [["/srv/fumehood", "/opt/engine"]]}
+    assert active(facts(**seen, engine_socket="/opt/engine/api.sock"))["gate before the engine"] is False
+    assert active(facts(**seen, engine_socket="/opt/engine-2/api.sock"))["gate before the engine"] is True
+    assert active(facts(worker_mounts=[["/srv/docker.sock"]], engine_socket=None))["gate before the engine"] is False
+
+
 def test_one_kernel_and_no_user_namespaces_are_c_whatever_else_is_good_or_bad() -> None:
     bare = {"runtime": "runc", "info": {"SecurityOptions": ["name=seccomp"]}}
     assert (letter(facts(**bare)), missing(facts(**bare))) == ("C", ["second kernel", "user namespaces"])
@@ -237,6 +252,9 @@ def test_facts_of_this_machine_are_gathered_with_the_modes_of_the_home(home: Pat
     assert found.redis_password is True
     assert list(found.listens) == ["127.0.0.1"]
     assert "/proc/swaps" in found.kernel
+    assert found.engine_socket == "/var/run/docker.sock"
+    over_tcp = Settings(home=home, docker_host="tcp://127.0.0.1:2375")
+    assert host_facts.gather(over_tcp, info={}, version={}, port=port, owner=None).engine_socket is None
 
 
 # the page ----------------------------------------------------------------------------------------------------------------
