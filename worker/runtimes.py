@@ -22,6 +22,8 @@ CGROUP_ROOT = Path("/sys/fs/cgroup")
 class Family:
     """How a runtime runs the container that `worker.isolation` describes; the defaults are those of runc."""
 
+    second_kernel: bool = False
+    """Scripts call a kernel that is not the host's."""
     init_is_watched: bool = False
     """The container's first process, as the host sees it, is the one in whose pid namespace the script runs."""
     changeable: bool = True
@@ -53,6 +55,7 @@ RUNC = Family(init_is_watched=True)
 UNKNOWN = Family()
 FAMILIES: dict[str, Family] = {
     "runsc": Family(
+        second_kernel=True,
         changeable=False,
         init_is_mortal=True,
         starts_mapped=False,
@@ -82,7 +85,7 @@ FAMILIES: dict[str, Family] = {
             "gVisor does not count threads that sleep: too many of them end at the memory limit, not before",
         ),
     ),
-    "kata": Family(needs_kvm=True, tasks_beside=64),
+    "kata": Family(second_kernel=True, needs_kvm=True, tasks_beside=64),
     "crun": Family(init_is_watched=True, pure_cgroups=True),
     "runc": RUNC,
 }

@@ -10,13 +10,13 @@ from typing import TypeAlias
 
 from worker.host_check import API_VERSION_MIN
 from worker.host_facts import CGROUP_NAMESPACE, VULNERABILITIES, Facts
+from worker.runtimes import UNKNOWN, family
 
 # The first releases whose known ways out of a container are closed, by minor version; a newer minor has them from the start.
 RUNC_CLOSED: dict[tuple[int, ...], tuple[int, ...]] = {(1, 2): (1, 2, 8), (1, 3): (1, 3, 3)}
 RUNC_MIN = min(RUNC_CLOSED.values())
 ENGINE_MIN = (28,)
 ENGINE_SOCKET = "docker.sock"
-SECOND_KERNELS = ("runsc", "gvisor", "kata")
 
 Found: TypeAlias = tuple[bool | None, str]
 """Whether the wall is active, None where nobody can say, and what was found."""
@@ -117,9 +117,10 @@ def loopback(facts: Facts) -> Found:
 # The kernel -------------------------------------------------------------------------------------------------------------
 def second_kernel(facts: Facts) -> Found:
     described = (facts.info.get("Runtimes") or {}).get(facts.runtime) or {}
-    program = str(described.get("path") or described.get("runtimeType") or "")
-    second = any(name in text for text in (facts.runtime.lower(), program.lower()) for name in SECOND_KERNELS)
-    return second, facts.runtime if second else f"{facts.runtime}: sandboxes and host share one kernel"
+    program = PurePath(str(described.get("path") or described.get("runtimeType") or "")).name
+    # The program counts more than the name that it was given.
+    known = next((found for found in map(family, (program, facts.runtime)) if found is not UNKNOWN), UNKNOWN)
+    return known.second_kernel, facts.runtime if known.second_kernel else f"{facts.runtime}: sandboxes and host share one kernel"
 
 
 def _plain_release(said: str, what: str) -> tuple[tuple[int, ...] | None, str]:

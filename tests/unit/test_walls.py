@@ -15,6 +15,7 @@ from fumehood.settings import Settings
 from fumehood.testing import RedisServer, free_port
 from worker import host_facts, walls
 from worker.host_facts import CGROUP_NAMESPACE, VULNERABILITIES, Facts, Mode
+from worker.runtimes import FAMILIES
 from worker.walls import Kind
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -160,6 +161,18 @@ def test_a_socket_of_another_name_is_the_engines_where_the_settings_say_so() -> 
     assert active(facts(**seen, engine_socket="/opt/engine/api.sock"))["gate before the engine"] is False
     assert active(facts(**seen, engine_socket="/opt/engine-2/api.sock"))["gate before the engine"] is True
     assert active(facts(worker_mounts=[["/srv/docker.sock"]], engine_socket=None))["gate before the engine"] is False
+
+
+@pytest.mark.parametrize("word", FAMILIES)
+def test_a_runtime_is_a_second_kernel_where_its_family_says_so(word: str) -> None:
+    for program in ({"path": f"/usr/bin/{word}"}, {"runtimeType": f"io.containerd.{word}.v2"}):
+        assert active(facts(runtime="ours", info={"Runtimes": {"ours": program}}))["second kernel"] is FAMILIES[word].second_kernel
+    assert active(facts(runtime=word, info={"Runtimes": {word: {}}}))["second kernel"] is FAMILIES[word].second_kernel
+
+
+def test_a_name_makes_no_second_kernel_of_a_program_that_is_none() -> None:
+    assert active(facts(info={"Runtimes": {"runsc": {"path": "/usr/bin/runc"}}}))["second kernel"] is False
+    assert active(facts(info={"Runtimes": {"runsc": {"path": "/opt/gvisor/start"}}}))["second kernel"] is True
 
 
 def test_one_kernel_and_no_user_namespaces_are_c_whatever_else_is_good_or_bad() -> None:
