@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import resource
 import sys
 from contextlib import suppress
 
@@ -16,6 +15,7 @@ from api.protocol import Door, patient
 from api.server import Server
 from fumehood import log
 from fumehood.errors import FumehoodError, Misconfigured
+from fumehood.files import allow_files
 from fumehood.job_store import JobStore
 from fumehood.log import said
 from fumehood.settings import read
@@ -35,7 +35,7 @@ def main() -> None:
         sys.exit(error.detail)
     log.configure(settings.log_level)
     try:
-        allow_files(settings.connections_max)
+        allow_files(files_for(settings.connections_max), connections=settings.connections_max)
         # Once before the server does it: of a start that fails, the server tells a page of traceback.
         store = JobStore(settings.store_url)
         prepare(store, settings)
@@ -68,19 +68,9 @@ def main() -> None:
         sys.exit(FAILED)
 
 
-def allow_files(connections: int) -> None:
-    """Let this process have open what it may need at its fullest: where a file cannot be opened, or a connection be taken, nobody is
-    served.
-
-    Raises:
-        Misconfigured: the system does not allow it.
-    """
-    needed = connections + REQUESTS_MAX * FILES_OF_REQUEST + FILES_OF_ALL
-    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if most != resource.RLIM_INFINITY and most < needed:
-        raise Misconfigured(f"this process may have {most:,} files open; expected {needed:,} or more for {connections:,} connections")
-    if allowed != resource.RLIM_INFINITY and allowed < needed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, most))
+def files_for(connections: int) -> int:
+    """How many files this process may have open at its fullest."""
+    return connections + REQUESTS_MAX * FILES_OF_REQUEST + FILES_OF_ALL
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
-"""Files: the few file system steps that more than one part needs, each with its durability."""
+"""Files: the few file system steps that more than one part needs, each with its durability; and how many may be open."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import resource
 import secrets
 from pathlib import Path
+
+from fumehood.errors import Misconfigured
 
 
 def make_private(directory: Path) -> None:
@@ -72,3 +75,16 @@ def is_at(path: Path, facts: os.stat_result) -> bool:
         return os.path.samestat(facts, path.lstat())
     except FileNotFoundError:
         return False
+
+
+def allow_files(needed: int, *, connections: int) -> None:
+    """Let this process have `needed` files open: where a file cannot be opened, or a connection be taken, nobody is served.
+
+    Raises:
+        Misconfigured: the system does not allow it.
+    """
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most != resource.RLIM_INFINITY and most < needed:
+        raise Misconfigured(f"this process may have {most:,} files open; expected {needed:,} or more for {connections:,} connections")
+    if allowed != resource.RLIM_INFINITY and allowed < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, most))

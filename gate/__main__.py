@@ -12,9 +12,10 @@ import structlog
 
 from fumehood import __version__, log
 from fumehood.errors import Misconfigured
+from fumehood.files import allow_files
 from fumehood.settings import Settings, read
 from gate.bodies import Rules
-from gate.server import Gate
+from gate.server import CONNECTIONS, FILES, Gate
 
 FAILED, WRONG_USE = 1, 2
 UNIX = "unix://"
@@ -31,6 +32,7 @@ def main(arguments: list[str]) -> int:
     try:
         settings = read()
         engine, socket = check(settings)
+        allow_files(FILES, connections=CONNECTIONS)
     except Misconfigured as error:
         print(error.detail, file=sys.stderr)
         return WRONG_USE

@@ -21,7 +21,9 @@ from worker.isolation import LABEL_HOME, PREFIX, Host
 
 log = structlog.get_logger(__name__)
 
-CONNECTIONS = 2048
+# Each has another to the engine. Together with the rest they fit into 4,096, the most that Linux allows who says nothing of it.
+CONNECTIONS = 2000
+FILES = 2 * CONNECTIONS + 64
 HEAD_BYTES = 16 * 1024
 BODY_BYTES = 256 * 1024
 READ_BYTES = 64 * 1024

@@ -7,13 +7,16 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from api.__main__ import allow_files
+from api.__main__ import files_for
 from fumehood.errors import Misconfigured
+from fumehood.files import allow_files
 from fumehood.job_store import JobStore
+from tests.services import until
 
 
 @pytest.mark.parametrize("package", ["api", "worker"])
@@ -71,11 +74,45 @@ def test_an_api_that_may_not_open_its_files_says_so_at_once(home: Path) -> None:
     assert "300 files open; expected 3,712 or more for 1,024 connections" in event["error"]
 
 
+def gate_with(home: Path, limits: tuple[int, int]) -> dict[str, object]:
+    told = {
+        "FUMEHOOD_HOME": str(home),
+        "FUMEHOOD_IMAGE": f"sha256:{0:064}",
+        "FUMEHOOD_GATE_SOCKET": str(home / "gate.sock"),
+        "FUMEHOOD_DOCKER_HOST": f"unix://{home}/engine.sock",
+    }
+    return {
+        "args": [sys.executable, "-m", "gate"],
+        "env": os.environ | told,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.STDOUT,
+        "text": True,
+        "preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, limits),
+    }
+
+
+def test_a_gate_that_may_not_open_its_files_says_so_at_once(home: Path) -> None:
+    done = subprocess.run(**gate_with(home, (300, 300)), timeout=60)  # type: ignore[call-overload]
+    assert done.returncode == 2
+    assert "300 files open; expected 4,064 or more for 2,000 connections" in done.stdout
+
+
+def test_a_gate_takes_as_many_files_as_it_needs() -> None:
+    # A socket's path must be short.
+    with tempfile.TemporaryDirectory() as home, subprocess.Popen(**gate_with(Path(home), (300, 4096))) as gate:  # type: ignore[call-overload]
+        try:
+            until(Path(home, "gate.sock").exists, seconds=60, what="a gate that stands")
+            assert resource.prlimit(gate.pid, resource.RLIMIT_NOFILE) == (4064, 4096)
+        finally:
+            gate.terminate()
+            gate.communicate(timeout=60)
+
+
 def test_an_api_takes_as_many_files_as_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[tuple[int, int]] = []
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
     monkeypatch.setattr(resource, "setrlimit", lambda _, limits: given.append(limits))
-    allow_files(1024)
+    allow_files(files_for(1024), connections=1024)
     assert given == [(3712, 4096)]
     with pytest.raises(Misconfigured, match="4,096 files open; expected 7,688"):
-        allow_files(5000)
+        allow_files(files_for(5000), connections=5000)
