@@ -7,10 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fumehood.settings import Settings
-from tests.hostile.corpus import Ground
-from tests.sandboxes import left_over, sandbox_image
-from worker.docker_sandbox import DockerHost
+from tests.hostile.corpus import Ground, standing
+from tests.sandboxes import sandbox_image
 
 
 @pytest.fixture(scope="session")
@@ -20,11 +18,6 @@ def image() -> str:
 
 @pytest.fixture(scope="session")
 def ground(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
-    """Where the attacks run, beside a neighbour's file; at the end no container and no scratch of it may be left."""
     home: Path = tmp_path_factory.mktemp("hostile") / "home"
-    ground = Ground(DockerHost(Settings(home=home, image=image), worker_id="hostile"), home)
-    yield ground
-    ground.close()
-    left = left_over(ground.client, home)
-    ground.client.close()
-    assert not any(left.values()), left
+    with standing(home, image, worker="hostile") as ground:
+        yield ground

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -15,7 +16,8 @@ import docker
 from cli.corpus import CANARY, Attack, attacks
 from fumehood.job import Job, Lane, new_id
 from fumehood.limits import Limits
-from tests.sandboxes import SMALL, Ran, run_script
+from fumehood.settings import Settings
+from tests.sandboxes import SMALL, Ran, left_over, run_script
 from tests.services import until
 from worker import runtimes
 from worker.docker_sandbox import DockerHost
@@ -108,3 +110,17 @@ class Ground:
         self._threads.shutdown(cancel_futures=True)
         assert self.pool.close(), "the pool left something"
         self.host.close()
+
+
+@contextmanager
+def standing(home: Path, image: str, *, worker: str, **settings: Any) -> Iterator[Ground]:
+    """Where the attacks run, beside a neighbour's file; at the end no container and no scratch of it may be left. `settings` name an
+    engine and a wall of their own."""
+    host = DockerHost(Settings(home=home, image=image, **settings), worker_id=worker)
+    ground = Ground(host, home, settings=settings)
+    host.check()
+    yield ground
+    ground.close()
+    left = left_over(ground.client, home)
+    ground.client.close()
+    assert not any(left.values()), left

@@ -20,13 +20,13 @@ from fumehood.limits import GIB
 from fumehood.outcome import Blame, Reason
 from fumehood.settings import Settings
 from tests.e2e.stand import descendants
-from tests.hostile.corpus import ATTACKS, STARTS, Attack, Ground, take
+from tests.hostile.corpus import ATTACKS, STARTS, Attack, Ground, standing, take
 from tests.hostile.differences import LEFT_OTHERWISE, TRIED_INPUTS, UNTRIED
 from tests.hostile.inputs import BUNDLES, IDENTITY, TABLES
 from tests.hostile.test_hostile import AFTER_LIMIT_SECONDS
 from tests.hostile.test_inputs import NOTHING, hold
 from tests.hostile.test_leavings import LEAVINGS, Slot, go_through
-from tests.sandboxes import SMALL, Ran, left_over, run_script
+from tests.sandboxes import SMALL, Ran, run_script
 from tests.walls import GVISOR_ARGUMENTS, PATH, engine_with, packaged
 from worker import isolation, runtimes
 from worker.collect import LOG_SLACK_BYTES
@@ -61,16 +61,11 @@ def gvisor(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gro
     }
     if CRUN:
         known["crun"] = {"path": CRUN}
-    with engine_with(image, {"runtimes": known}) as engine:
-        settings = {"runtime": "runsc", "docker_host": engine.address}
-        host = DockerHost(Settings(home=home, image=image, **settings), worker_id="gvisor")
-        ground = Ground(host, home, settings=settings)
-        host.check()
+    with (
+        engine_with(image, {"runtimes": known}) as engine,
+        standing(home, image, worker="gvisor", runtime="runsc", docker_host=engine.address) as ground,
+    ):
         yield ground
-        ground.close()
-        left = left_over(ground.client, home)
-        ground.client.close()
-        assert not any(left.values()), left
 
 
 @pytest.fixture(scope="module")

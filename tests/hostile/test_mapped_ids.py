@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 from fumehood.errors import SandboxError
 from fumehood.outcome import Reason
 from fumehood.settings import Settings
-from tests.hostile.corpus import ATTACKS, Ground
-from tests.sandboxes import PYTHON, SMALL, left_over, run_script
+from tests.hostile.corpus import ATTACKS, Ground, standing
+from tests.sandboxes import PYTHON, SMALL, run_script
 from tests.walls import GVISOR_ARGUMENTS, engine_with, mapped_ids, packaged
 from worker import host_check
 from worker.docker_sandbox import DockerHost
@@ -31,16 +31,9 @@ def mapped(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gro
     with (
         mapped_ids(USER, first=FIRST_ON_HOST, count=host_check.MAPPED_IDS) as inside,
         engine_with(image, configuration, inside=inside) as engine,
+        standing(home, image, worker="mapped", docker_host=engine.address, sandbox_uid_first=FIRST_INSIDE) as ground,
     ):
-        settings = {"docker_host": engine.address, "sandbox_uid_first": FIRST_INSIDE}
-        host = DockerHost(Settings(home=home, image=image, **settings), worker_id="mapped")
-        ground = Ground(host, home, settings=settings)
-        host.check()
         yield ground
-        ground.close()
-        left = left_over(ground.client, home)
-        ground.client.close()
-        assert not any(left.values()), left
 
 
 # Of those that waited, so that their limits are changed while they live.
