@@ -309,7 +309,7 @@ def foreign(engine: docker.APIClient, image: str) -> Iterator[str]:
     engine.remove_container(name, force=True, v=True)
 
 
-UPDATE = isolation.changeable(SMALL, host=dict.fromkeys(("Memory", "MemorySwap", "NanoCpus", "PidsLimit")))
+UPDATE = isolation.changeable(SMALL, host={"Runtime": "runc", "Memory": 0, "MemorySwap": 0, "NanoCpus": 0, "PidsLimit": 0})
 CONTAINER_CALLS: dict[str, tuple[str, bytes]] = {
     "attach": ("POST /v1.41/containers/{}/attach?stdin=1&stdout=1&stderr=1&stream=1&detachKeys=", b""),
     "start": ("POST /v1.41/containers/{}/start", b""),
