@@ -74,12 +74,12 @@ def create(name: str, body: bytes, *, rules: Rules, host: Host) -> bytes:
     if uid not in rules.uids:
         raise Refused(f"User is {uid}; expected one of {rules.uids.start} to {rules.uids.stop - 1}")
     wait_seconds = _wait_seconds(asked.get("Env"))
-    memory_bytes, nano_cpus, processes = _resources(host_config, rules)
+    memory_bytes, nano_cpus, tasks = _resources(host_config, rules)
     try:
         limits = Limits(
             memory_bytes=memory_bytes,
             cpus=nano_cpus / 1e9,
-            processes=processes,
+            processes=isolation.processes(tasks, runtime=rules.runtime),
             disk_bytes=disk_bytes,
             output_bytes=_file_bytes(host_config.get("Ulimits"), rules),
         )
@@ -102,18 +102,20 @@ def create(name: str, body: bytes, *, rules: Rules, host: Host) -> bytes:
 def update(body: bytes, *, rules: Rules, host: Host) -> bytes:
     """The body of `update`: the four values that `isolation.changeable` knows. Raises Refused for any other."""
     asked = _document(body)
-    memory_bytes, nano_cpus, processes = _resources(asked, rules)
-    wanted = {"Memory": memory_bytes, "MemorySwap": memory_bytes, "NanoCpus": nano_cpus, "PidsLimit": processes}
+    memory_bytes, nano_cpus, tasks = _resources(asked, rules)
+    wanted = {"Memory": memory_bytes, "MemorySwap": memory_bytes, "NanoCpus": nano_cpus, "PidsLimit": tasks}
     if not host.swap_limit:
         del wanted["MemorySwap"]
     return _same(asked, wanted)
 
 
 def _resources(document: Mapping[str, Any], rules: Rules) -> tuple[int, int, int]:
+    """Memory in bytes, CPUs in billionths, and tasks as the host counts them."""
+    least, most = (isolation.tasks(each, runtime=rules.runtime) for each in (int(FLOOR["processes"]), rules.processes))
     return (
         _whole(document, "Memory", int(FLOOR["memory_bytes"]), rules.memory_bytes),
         _whole(document, "NanoCpus", int(FLOOR["cpus"] * 1e9), int(rules.cpus * 1e9)),
-        _whole(document, "PidsLimit", int(FLOOR["processes"]), rules.processes),
+        _whole(document, "PidsLimit", least, most),
     )
 
 

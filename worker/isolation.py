@@ -148,15 +148,21 @@ def changeable(limits: Limits, *, host: Mapping[str, Any]) -> dict[str, int]:
         "Memory": limits.memory_bytes,
         "MemorySwap": limits.memory_bytes,
         "NanoCpus": int(limits.cpus * 1e9),
-        "PidsLimit": tasks(limits, runtime=host["Runtime"]),
+        "PidsLimit": tasks(limits.processes, runtime=host["Runtime"]),
     }
     return {key: value for key, value in values.items() if key in host}
 
 
-def tasks(limits: Limits, *, runtime: str) -> int:
+def tasks(processes: int, *, runtime: str) -> int:
     """What the host may count of a sandbox whose script has its full number of processes."""
     family = runtimes.family(runtime)
-    return family.tasks_beside + family.tasks_each * limits.processes
+    return family.tasks_beside + family.tasks_each * processes
+
+
+def processes(tasks: int, *, runtime: str) -> int:
+    """The other way round; rounded down where no number of processes has so many."""
+    family = runtimes.family(runtime)
+    return (tasks - family.tasks_beside) // family.tasks_each
 
 
 def tmpfs_sizes(limits: Limits) -> tuple[int, int]:
@@ -187,7 +193,7 @@ def container(
         "Memory": limits.memory_bytes,
         "MemorySwap": limits.memory_bytes,
         "NanoCpus": int(limits.cpus * 1e9),
-        "PidsLimit": tasks(limits, runtime=host.runtime),
+        "PidsLimit": tasks(limits.processes, runtime=host.runtime),
         "ShmSize": shm_bytes,
         # No `nproc`: the kernel counts it per uid over the whole host; PidsLimit counts per container.
         "Ulimits": [

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from gate.__main__ import check
 from gate.bodies import Rules
 from gate.calls import ROUTES, Call
 from gate.refusal import Refused
-from worker import isolation, seccomp
+from worker import isolation, runtimes, seccomp
 from worker.isolation import LABEL_HOME, LABEL_SANDBOX, LABEL_WORKER, Host
 from worker.recipe import PROBE_LIMITS, errand_limits
 from worker.scratch import Scratch
@@ -79,12 +80,20 @@ def any_limits(draw: st.DrawFn) -> Limits:
     )
 
 
+@pytest.mark.parametrize("runtime", runtimes.FAMILIES)
 @EXAMPLES
 @given(limits=any_limits(), uid=st.sampled_from(RULES.uids), wait_seconds=st.sampled_from([60, 90.0, 1920.0]), swap=st.booleans())
-def test_whatever_a_worker_makes_passes_as_it_is(limits: Limits, uid: int, wait_seconds: float, swap: bool) -> None:
-    host = Host(cpus=3, swap_limit=swap, private_cgroup_namespace=swap)
+def test_whatever_a_worker_makes_passes_as_it_is(runtime: str, limits: Limits, uid: int, wait_seconds: float, swap: bool) -> None:
+    host = Host(cpus=3, swap_limit=swap, private_cgroup_namespace=swap, runtime=runtime)
     asked = document(limits=limits, uid=uid, host=host, wait_seconds=wait_seconds)
-    assert create(asked, host=host) == asked
+    assert create(asked, host=host, rules=replace(RULES, runtime=runtime)) == asked
+
+
+def test_a_number_of_tasks_that_no_number_of_processes_makes_is_refused() -> None:
+    asked = document(host=Host(cpus=2, runtime="runsc"))
+    asked["HostConfig"]["PidsLimit"] += 1
+    with pytest.raises(Refused, match="PidsLimit"):
+        create(asked, host=Host(cpus=2, runtime="runsc"), rules=replace(RULES, runtime="runsc"))
 
 
 @pytest.mark.parametrize("limits", [PROBE_LIMITS, errand_limits(SETTINGS), SETTINGS.limits], ids=["probe", "errand", "job"])
