@@ -62,11 +62,13 @@ def session(shelf: Path, body: str, *arguments: str) -> subprocess.CompletedProc
     place.mkdir()
     (place / "conftest.py").write_text(CONFTEST)
     (place / "test_inner.py").write_text(TEST.format(shelf=shelf, body=body))
+    # The inner session is a whole one, also where the outer is one of several.
+    outer = {name: value for name, value in os.environ.items() if name != "PYTEST_XDIST_WORKER"}
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--rootdir", place, "--basetemp",
          shelf.parent / "base", *arguments, place],
         cwd=place, capture_output=True, text=True, timeout=60,
-        env=os.environ | {"PATH": f"{shelf}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "FUMEHOOD_TEST_LEFTOVERS": "all"},
+        env=outer | {"PATH": f"{shelf}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "FUMEHOOD_TEST_LEFTOVERS": "all"},
     )  # fmt: skip
 
 

@@ -338,6 +338,8 @@ def test_a_job_waits_for_one_that_is_being_prepared(make: Make, host: FakeSandbo
 
     thread = threading.Thread(target=take)
     thread.start()
+    # Made any sooner, it would just have been ready.
+    until(lambda: pool._shelves[Lane.JOBS].takers == 1, seconds=SECONDS, what="the job waits")
     go_on.set()
     thread.join(SECONDS)
     (offer,) = offers
