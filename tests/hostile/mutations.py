@@ -33,6 +33,8 @@ class Mutation:
     config: Literal = field(default_factory=dict)
     limits: dict[str, float] = field(default_factory=dict)
     """Of the attack's, so that one that now goes on for ever ends soon."""
+    tries: int = 1
+    """How often an attacker may try: where others take the processors, one try may get no more than its share."""
     unseen: bool = False
     """The running container is not compared with the policy, which would find this and refuse it."""
 
@@ -254,7 +256,7 @@ OF_RESOURCES = {
         attack="memory_bomb", ends=Reason.TIMED_OUT, host_config={"OomKillDisable": True}, limits={"wall_seconds": 2.0}
     ),
     "who goes last for memory": Mutation(attack="go_last_for_memory", host_config={"OomScoreAdj": 0}),
-    "processors": Mutation(attack="more_than_its_processor", host_config={"NanoCpus": 2 * 10**9}),
+    "processors": Mutation(attack="more_than_its_processor", host_config={"NanoCpus": 2 * 10**9}, tries=10),
     "size of /job": Mutation(attack="disk_bomb", ends=Reason.BAD_RETURN, host_config=with_tmpfs("/job", size=str(128 * MIB))),
     "size of /dev/shm": Mutation(
         attack="shared_memory_bomb", ends=Reason.BAD_RETURN, host_config=with_tmpfs("/dev/shm", size=str(128 * MIB))
