@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
+from cli.corpus import attacks
 from fumehood.tenant import new_key
 from fumehood.testing import free_port
 from tests.journey.workshop import ROOT, Workshop, docker
@@ -106,7 +107,8 @@ def test_a_service_that_holds_says_so_and_everything_was_looked_at(service: Serv
     assert document["receipts_looked_after"] == len(document["attacks"]) >= 5
     assert document["receipts_signed"] is True
     assert document["grade"] in "ABCD"
-    assert document["promises"][0] == {"number": 2, "promise": "Nothing stays", "tried": 2, "held": 2, "broken": 0, "not_tried": 0}
+    tried = sum(attack.promise == 2 for attack in attacks().values())
+    assert document["promises"][0] == {"number": 2, "promise": "Nothing stays", "tried": tried, "held": tried, "broken": 0, "not_tried": 0}
     # Nothing of it is left but what the user had before: no job, no blob.
     assert list(service.workshop.home.glob("blobs/*/jobs/*")) == []
 
