@@ -233,10 +233,12 @@ def _of_receipts(moves: Sequence[Move], happened: Sequence[Happened]) -> list[st
         # What one reaper has swept, another's receipt does not name; who has run a script to its end knows in what.
         if name is None and move.reason in (None, "lost", "sandbox_error", "cancelled"):
             continue
+        # An attempt that ran no script may have had one that a full disk kept out of its row.
+        sandbox = move.sandbox or (name if move.reason in (None, "lost", "sandbox_error") else None)
         # One that was made and never started is in no start of the engine's, nor what it started just before it was killed.
-        started = ids.get(move.sandbox or "", container_id)
-        if (name, container_id) != (move.sandbox, started):
-            found.append(f"{move.job}: its receipt names {name} {container_id}; the engine started {move.sandbox} {started}")
+        started = ids.get(sandbox or "", container_id)
+        if (name, container_id) != (sandbox, started):
+            found.append(f"{move.job}: its receipt names {name} {container_id}; the engine started {sandbox} {started}")
     return found
 
 
