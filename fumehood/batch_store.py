@@ -9,9 +9,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Select, String, bindparam, cast, delete, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
+from fumehood import fair_share
 from fumehood.batch import Batch, Ending, Isolation, Item, Ran
 from fumehood.errors import BadField, BadRequest, Conflict, IdempotencyReuse, NotFound
-from fumehood.job import Input, Job, Kind, State
+from fumehood.job import Input, Job, Kind, Lane, State
 from fumehood.limits import Limits
 from fumehood.needs import needs_of
 from fumehood.outcome import Outcome, Reason
@@ -56,7 +57,10 @@ class Batches(Records):
                 needs = [need for job, items in jobs for need in _needs(job, items)]
                 _check_there(connection, batch.tenant, needs)
                 connection.execute(insert(BATCHES), _batch_to_row(batch) | {"created_at": now})
-                connection.execute(insert(JOBS), [job_to_row(job) | {"created_at": now} for job, _ in jobs])
+                # All of one place: they are claimed in their order, and before what is accepted later.
+                place = connection.execute(select(fair_share.next_place())).scalar_one()
+                connection.execute(insert(JOBS), [job_to_row(job) | {"created_at": now, "place": place} for job, _ in jobs])
+                fair_share.joined(connection, batch.tenant, Lane.JOBS.value, jobs=len(jobs))
                 connection.execute(insert(BATCH_ITEMS), [_item_to_row(batch, job, item) for job, items in jobs for item in items])
                 if needs:
                     connection.execute(insert(JOB_NEEDS), needs)
@@ -154,6 +158,7 @@ class Batches(Records):
             # The receipt of a job that never ran names nothing; one that was handed back has the receipt of that attempt.
             connection.execute(update(JOBS).where(*here, JOBS.c.erasure.is_(None)).values(erasure=nothing))
             connection.execute(update(JOBS).where(*here).values(cancelled))
+            fair_share.left(connection, tenant, Lane.JOBS.value, jobs=len(ended))
             running = (JOBS.c.batch == batch_id, JOBS.c.state == State.RUNNING.value)
             connection.execute(update(JOBS).where(*running).values(cancel_requested=True))
             connection.execute(update(BATCHES).where(BATCHES.c.seq == batch.seq).values(cancel_requested=True))

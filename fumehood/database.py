@@ -115,14 +115,14 @@ class Database:
     def insert_or_get(self, connection: Connection, table: Table, values: Mapping[str, Any], *, unique: Sequence[str]) -> Row[Any]:
         """Insert a row, or get the one that has the same `unique` columns already: one statement, so that of two at
         once exactly one inserts and both see the same row."""
-        insert = _INSERT[self._url.get_backend_name()](table).values(values)
+        insert = inserting(connection, table).values(values)
         # An update that changes nothing, because only an updated row is returned.
         unchanged = {unique[0]: insert.excluded[unique[0]]}
         statement = insert.on_conflict_do_update(index_elements=list(unique), set_=unchanged).returning(*table.c)
         return connection.execute(statement).one()
 
     def upsert(self, connection: Connection, table: Table, values: Mapping[str, Any], *, unique: Sequence[str]) -> None:
-        insert = _INSERT[self._url.get_backend_name()](table).values(values)
+        insert = inserting(connection, table).values(values)
         changed = {name: insert.excluded[name] for name in values if name not in unique}
         connection.execute(insert.on_conflict_do_update(index_elements=list(unique), set_=changed))
 
@@ -164,6 +164,11 @@ class Database:
 
     def close(self) -> None:
         self._engine.dispose()
+
+
+def inserting(connection: Connection, table: Table) -> Any:
+    """An INSERT that may say ON CONFLICT."""
+    return _INSERT[connection.dialect.name](table)
 
 
 def _patience(url: URL, busy_seconds: float) -> dict[str, Any]:

@@ -85,6 +85,8 @@ class Input:
 QUEUE_COUNTED = 1000
 """A place in the queue is counted so far: whoever is behind a thousand others has no use for the rest, and counting takes time."""
 
+PRIORITIES = range(-10, 11)
+
 PORTS = ("script", "dataset1", "dataset2", "bundle")
 
 
@@ -105,6 +107,8 @@ class Job:
     """The batch that it belongs to; `item` is the number there, None for a chunk."""
     item: int | None = None
     attempts_max: int = 3
+    priority: int = 0
+    """Within its tenant's queue: PRIORITIES, the highest first."""
 
     state: State = State.QUEUED
     attempt: int = 0
@@ -124,7 +128,9 @@ class Job:
     outcome: Outcome | None = None
     erasure: Erasure | None = None
     queue_position: int | None = None
-    """Jobs ahead of this one in its lane, while queued; QUEUE_COUNTED means that many or more. Only where a single record is read."""
+    """Jobs of its own tenant and lane ahead of this one, while queued; QUEUE_COUNTED means that many or more. Only where a single
+    record is read, as `estimated_start_at`."""
+    estimated_start_at: float | None = None
 
     @property
     def blob_prefix(self) -> str:

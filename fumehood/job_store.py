@@ -11,18 +11,22 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, delete, exists, insert, select
 from sqlalchemy.exc import IntegrityError
 
+from fumehood import fair_share
 from fumehood.batch_store import Batches, end_items
 from fumehood.database import BUSY_SECONDS
 from fumehood.errors import BadRequest, Conflict, IdempotencyReuse, LeaseLost
 from fumehood.job import QUEUE_COUNTED, TRANSITIONS, Job, Kind, Lane, State
 from fumehood.migrations import upgrade
-from fumehood.moves import change, claim_next, count_queued, end, find, found, leased, move, next_queued
+from fumehood.moves import accept, change, claim_next, count_ahead, end, find, found, leased, move, next_reserves
 from fumehood.needs import check_needs, needs_of
 from fumehood.outcome import Erasure, Outcome, Reason
 from fumehood.pages import read_page
+from fumehood.records import slots_of
 from fumehood.rows import erasure_to_row, job_from_row, job_to_row, never_ran
 from fumehood.schema import IDEMPOTENCY, JOB_LABELS, JOB_NEEDS, JOBS
 
+RUNNING_JOBS = 1000
+WORKERS_COUNTED_SECONDS = 15.0
 # Old idempotency keys are forgotten by the submits that follow, a few each, so that no transaction is long.
 _FORGOTTEN_PER_SUBMIT = 20
 
@@ -105,7 +109,8 @@ class JobStore(Batches):
                     if first is not None:
                         return Submitted(self._with_position(connection, first), replayed=True)
                 check_needs(connection, job)
-                row = connection.execute(insert(JOBS).returning(*JOBS.c), values).one()
+                row = connection.execute(accept(), values).one()
+                fair_share.joined(connection, job.tenant, job.kind.lane.value)
                 labels = [{"tenant": job.tenant, "key": key, "value": value, "job_seq": row.seq} for key, value in job.labels.items()]
                 if labels:
                     connection.execute(insert(JOB_LABELS), labels)
@@ -204,17 +209,15 @@ class JobStore(Batches):
         assert State.RUNNING in TRANSITIONS[State.QUEUED]
         made = {"new_worker": worker, "new_sandbox": sandbox, "new_scratch": scratch, "now": self._clock()}
         with self._database.claiming() as connection:
-            row = connection.execute(claim_next(), {"of_lane": lane.value, "budget": disk_budget_bytes, **made}).one_or_none()
+            row = claim_next(connection, lane.value, budget_bytes=disk_budget_bytes, running_jobs=RUNNING_JOBS, made=made)
         return job_from_row(row) if row else None
 
     def too_large_for_disk(self, lane: Lane, *, disk_budget_bytes: int) -> int | None:
         """The bytes that the next job of `lane` reserves, where they exceed the budget although nothing runs: it waits for
         free space, not for a finish. None where it does not, or there is no such job."""
         with self._database.reading() as connection:
-            row = connection.execute(next_queued(), {"of_lane": lane.value}).one_or_none()
-        if row is None or row.running or row.reserved_bytes <= disk_budget_bytes:
-            return None
-        return int(row.reserved_bytes)
+            reserved = next_reserves(connection, lane.value, running_jobs=RUNNING_JOBS)
+        return reserved if reserved is not None and reserved > disk_budget_bytes else None
 
     def name_sandbox(self, job: Job, *, sandbox: str, scratch: str) -> Job:
         """Record what this attempt is about to create; beat + 1, so that a reaper that saw the row before, and looked for
@@ -268,7 +271,7 @@ class JobStore(Batches):
                 "started_at": None,
                 "erasure": _receipt_of(job, erasure),
             }
-            return job_from_row(move(connection, row, State.QUEUED, values))
+            return job_from_row(move(connection, row, State.QUEUED, values, now=self._clock()))
 
     def running(self) -> list[Job]:
         """Every running job, all tenants: what the reaper looks at."""
@@ -277,10 +280,15 @@ class JobStore(Batches):
         with self._database.reading() as connection:
             return [job_from_row(row) for row in connection.execute(query)]
 
-    def queued(self, lane: Lane, *, at_most: int = QUEUE_COUNTED) -> int:
-        """How many wait; not counted further than `at_most`."""
+    def queued(self, lane: Lane) -> int:
+        """How many wait."""
         with self._database.reading() as connection:
-            return count_queued(connection, lane.value, at_most=at_most)
+            return fair_share.count_waiting(connection, lane.value)
+
+    def eligible(self, lane: Lane) -> int:
+        """How many could start at once: those whose tenant is suspended, or has as many running as it may, are not among them."""
+        with self._database.reading() as connection:
+            return fair_share.count_eligible(connection, lane.value, running_jobs=RUNNING_JOBS)
 
     def errands(self, *, limit: int = 1000) -> list[Job]:
         """Errands, all tenants and states, the oldest of each state first.
@@ -312,9 +320,13 @@ class JobStore(Batches):
         return self._clock() - self._idempotency_seconds
 
     def _with_position(self, connection: Connection, row: Row[Any]) -> Job:
-        queued = row.state == State.QUEUED.value
-        ahead = count_queued(connection, row.lane, before_seq=row.seq, at_most=QUEUE_COUNTED) if queued else None
-        return job_from_row(row, queue_position=ahead)
+        if row.state != State.QUEUED.value:
+            return job_from_row(row)
+        ahead = count_ahead(connection, row, at_most=QUEUE_COUNTED)
+        slots = slots_of(connection, row.lane, seen_after=self._clock() - WORKERS_COUNTED_SECONDS)
+        seconds = fair_share.seconds_until(connection, row.tenant, row.lane, ahead=ahead, slots=slots)
+        starts_at = None if seconds is None else self._clock() + seconds
+        return replace(job_from_row(row), queue_position=ahead, estimated_start_at=starts_at)
 
 
 def _check_same_request(known: Row[Any], idempotency: Idempotency) -> None:

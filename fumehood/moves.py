@@ -12,6 +12,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Delete,
+    Insert,
     Integer,
     Row,
     ScalarSelect,
@@ -20,14 +21,17 @@ from sqlalchemy import (
     bindparam,
     delete,
     func,
+    insert,
+    literal_column,
     select,
+    tuple_,
     update,
 )
 
+from fumehood import fair_share
 from fumehood.errors import Conflict, LeaseLost, NotFound
 from fumehood.job import TRANSITIONS, Job, Lane, State
 from fumehood.outcome import Outcome, Reason
-from fumehood.pages import SEQ_MAX, Run, in_order, within
 from fumehood.rows import job_from_row
 from fumehood.schema import JOB_NEEDS, JOBS
 
@@ -56,29 +60,69 @@ def leased(connection: Connection, job: Job) -> Row[Any]:
     return row
 
 
+@cache
+def accept() -> Insert:
+    """A job into the queue; its place is behind all that were accepted before."""
+    return insert(JOBS).values(place=fair_share.next_place()).returning(*JOBS.c)
+
+
 def change(connection: Connection, row: Row[Any], values: dict[str, Any]) -> Row[Any]:
     """The row afterwards. `values` are plain ones, by column."""
     given = {f"new_{name}": value for name, value in values.items()}
     return connection.execute(_change(tuple(sorted(values))), {"of_seq": row.seq, **given}).one()
 
 
-def move(connection: Connection, row: Row[Any], state: State, values: dict[str, Any]) -> Row[Any]:
+def move(connection: Connection, row: Row[Any], state: State, values: dict[str, Any], *, now: float) -> Row[Any]:
     """The only way from one state to another, besides the claim. Raises Conflict."""
     if state not in TRANSITIONS[State(row.state)]:
         raise Conflict(f"job {row.id} is {row.state} and cannot become {state}")
-    return change(connection, row, values | {"state": state.value})
+    after = change(connection, row, values | {"state": state.value})
+    # Job before share, everywhere: two that lock in different orders may wait for each other.
+    if state is State.QUEUED:
+        fair_share.handed_back(connection, row)
+    elif row.state == State.RUNNING.value:
+        fair_share.ended(connection, row, now=now)
+    else:
+        fair_share.left(connection, row.tenant, row.lane)
+    return after
 
 
 def end(connection: Connection, row: Row[Any], outcome: Outcome, erasure: dict[str, Any], *, now: float) -> Job:
     """Into the final state that the outcome's reason means. A job that has ended needs nothing any more."""
     connection.execute(_need_nothing(), {"of_id": row.id})
     values = {"outcome": outcome.as_dict(), "erasure": erasure, "finished_at": now}
-    return job_from_row(move(connection, row, FINAL_STATE[outcome.reason], values))
+    return job_from_row(move(connection, row, FINAL_STATE[outcome.reason], values, now=now))
 
 
-def count_queued(connection: Connection, lane: str, *, at_most: int, before_seq: int = SEQ_MAX) -> int:
-    """The jobs of a lane that wait, those before a place in it; not counted further than `at_most`."""
-    return int(connection.execute(_count_queued(), {"of_lane": lane, "before_seq": before_seq, "at_most": at_most}).scalar_one())
+def claim_next(connection: Connection, lane: str, *, budget_bytes: int, running_jobs: int, made: dict[str, Any]) -> Row[Any] | None:
+    """The first job of the tenant whose turn it is becomes running, where what it reserves fits into what the running ones leave of
+    the budget. `made` names the worker and what it holds ready."""
+    for candidate in fair_share.candidates(connection, lane, running_jobs=running_jobs):
+        head = connection.execute(_head(True), {"of_tenant": candidate.tenant, "of_lane": lane}).one_or_none()
+        if head is not None:
+            given = {"of_seq": head.seq, "budget": budget_bytes, "new_charged": candidate.mean_seconds, **made}
+            row = connection.execute(_take(), given).one_or_none()
+            if row is not None:
+                fair_share.started(connection, lane, candidate)
+            return row
+    return None
+
+
+def next_reserves(connection: Connection, lane: str, *, running_jobs: int) -> int | None:
+    """The bytes that the next job of a lane reserves, where no job runs; None where there is none, or one runs."""
+    if connection.execute(select(reserved_by_running())).scalar_one():
+        return None
+    for candidate in fair_share.candidates(connection, lane, running_jobs=running_jobs):
+        head = connection.execute(_head(False), {"of_tenant": candidate.tenant, "of_lane": lane}).one_or_none()
+        if head is not None:
+            return int(head.reserved_bytes)
+    return None
+
+
+def count_ahead(connection: Connection, row: Row[Any], *, at_most: int) -> int:
+    """The jobs of the same tenant and lane that are claimed before this one, which waits; not counted further than `at_most`."""
+    place = {"of_tenant": row.tenant, "of_lane": row.lane, "of_rank": row.rank, "of_place": row.place, "before_seq": row.seq}
+    return int(connection.execute(_count_ahead(), place | {"at_most": at_most}).scalar_one())
 
 
 @cache
@@ -90,36 +134,6 @@ def reserved_by_running() -> ScalarSelect[Any]:
         select(func.coalesce(func.sum(running.c.reserved_bytes), 0))
         .where(running.c.lane.in_(lanes), running.c.state == State.RUNNING.value)
         .scalar_subquery()
-    )
-
-
-@cache
-def next_queued() -> Select[Any]:
-    """What the head of `of_lane` reserves, and what is running meanwhile."""
-    return _queued(JOBS.c.reserved_bytes, reserved_by_running().label("running")).limit(1)
-
-
-@cache
-def claim_next() -> Update:
-    """The head of a lane becomes running, where what it reserves fits into what the running ones leave of the budget."""
-    # PostgreSQL: a cancel that has the row ends first; SQLite has one writer at a time anyway.
-    head = _queued(JOBS.c.seq).limit(1).with_for_update().scalar_subquery()
-    budget = bindparam("budget", type_=JOBS.c.reserved_bytes.type)
-    return (
-        update(JOBS)
-        .where(JOBS.c.seq == head, JOBS.c.reserved_bytes <= budget - reserved_by_running())
-        .values(
-            state=State.RUNNING.value,
-            attempt=JOBS.c.attempt + 1,
-            fence=JOBS.c.fence + 1,
-            beat=0,
-            worker=bindparam("new_worker"),
-            sandbox=bindparam("new_sandbox"),
-            scratch=bindparam("new_scratch"),
-            erasure=None,
-            started_at=bindparam("now"),
-        )
-        .returning(*JOBS.c)
     )
 
 
@@ -141,14 +155,45 @@ def _need_nothing() -> Delete:
     return delete(JOB_NEEDS).where(JOB_NEEDS.c.job_id == bindparam("of_id"))
 
 
-def _queued(*columns: ColumnElement[Any], before: Any = SEQ_MAX) -> Select[Any]:
-    """The queue of `of_lane`, first come first."""
-    run: Run = [(JOBS.c.lane, bindparam("of_lane", type_=JOBS.c.lane.type)), (JOBS.c.state, State.QUEUED.value)]
-    return select(*columns).where(within(run, JOBS.c.seq, before)).order_by(*in_order(run, JOBS.c.seq))
+def _queue(*columns: ColumnElement[Any]) -> Select[Any]:
+    """What waits of a tenant and a lane, in the order of an index of just these."""
+    ours = (JOBS.c.tenant == bindparam("of_tenant"), JOBS.c.lane == bindparam("of_lane"))
+    return select(*columns).where(JOBS.c.state == literal_column(f"'{State.QUEUED.value}'"), *ours).order_by(JOBS.c.tenant, JOBS.c.lane, JOBS.c.rank, JOBS.c.place, JOBS.c.seq)
 
 
 @cache
-def _count_queued() -> Select[Any]:
-    before = bindparam("before_seq", type_=JOBS.c.seq.type)
-    counted = _queued(JOBS.c.seq, before=before).limit(bindparam("at_most", type_=Integer())).subquery()
+def _head(lock: bool) -> Select[Any]:
+    head = _queue(JOBS.c.seq, JOBS.c.reserved_bytes).limit(1)
+    # PostgreSQL: one that is just being cancelled is passed over; SQLite has one writer at a time anyway.
+    return head.with_for_update(skip_locked=True) if lock else head
+
+
+@cache
+def _take() -> Update:
+    budget = bindparam("budget", type_=JOBS.c.reserved_bytes.type)
+    return (
+        update(JOBS)
+        .where(JOBS.c.seq == bindparam("of_seq"), JOBS.c.reserved_bytes <= budget - reserved_by_running())
+        .values(
+            state=State.RUNNING.value,
+            attempt=JOBS.c.attempt + 1,
+            fence=JOBS.c.fence + 1,
+            beat=0,
+            worker=bindparam("new_worker"),
+            sandbox=bindparam("new_sandbox"),
+            scratch=bindparam("new_scratch"),
+            erasure=None,
+            charged=bindparam("new_charged", type_=JOBS.c.charged.type),
+            started_at=bindparam("now"),
+        )
+        .returning(*JOBS.c)
+    )
+
+
+@cache
+def _count_ahead() -> Select[Any]:
+    place = tuple_(JOBS.c.rank, JOBS.c.place, JOBS.c.seq)
+    types = [column.type for column in (JOBS.c.rank, JOBS.c.place, JOBS.c.seq)]
+    own = tuple_(bindparam("of_rank"), bindparam("of_place"), bindparam("before_seq"), types=types)
+    counted = _queue(JOBS.c.seq).where(place < own).limit(bindparam("at_most", type_=Integer())).subquery()
     return select(func.count()).select_from(counted)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, bindparam, delete, select
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, select
 from sqlalchemy.exc import IntegrityError
 
 from fumehood.database import BUSY_SECONDS, Database
@@ -159,6 +159,12 @@ class Records:
         if row is None:
             raise NotFound(f"there is no image {digest!r}")
         return image_from_row(row)
+
+
+def slots_of(connection: Connection, lane: str, *, seen_after: float) -> int:
+    """How many jobs of a lane run at once in all workers that are ready and were seen lately."""
+    facts = connection.execute(select(WORKERS.c.facts).where(WORKERS.c.seen_at >= seen_after)).scalars()
+    return sum(int(each.get(f"{lane}_slots", 0)) for each in facts if each.get("ready"))
 
 
 def _no_dataset(dataset_id: str) -> NotFound:

@@ -19,7 +19,7 @@ _IMAGE_FIELDS = tuple(field.name for field in fields(Image))
 
 
 def job_to_row(job: Job) -> dict[str, Any]:
-    """Everything but `seq`, which the database gives, and `queue_position`, which is counted when asked for."""
+    """Everything but `seq` and `place`, which the database gives, and what is counted when asked for."""
     return {
         "id": job.id,
         "tenant": job.tenant,
@@ -40,6 +40,7 @@ def job_to_row(job: Job) -> dict[str, Any]:
         "target_format": job.target_format,
         "batch": job.batch,
         "item": job.item,
+        "rank": -job.priority,
         "reserved_bytes": job.reserved_bytes,
         "limits": job.limits.as_dict(),
         "inputs": {port: asdict(connected) for port, connected in job.inputs.items()},
@@ -50,7 +51,7 @@ def job_to_row(job: Job) -> dict[str, Any]:
     }
 
 
-def job_from_row(stored: Row[Any], *, queue_position: int | None = None) -> Job:
+def job_from_row(stored: Row[Any]) -> Job:
     row = stored._mapping
     return Job(
         id=row["id"],
@@ -64,6 +65,7 @@ def job_from_row(stored: Row[Any], *, queue_position: int | None = None) -> Job:
         batch=row["batch"],
         item=row["item"],
         attempts_max=row["attempts_max"],
+        priority=-row["rank"],
         state=State(row["state"]),
         attempt=row["attempt"],
         fence=row["fence"],
@@ -77,7 +79,6 @@ def job_from_row(stored: Row[Any], *, queue_position: int | None = None) -> Job:
         finished_at=row["finished_at"],
         outcome=outcome_from_dict(row["outcome"]) if row["outcome"] else None,
         erasure=Erasure(job=row["id"], **row["erasure"]) if row["erasure"] else None,
-        queue_position=queue_position,
     )
 
 

@@ -7,6 +7,8 @@
        │          └── idempotency    a caller's key, and the job or the batch it made
        ├── batches ── batch_items    one row per item, which names the job that runs it
        └── datasets
+    shares                           of each tenant and lane: who waits, and what its jobs have held so far (fumehood.fair_share)
+    lanes                            how far each lane has come
     workers                          who is there; nothing refers to it
     receipt_keys                     public keys that workers have signed receipts with; never forgotten
     images                           what scripts have run in, by digest; kept for the records that name it
@@ -33,8 +35,10 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    TextClause,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 
 METADATA = MetaData(
@@ -55,6 +59,11 @@ _Document = JSON(none_as_null=True)
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 
 
+def _where(condition: str) -> dict[str, TextClause]:
+    """Of an index: the rows that stand in it. A statement uses it where it says the condition in the same words."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+
+
 class _Text(TypeDecorator[str]):
     """Text of every origin, the same in every database: what none can hold is written, and looked for, as U+FFFD. Documents
     hold their text with escapes, and need no such thing."""
@@ -72,6 +81,9 @@ TENANTS = Table(
     Column("id", _Text, primary_key=True),
     Column("name", _Text, nullable=False, unique=True),
     Column("created_at", Float, nullable=False),
+    Column("state", _Text, nullable=False, server_default="active"),
+    Column("weight", Float, nullable=False, server_default="1"),
+    Column("quota", _Document),
 )
 
 API_KEYS = Table(
@@ -109,6 +121,12 @@ JOBS = Table(
     # Without a foreign key: SQLite could add one only by writing the whole table anew. The store deletes both together.
     Column("batch", _Text),
     Column("item", Integer),
+    # The order within a tenant's queue: the rank (less is sooner), then the place that it was given when it was accepted. The jobs of
+    # a batch have one place, whenever they are made.
+    Column("rank", Integer, nullable=False, server_default="0"),
+    Column("place", BigInteger, nullable=False, server_default="0"),
+    # The seconds that its tenant was charged with when it was started.
+    Column("charged", Float),
     # A copy of Job.reserved_bytes, for the claim's condition.
     Column("reserved_bytes", BigInteger, nullable=False),
     Column("limits", _Document, nullable=False),
@@ -117,11 +135,36 @@ JOBS = Table(
     Column("labels", _Document, nullable=False),
     Column("outcome", _Document),
     Column("erasure", _Document),
-    Index(None, "lane", "state", "seq"),  # claim, queue position, depth, running
+    Index(None, "lane", "state", "seq"),  # running; forgotten errands
+    Index("ix_jobs_queue", "tenant", "lane", "rank", "place", "seq", **_where("state = 'queued'")),  # claim, queue position
     Index(None, "tenant", "lane", "seq"),  # pages
     Index(None, "tenant", "lane", "state", "seq"),  # pages of one state
     Index(None, "batch", "state"),  # what is left of a batch
     sqlite_autoincrement=True,
+)
+
+SHARES = Table(
+    "shares",
+    METADATA,
+    Column("tenant", _Text, primary_key=True),
+    Column("lane", _Text, primary_key=True),
+    Column("queued", Integer, nullable=False),
+    Column("running", Integer, nullable=False),
+    # False for who has come back: its next job goes before those of all who stand in line.
+    Column("in_line", Boolean(create_constraint=False), nullable=False),
+    Column("virtual_time", Float, nullable=False),
+    # Of two at the same time: where it began to wait, among the jobs.
+    Column("place", BigInteger, nullable=False),
+    Column("mean_seconds", Float, nullable=False),
+    Index("ix_shares_waiting", "lane", "in_line", "virtual_time", "place", **_where("queued > 0")),
+    Index("ix_shares_running", "lane", **_where("running > 0")),
+)
+
+LANES = Table(
+    "lanes",
+    METADATA,
+    Column("lane", _Text, primary_key=True),
+    Column("virtual_time", Float, nullable=False),
 )
 
 JOB_LABELS = Table(

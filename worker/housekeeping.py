@@ -107,7 +107,7 @@ class Housekeeping:
             if not overdue or self._slots.not_ready() is not None:
                 self._waiting_since.pop(lane, None)
                 continue
-            queued = self._deps.store.queued(lane, at_most=size)
+            queued = min(size, self._deps.store.eligible(lane))
             waiting = self._depth(lane) or 0
             missing = max(0, queued - waiting)
             sent = 0

@@ -7,11 +7,13 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from fumehood.batch import Batch, Isolation, Item, jobs_of
 from fumehood.job import Input, Job, new_id
 from fumehood.job_store import JobStore
 from fumehood.limits import Limits
+from fumehood.schema import JOBS, SHARES
 from tests.postgres import PostgresServer
 
 
@@ -80,3 +82,18 @@ def batch_of(count: int, isolation: Isolation = Isolation.ITEM, **overrides: Any
     }
     batch = Batch(id=batch_id, tenant="ten_test", isolation=isolation, items=count, **(values | overrides))
     return batch, jobs_of(batch, items, attempts_max=2, ceiling_seconds=3600, slots=4)
+
+
+def shares(store: JobStore) -> dict[tuple[str, str], tuple[int, int]]:
+    """How many of each tenant and lane are queued and running, as the shares count them."""
+    with store._database.reading() as connection:
+        return {(row.tenant, row.lane): (row.queued, row.running) for row in connection.execute(select(SHARES)) if row.queued or row.running}
+
+
+def counted(store: JobStore) -> dict[tuple[str, str], tuple[int, int]]:
+    """As the rows of the jobs are."""
+    found: dict[tuple[str, str], list[int]] = {}
+    with store._database.reading() as connection:
+        for row in connection.execute(select(JOBS.c.tenant, JOBS.c.lane, JOBS.c.state).where(JOBS.c.state.in_(["queued", "running"]))):
+            found.setdefault((row.tenant, row.lane), [0, 0])[row.state == "running"] += 1
+    return {key: (queued, running) for key, (queued, running) in found.items()}

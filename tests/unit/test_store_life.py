@@ -22,10 +22,10 @@ from fumehood.job import Job, State
 from fumehood.job_store import Idempotency, JobStore, Lease, Submitted
 from fumehood.outcome import Erasure, Outcome
 from fumehood.rows import erasure_to_row
-from fumehood.schema import IDEMPOTENCY, JOB_LABELS, JOB_NEEDS, JOBS
+from fumehood.schema import IDEMPOTENCY, JOB_LABELS, JOB_NEEDS, JOBS, SHARES
 from fumehood.testing import erasure, outcome
 from tests.unit.store_life import Life
-from tests.unit.stores import Clock
+from tests.unit.stores import Clock, counted
 
 MORE = os.environ.get("FUMEHOOD_TEST_EXAMPLES")
 LIVES = hypothesis_settings(
@@ -100,11 +100,29 @@ class ClaimRaisesNoFence(Buggy):
         return replace(claimed, fence=claimed.fence - 1)
 
 
+def recount(store: JobStore) -> None:
+    """So that the bug is found that was meant."""
+    with store._database.writing() as connection:
+        for (tenant, lane), (queued, running) in counted(store).items():
+            own = (SHARES.c.tenant == tenant, SHARES.c.lane == lane)
+            connection.execute(update(SHARES).where(*own).values(queued=queued, running=running))
+
+
+class AWithdrawnJobIsStillCounted(Buggy):
+    def request_cancel(self, tenant: str, job_id: str) -> Job:
+        ended = super().request_cancel(tenant, job_id)
+        if ended.attempt == 0 and ended.state is State.CANCELLED:
+            with self._database.writing() as connection:
+                connection.execute(update(SHARES).where(SHARES.c.tenant == tenant).values(queued=SHARES.c.queued + 1))
+        return ended
+
+
 class ClaimTakesWhatIsRunning(Buggy):
     def claim(self, **options: Any) -> Job | None:
         claimed = super().claim(**options)
         for running in self.running() if claimed is None else ():
             self.write(running.id, state=State.QUEUED)
+            recount(self)
             return super().claim(**options)
         return claimed
 
@@ -114,6 +132,7 @@ class AttemptsHaveNoEnd(Buggy):
         after = super().give_back(job, *rest, **options)
         if after.state is State.FAILED:
             self.write(job.id, state=State.QUEUED, fence=after.fence + 1, outcome=None, finished_at=None)
+            recount(self)
         return after
 
 
@@ -194,6 +213,7 @@ FOUND: dict[type[JobStore], str] = {
     GiveBackComparesNoBeat: "a stale give_back of job_[0-9]+ was taken",
     NamingRaisesNoBeat: "of attempts that are over exist",
     ClaimRaisesNoFence: "has fence 0 after 0, queued → running",
+    AWithdrawnJobIsStillCounted: "the shares count",
     ClaimTakesWhatIsRunning: "was claimed by two",
     AttemptsHaveNoEnd: "was started [0-9]+ times; at most",
     GiveBackForgetsTheCancel: "was cancelled, and runs again",
