@@ -66,6 +66,8 @@ def job_record(job: Job) -> JobRecord:
         **_summary(job),
         links=_links(job, outputs),
         queue_position=job.queue_position,
+        estimated_start_at=timestamp(job.estimated_start_at),
+        priority=job.priority,
         attempts_max=job.attempts_max,
         cancel_requested=job.cancel_requested,
         milliseconds=dict(outcome.milliseconds) if outcome else {},

@@ -49,6 +49,7 @@ class JobDocument(Request):
     labels: dict[str, str] = Field(
         {}, description="Up to 16 labels; names of letters, digits, `.`, `_`, `-`; values of 128 characters at most."
     )
+    priority: int = Field(0, strict=True, description="Among the tenant's own jobs that wait, from -10 to 10: the highest goes first.")
 
 
 # answers -----------------------------------------------------------------------------------------------------------------
@@ -176,8 +177,10 @@ class JobRecord(JobSummary):
     """A job, whole. A failed job is not an error of the API: its record says what happened."""
 
     queue_position: int | None = Field(
-        description=f"Jobs ahead of this one, while it is queued; counted to {QUEUE_COUNTED:,}, which means that many or more."
+        description=f"The tenant's own jobs ahead of this one, while it waits; counted to {QUEUE_COUNTED:,}: that many or more."
     )
+    estimated_start_at: str | None = Field(description="When it may start, while it waits, by what jobs took lately; null where unknown.")
+    priority: int
     attempts_max: int
     cancel_requested: bool
     milliseconds: dict[str, float] = Field(description="Time spent in each room of the journey.")
