@@ -14,7 +14,23 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Float, Integer, Row, ScalarSelect, Select, Update, bindparam, case, func, literal_column, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Float,
+    Integer,
+    Row,
+    ScalarSelect,
+    Select,
+    Update,
+    bindparam,
+    case,
+    func,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from fumehood.database import inserting
 from fumehood.schema import JOBS, LANES, SHARES, TENANTS
@@ -43,7 +59,14 @@ class Candidate:
 def joined(connection: Connection, tenant: str, lane: str, *, jobs: int = 1) -> None:
     """So many jobs of a tenant wait now besides those that did."""
     new = inserting(connection, SHARES).values(
-        tenant=tenant, lane=lane, queued=jobs, running=0, in_line=False, mean_seconds=MEAN_SECONDS_FIRST, virtual_time=_now_in(lane), place=next_place()
+        tenant=tenant,
+        lane=lane,
+        queued=jobs,
+        running=0,
+        in_line=False,
+        mean_seconds=MEAN_SECONDS_FIRST,
+        virtual_time=_now_in(lane),
+        place=next_place(),
     )
     now, own = new.excluded.virtual_time, SHARES.c.virtual_time
     waits, runs = SHARES.c.queued > 0, SHARES.c.running > 0
@@ -82,7 +105,8 @@ def started(connection: Connection, lane: str, candidate: Candidate) -> None:
 
 
 def ended(connection: Connection, row: Row[Any], *, now: float) -> None:
-    """A job does not run any more, and does not wait again. The clock may have jumped: no job holds its slot for much longer than its limit."""
+    """A job does not run any more, and does not wait again. The clock may have jumped: no job holds its slot for
+    much longer than its limit."""
     held = max(0.0, min(now - row.started_at, 2 * row.limits["wall_seconds"] + CARRIED_SECONDS))
     values = {"of_tenant": row.tenant, "of_lane": row.lane, "held": held, "charged": row.charged or 0.0}
     connection.execute(_change("ended"), values)

@@ -158,7 +158,11 @@ def _need_nothing() -> Delete:
 def _queue(*columns: ColumnElement[Any]) -> Select[Any]:
     """What waits of a tenant and a lane, in the order of an index of just these."""
     ours = (JOBS.c.tenant == bindparam("of_tenant"), JOBS.c.lane == bindparam("of_lane"))
-    return select(*columns).where(JOBS.c.state == literal_column(f"'{State.QUEUED.value}'"), *ours).order_by(JOBS.c.tenant, JOBS.c.lane, JOBS.c.rank, JOBS.c.place, JOBS.c.seq)
+    return (
+        select(*columns)
+        .where(JOBS.c.state == literal_column(f"'{State.QUEUED.value}'"), *ours)
+        .order_by(JOBS.c.tenant, JOBS.c.lane, JOBS.c.rank, JOBS.c.place, JOBS.c.seq)
+    )
 
 
 @cache

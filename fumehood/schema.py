@@ -35,7 +35,6 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
-    TextClause,
     TypeDecorator,
     UniqueConstraint,
     text,
@@ -59,9 +58,9 @@ _Document = JSON(none_as_null=True)
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 
 
-def _where(condition: str) -> dict[str, TextClause]:
-    """Of an index: the rows that stand in it. A statement uses it where it says the condition in the same words."""
-    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+def _index_where(name: str, condition: str, *columns: str) -> Index:
+    """An index of some rows. A statement uses it where it says the condition in the same words."""
+    return Index(name, *columns, sqlite_where=text(condition), postgresql_where=text(condition))
 
 
 class _Text(TypeDecorator[str]):
@@ -136,7 +135,7 @@ JOBS = Table(
     Column("outcome", _Document),
     Column("erasure", _Document),
     Index(None, "lane", "state", "seq"),  # running; forgotten errands
-    Index("ix_jobs_queue", "tenant", "lane", "rank", "place", "seq", **_where("state = 'queued'")),  # claim, queue position
+    _index_where("ix_jobs_queue", "state = 'queued'", "tenant", "lane", "rank", "place", "seq"),  # claim, queue position
     Index(None, "tenant", "lane", "seq"),  # pages
     Index(None, "tenant", "lane", "state", "seq"),  # pages of one state
     Index(None, "batch", "state"),  # what is left of a batch
@@ -156,8 +155,8 @@ SHARES = Table(
     # Of two at the same time: where it began to wait, among the jobs.
     Column("place", BigInteger, nullable=False),
     Column("mean_seconds", Float, nullable=False),
-    Index("ix_shares_waiting", "lane", "in_line", "virtual_time", "place", **_where("queued > 0")),
-    Index("ix_shares_running", "lane", **_where("running > 0")),
+    _index_where("ix_shares_waiting", "queued > 0", "lane", "in_line", "virtual_time", "place"),
+    _index_where("ix_shares_running", "running > 0", "lane"),
 )
 
 LANES = Table(

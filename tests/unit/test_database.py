@@ -18,9 +18,9 @@ from sqlalchemy import Connection, event
 
 from fumehood.database import Database
 from fumehood.errors import Misconfigured, NotFound, StoreUnavailable
+from fumehood.fair_share import count_waiting
 from fumehood.job import Job, Kind, Lane
 from fumehood.job_store import Idempotency, JobStore
-from fumehood.fair_share import count_waiting
 from fumehood.outcome import Reason
 from fumehood.testing import dataset, erasure, job, outcome
 
