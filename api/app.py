@@ -19,6 +19,7 @@ from fumehood.events import Events, RedisEvents
 from fumehood.job_queue import CeleryQueue, JobQueue
 from fumehood.job_store import JobStore
 from fumehood.settings import Settings
+from fumehood.tenant import ALL_SCOPES
 
 log = structlog.get_logger()
 
@@ -31,14 +32,14 @@ def prepare(store: JobStore, settings: Settings) -> None:
     store.migrate()
     key = settings.secret("bootstrap_key")
     if key is not None:
-        store.ensure_tenant(BOOTSTRAP_TENANT, key)
+        store.ensure_tenant(BOOTSTRAP_TENANT, key, scopes=ALL_SCOPES)
 
 
 def create_app(settings: Settings, *, queue: JobQueue | None = None, events: Events | None = None) -> FastAPI:
     """`queue` and `events` stand in for Redis (tests)."""
     desk = Desk(
         settings=settings,
-        store=JobStore(settings.store_url, idempotency_hours=settings.idempotency_hours),
+        store=JobStore(settings.store_url, idempotency_hours=settings.idempotency_hours, defaults=settings.tenant_defaults),
         blobs=BlobStore(settings.home),
         queue=queue or CeleryQueue(settings),
         events=events or RedisEvents(settings),

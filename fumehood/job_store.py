@@ -21,6 +21,7 @@ from fumehood.moves import accept, change, claim_next, count_ahead, end, find, f
 from fumehood.needs import check_needs, needs_of
 from fumehood.outcome import Erasure, Outcome, Reason
 from fumehood.pages import read_page
+from fumehood.quota import Defaults
 from fumehood.records import slots_of
 from fumehood.rows import erasure_to_row, job_from_row, job_to_row, never_ran
 from fumehood.schema import IDEMPOTENCY, JOB_LABELS, JOB_NEEDS, JOBS
@@ -64,8 +65,9 @@ class JobStore(Batches):
         idempotency_hours: float = 24.0,
         busy_seconds: float = BUSY_SECONDS,
         clock: Callable[[], float] = time.time,
+        defaults: Defaults | None = None,
     ) -> None:
-        super().__init__(url, busy_seconds=busy_seconds, clock=clock)
+        super().__init__(url, busy_seconds=busy_seconds, clock=clock, defaults=defaults)
         self._idempotency_seconds = idempotency_hours * 3600
 
     def migrate(self) -> None:

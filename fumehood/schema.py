@@ -82,7 +82,9 @@ TENANTS = Table(
     Column("created_at", Float, nullable=False),
     Column("state", _Text, nullable=False, server_default="active"),
     Column("weight", Float, nullable=False, server_default="1"),
+    # Each says only where it differs from the defaults, which are settings.
     Column("quota", _Document),
+    Column("retention", _Document),
 )
 
 API_KEYS = Table(
@@ -93,6 +95,14 @@ API_KEYS = Table(
     Column("salt", LargeBinary, nullable=False),
     Column("digest", LargeBinary, nullable=False),
     Column("created_at", Float, nullable=False),
+    Column("name", _Text, nullable=False, server_default=""),
+    # Words; a key that none was given may do nothing.
+    Column("scopes", _Text, nullable=False, server_default=""),
+    Column("expires_at", Float),
+    # A revoked key stays until its tenant goes, so that its prefix still tells which it was.
+    Column("revoked_at", Float),
+    Column("used_at", Float),
+    Index(None, "tenant", "created_at"),
 )
 
 JOBS = Table(

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fumehood.errors import FumehoodError, Misconfigured
 from fumehood.limits import CEILING, GIB, MIB, REQUESTABLE, Limits
+from fumehood.quota import Defaults, Quota, Retention
 
 
 class Settings(BaseSettings):
@@ -87,6 +88,12 @@ class Settings(BaseSettings):
 
     limits: Limits = Field(default_factory=Limits, description="Limits of a job that names none; `FUMEHOOD_LIMITS` is a JSON object.")
     ceiling: Limits = Field(CEILING, description="Highest limits that a job may ask for; `FUMEHOOD_CEILING` is a JSON object.")
+    quota: Quota = Field(
+        default_factory=Quota, description="Quota of a tenant that has none of its own; `FUMEHOOD_QUOTA` is a JSON object."
+    )
+    retention: Retention = Field(
+        default_factory=Retention, description="How long things are kept; `FUMEHOOD_RETENTION` is a JSON object, a tenant may differ."
+    )
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = Field(
         "info", description="Least severe log event that is written."
     )
@@ -113,6 +120,18 @@ class Settings(BaseSettings):
     def _named_ceilings_change_no_others(cls, value: object) -> object:
         return CEILING.as_dict() | value if isinstance(value, dict) else value
 
+    @field_validator("quota", "retention", mode="before")
+    @classmethod
+    def _what_is_not_named_stays_as_it_is(cls, value: object, info: ValidationInfo) -> object:
+        if not isinstance(value, dict):
+            return value
+        built_in = (Quota() if info.field_name == "quota" else Retention()).as_dict()
+        strange = sorted(set(value) - set(built_in))
+        if strange:
+            raise ValueError(f"there is no {strange[0]!r}; expected {', '.join(built_in)}")
+        ceiling = value.get("ceiling")
+        return built_in | value | ({"ceiling": built_in["ceiling"] | ceiling} if isinstance(ceiling, dict) else {})
+
     @model_validator(mode="after")
     def _check_against_each_other(self) -> Settings:
         if self.lease_seconds < 3 * self.beat_seconds:
@@ -126,6 +145,10 @@ class Settings(BaseSettings):
             told = ", ".join(f"{name} is {getattr(self.limits, name):,}, its ceiling {getattr(self.ceiling, name):,}" for name in above)
             raise ValueError(f"a job that names no limits would be above the ceiling: {told}; expected no default above its ceiling")
         return self
+
+    @property
+    def tenant_defaults(self) -> Defaults:
+        return Defaults(quota=self.quota, retention=self.retention, ceiling=self.ceiling)
 
     @property
     def store_url(self) -> str:
@@ -165,5 +188,5 @@ def read(**overrides: Any) -> Settings:
             for problem in error.errors(include_input=False, include_url=False)
         ]
         raise Misconfigured("\n".join(lines)) from None
-    except FumehoodError as error:  # A value of `limits` or `ceiling` that no run can have.
-        raise Misconfigured(f"setting limits or ceiling: {error}") from None
+    except FumehoodError as error:  # A value of `limits` or `ceiling` that no run can have, or of the others.
+        raise Misconfigured(f"setting limits, ceiling, quota or retention: {error}") from None

@@ -58,7 +58,7 @@ class Worker:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         make_private(settings.home)
-        self._store = JobStore(settings.store_url)
+        self._store = JobStore(settings.store_url, defaults=settings.tenant_defaults)
         self._store.migrate()
         self._queue = CeleryQueue(settings)
         self._events = RedisEvents(settings)
