@@ -34,6 +34,7 @@ from sqlalchemy import (
 
 from fumehood.database import inserting
 from fumehood.schema import JOBS, LANES, SHARES, TENANTS
+from fumehood.tenant import TenantState
 
 MEAN_SECONDS_FIRST = 1.0
 """What a tenant's first job is charged with until it has ended."""
@@ -193,7 +194,7 @@ def _shares(*columns: ColumnElement[Any]) -> Select[Any]:
 def _allowed() -> Select[Any]:
     """Those of them that may have a slot now."""
     quota = func.coalesce(TENANTS.c.quota["running_jobs"].as_integer(), bindparam("running_jobs", type_=Integer()))
-    active = func.coalesce(TENANTS.c.state, "active") == "active"
+    active = func.coalesce(TENANTS.c.state, TenantState.ACTIVE.value) == TenantState.ACTIVE.value
     return _shares(SHARES.c.queued, SHARES.c.running, quota.label("running_jobs")).where(active, SHARES.c.running < quota)
 
 

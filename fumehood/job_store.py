@@ -26,7 +26,6 @@ from fumehood.records import slots_of
 from fumehood.rows import erasure_to_row, job_from_row, job_to_row, never_ran
 from fumehood.schema import IDEMPOTENCY, JOB_LABELS, JOB_NEEDS, JOBS
 
-RUNNING_JOBS = 1000
 WORKERS_COUNTED_SECONDS = 15.0
 # Old idempotency keys are forgotten by the submits that follow, a few each, so that no transaction is long.
 _FORGOTTEN_PER_SUBMIT = 20
@@ -211,14 +210,14 @@ class JobStore(Batches):
         assert State.RUNNING in TRANSITIONS[State.QUEUED]
         made = {"new_worker": worker, "new_sandbox": sandbox, "new_scratch": scratch, "now": self._clock()}
         with self._database.claiming() as connection:
-            row = claim_next(connection, lane.value, budget_bytes=disk_budget_bytes, running_jobs=RUNNING_JOBS, made=made)
+            row = claim_next(connection, lane.value, budget_bytes=disk_budget_bytes, running_jobs=self._defaults.quota.running_jobs, made=made)
         return job_from_row(row) if row else None
 
     def too_large_for_disk(self, lane: Lane, *, disk_budget_bytes: int) -> int | None:
         """The bytes that the next job of `lane` reserves, where they exceed the budget although nothing runs: it waits for
         free space, not for a finish. None where it does not, or there is no such job."""
         with self._database.reading() as connection:
-            reserved = next_reserves(connection, lane.value, running_jobs=RUNNING_JOBS)
+            reserved = next_reserves(connection, lane.value, running_jobs=self._defaults.quota.running_jobs)
         return reserved if reserved is not None and reserved > disk_budget_bytes else None
 
     def name_sandbox(self, job: Job, *, sandbox: str, scratch: str) -> Job:
@@ -290,7 +289,7 @@ class JobStore(Batches):
     def eligible(self, lane: Lane) -> int:
         """How many could start at once: those whose tenant is suspended, or has as many running as it may, are not among them."""
         with self._database.reading() as connection:
-            return fair_share.count_eligible(connection, lane.value, running_jobs=RUNNING_JOBS)
+            return fair_share.count_eligible(connection, lane.value, running_jobs=self._defaults.quota.running_jobs)
 
     def errands(self, *, limit: int = 1000) -> list[Job]:
         """Errands, all tenants and states, the oldest of each state first.
