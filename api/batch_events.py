@@ -18,7 +18,7 @@ from fumehood.notices import CANCELLED, ITEMS
 PAUSE_SECONDS = 0.5
 """Between two looks: however many items end, their reader is told a few times a second."""
 PAUSE_SHARE = 10
-"""And a reader lets the store rest so many times as long as its look took."""
+"""And the store rests so many times as long as a look took."""
 CLOCKS_SECONDS = 60.0
 """By so much may the clocks of a worker and of Redis differ, and an end be written later than it says."""
 
@@ -67,24 +67,23 @@ async def batch_events(desk: Desk, batch: Batch, last_event_id: str | None, seco
                 batch = await desk.ask(desk.store.get_batch, batch.tenant, batch.id)
             except NotFound:
                 return
+            took = time.monotonic() - began
             changed, counts = counts_of(batch) != counts, counts_of(batch)
             pieces = []
             async for some in _news(ends, look, batch, since, poll=follower.away and changed):
                 yield b"".join(frame(None, "item", _shown(end)) for end in some)
                 pieces.append(len(some))
-            identity = None if follower.away else follower.cursor
             if batch.final:
-                yield frame(identity, "end", {"counts": counts})
+                yield frame(follower.identity, "end", {"counts": counts})
                 return
             if changed or pieces or look.anew:
                 told_at = time.monotonic()
-                yield frame(identity, "progress", {"counts": counts})
+                yield frame(follower.identity, "progress", {"counts": counts})
             elif time.monotonic() - told_at >= KEEP_ALIVE_SECONDS:
                 told_at = time.monotonic()
                 yield KEEP_ALIVE
-            now = time.monotonic()
-            pause = max(PAUSE_SECONDS, PAUSE_SHARE * (now - began)) - (now - began)
-            if now + pause >= deadline:
+            pause = max(PAUSE_SECONDS, PAUSE_SHARE * took)
+            if time.monotonic() + pause >= deadline:
                 return
             await asyncio.sleep(pause)
             await rest(bell, follower, deadline)

@@ -30,10 +30,16 @@ class Follower:
         self.away = False
         """The stream could not be read the last time."""
         self._events, self._stream = events, stream
-        self._missed = False
+        self._looked = self._missed = False
 
     async def look(self) -> Look:
-        """What is new. Looks whose `anew` is True have no events: the cursor is the newest one then."""
+        """What is new. Looks whose `anew` is True have no events: the cursor is the newest one then, where Redis is there."""
+        try:
+            return await self._look()
+        finally:
+            self._looked = True
+
+    async def _look(self) -> Look:
         if self._missed or self.cursor is None:
             return await self._begin(AWAY if self._missed else None)
         found: list[Event] = []
@@ -50,6 +56,11 @@ class Follower:
         self.away = False
         return Look(events=[event for event in found if event.kind != MARK])
 
+    @property
+    def identity(self) -> str | None:
+        """What an event that is told now is called: who names it is told what comes behind it. None where that would not be so."""
+        return None if self.away else self.cursor
+
     async def _begin(self, gap: str | None) -> Look:
         newest = await self._events.newest(self._stream)
         if newest is None:
@@ -59,7 +70,9 @@ class Follower:
 
     def _gone(self) -> Look:
         self.away = self._missed = True
-        return Look()
+        if self._looked:
+            return Look()
+        return Look(anew=True, gap=AWAY if self.cursor is not None else None)
 
 
 async def rest(bell: Bell, follower: Follower, until: float) -> None:

@@ -26,7 +26,7 @@ async def tenant_events(desk: Desk, tenant: str, last_event_id: str | None, seco
     deadline = time.monotonic() + seconds
     follower = Follower(desk.events, tenant, last_event_id)
     batches = _Batches(desk, tenant)
-    told_at, begun = time.monotonic(), False
+    told_at = time.monotonic()
     yield b": begin\n\n"
     with desk.events.listen(tenant) as bell:
         while True:
@@ -34,16 +34,14 @@ async def tenant_events(desk: Desk, tenant: str, last_event_id: str | None, seco
             pieces = []
             if look.gap is not None:
                 pieces.append(frame(None, "gap", {"reason": look.gap}))
-            if look.anew or (follower.away and not begun):
+            if look.anew:
                 live = await desk.ask(desk.store.count_live, tenant, at_most=QUEUE_COUNTED)
-                identity = None if follower.away else follower.cursor
-                pieces.append(frame(identity, "now", {state.value: count for state, count in live.items()}))
-            begun = True
+                pieces.append(frame(follower.identity, "now", {state.value: count for state, count in live.items()}))
             jobs = [event for event in look.events if event.kind == JOB]
-            more = [frame(None, "batch", told) for told in await batches.told(look.events)]
-            # Who goes on behind one of these events must be told the batches as well, and what they are told for comes before them.
+            more = await batches.told(look.events)
+            # Who goes on behind one of these jobs must not miss the batches that are told for them.
             pieces += [frame(None if more else event.id, "job", event.data) for event in jobs]
-            pieces += more[:-1] + ([_with_id(more[-1], follower.cursor)] if more else [])
+            pieces += [frame(follower.identity if told is more[-1] else None, "batch", told) for told in more]
             if pieces:
                 told_at = time.monotonic()
                 yield b"".join(pieces)
@@ -83,7 +81,3 @@ class _Batches:
             if batch.final or always:
                 found.append({"id": batch.id, "items": batch.items, "counts": counts_of(batch), "finished_at": timestamp(batch.finished_at)})
         return found
-
-
-def _with_id(piece: bytes, event_id: str | None) -> bytes:
-    return piece if event_id is None else f"id: {event_id}\n".encode() + piece

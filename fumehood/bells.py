@@ -125,6 +125,7 @@ class Ear:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        await self.client.aclose()  # also where nobody has listened yet
 
     async def _listen(self) -> None:
         try:
