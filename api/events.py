@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
-from api.answers import headers, problems
+from api.answers import event_stream, headers, problems
 from api.auth import TenantDep, known_parameters
 from api.batch_events import batch_events
 from api.batches import BatchId, find_batch
@@ -48,16 +48,27 @@ data: {"id": "job_00000000000000000000000000000000", "state": "succeeded", "reas
 """
 
 
-def _streams(description: str, example: str) -> dict[int | str, dict[str, Any]]:
-    content = {EVENTS: {"schema": {"type": "string"}, "example": example}}
-    return {200: {"description": description, "content": content, "headers": headers("Vary")}}
+_OF_BATCH = event_stream(
+    _BATCH,
+    item="an item that has ended; `job` is the job that is this item, null in isolation `batch`",
+    progress="how many items are in each state",
+    gap="why something may have been missed, `lost` or `away`; it is told again from the rows",
+    end="the last counts",
+)
+_OF_TENANT = event_stream(
+    _TENANT,
+    now="how many of your jobs wait and run",
+    job="a job in another state; of a batch's job also `batch` and `item`",
+    batch="how many of its items are in each state, and when it ended",
+    gap="why something may have been missed, `lost` or `away`",
+)
 
 
 @router.get(
     "/batches/{batch_id}/events",
     summary="A batch's events",
     response_class=Response,
-    responses={**_streams("Events as they happen, to the batch's end.", _BATCH), **problems(404, 406)},
+    responses={200: {"description": "Events, to the batch's end.", "content": _OF_BATCH, "headers": headers("Vary")}, **problems(404, 406)},
 )
 async def read_batch_events(
     batch_id: BatchId,
@@ -80,7 +91,7 @@ async def read_batch_events(
     "/events",
     summary="All events",
     response_class=Response,
-    responses={**_streams("Events as they happen.", _TENANT), **problems(406)},
+    responses={200: {"description": "Events as they happen.", "content": _OF_TENANT, "headers": headers("Vary")}, **problems(406)},
 )
 async def read_events(
     request: Request, desk: DeskDep, tenant: TenantDep, seconds: Seconds = STREAM_SECONDS_MAX, last_event_id: LastEventId = None

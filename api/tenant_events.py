@@ -79,5 +79,6 @@ class _Batches:
                     self._ended.clear()
                 self._ended.add(batch_id)
             if batch.final or always:
-                found.append({"id": batch.id, "items": batch.items, "counts": counts_of(batch), "finished_at": timestamp(batch.finished_at)})
+                said = {"id": batch.id, "items": batch.items, "counts": counts_of(batch)}
+                found.append(said | {"finished_at": timestamp(batch.finished_at)})
         return found

@@ -202,13 +202,13 @@ class RedisEvents(Events):
         name, ear = _stream(stream), self._ear()
         try:
             async with asyncio.timeout(2 * CALL_SECONDS):
-                found = await ear.client.xrevrange(name, count=1)
+                found: Any = await ear.client.xrevrange(name, count=1)
                 if found:
-                    return str(found[0][0].decode())
+                    return bytes(found[0][0]).decode()
                 pipeline = ear.client.pipeline(transaction=False)
                 pipeline.xadd(name, {"kind": MARK, "data": "{}"}, maxlen=NOTICES, approximate=True)
                 pipeline.expire(name, NOTICES_KEPT_SECONDS)
-                return str((await pipeline.execute())[0].decode())
+                return bytes((await pipeline.execute())[0]).decode()
         except (RedisError, OSError) as error:
             log.warning("redis is away", error=type(error).__name__, stream=stream)
             return None
