@@ -34,7 +34,7 @@ class _Ends:
         """Those that were not told, in short steps."""
         after, ask = -1, self._desk.store.item_ends
         while True:
-            ends = await self._desk.ask(ask, self._batch.tenant, self._batch.id, jobs=jobs, since=since, after=after)
+            ends = await self._desk.look(ask, self._batch.tenant, self._batch.id, jobs=jobs, since=since, after=after)
             fresh = [end for end in ends if end.number not in self._told]
             self._told.update(end.number for end in fresh)
             if fresh:
@@ -64,7 +64,7 @@ async def batch_events(desk: Desk, batch: Batch, last_event_id: str | None, seco
                 yield frame(None, "gap", {"reason": look.gap})
             try:
                 # After the look: what it found is counted here.
-                batch = await desk.ask(desk.store.get_batch, batch.tenant, batch.id)
+                batch = await desk.look(desk.store.get_batch, batch.tenant, batch.id)
             except NotFound:
                 return
             took = time.monotonic() - began

@@ -35,7 +35,7 @@ async def tenant_events(desk: Desk, tenant: str, last_event_id: str | None, seco
             if look.gap is not None:
                 pieces.append(frame(None, "gap", {"reason": look.gap}))
             if look.anew:
-                live = await desk.ask(desk.store.count_live, tenant, at_most=QUEUE_COUNTED)
+                live = await desk.look(desk.store.count_live, tenant, at_most=QUEUE_COUNTED)
                 pieces.append(frame(follower.identity, "now", {state.value: count for state, count in live.items()}))
             jobs = [event for event in look.events if event.kind == JOB]
             more = await batches.told(look.events)
@@ -71,7 +71,7 @@ class _Batches:
             if batch_id in self._ended:
                 continue
             try:
-                batch = await self._desk.ask(self._desk.store.get_batch, self._tenant, batch_id)
+                batch = await self._desk.look(self._desk.store.get_batch, self._tenant, batch_id)
             except NotFound:
                 continue
             if batch.final:

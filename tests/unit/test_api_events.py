@@ -19,7 +19,7 @@ from fumehood.events import Notice, RedisEvents
 from fumehood.notices import JOB
 from fumehood.outcome import Reason
 from fumehood.settings import Settings
-from fumehood.testing import RedisServer
+from fumehood.testing import RedisServer, erasure, outcome
 from tests.unit.front_desk import DISCONNECT, Counter, Made, Stand, body, slug
 from tests.unit.test_api_batches import batch, chunk_ran
 
@@ -307,6 +307,29 @@ def test_a_redis_that_was_away_is_a_gap_also_when_it_is_back(deaf: Stand) -> Non
     told = deaf.served.run(follow())
     assert short(told) == [("gap", "away"), ("now", None)] * 2
     assert [one.id for one in told] == [None, None, None, "1-0"]
+
+
+def test_an_end_that_nobody_announced_is_told_all_the_same(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows are read at the end of every wait."""
+    monkeypatch.setattr("api.follower.KEEP_ALIVE_SECONDS", 0.2)
+    record = batch(stand, 1)
+    begun = last_id(of_batch(stand.us, record))
+    claimed = _claim(stand)
+    for after in (None, begun):
+        with ThreadPoolExecutor(1) as pool:
+            following = pool.submit(of_batch, stand.us, record, after=after, seconds=30)
+            if not stand.store.get_job(claimed.tenant, claimed.id).state.final:
+                stand.store.finish(claimed, outcome(), erasure(claimed))
+            told = following.result(40)
+        assert [one.kind for one in told if one.kind != "progress"] == ["item", "end"]
+
+
+def test_a_silent_stream_is_kept_alive(stand: Stand, us: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("follower", "batch_events", "tenant_events"):
+        monkeypatch.setattr(f"api.{module}.KEEP_ALIVE_SECONDS", 0.2)
+    record = batch(stand, 1)
+    for path in ("/v1/events", f"/v1/batches/{record['id']}/events"):
+        assert us.get(path, params={"seconds": 3}).text.count(": keep-alive\n\n") >= 2
 
 
 def test_who_hangs_up_leaves_no_bell(stand: Stand) -> None:
