@@ -15,8 +15,9 @@ from fumehood.errors import NotFound
 from fumehood.item_ends import ENDS_STEP, ItemEnd
 from fumehood.notices import CANCELLED, ITEMS
 
-PAUSE_SECONDS = 0.5
-"""Between two looks: however many items end, their reader is told a few times a second."""
+PAUSE_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.5)
+"""Between two looks, after a quiet time: the first news come at once, then twice a second, however many items end."""
+QUIET_SECONDS = 1.0
 PAUSE_SHARE = 10
 """And the store rests so many times as long as a look took."""
 CLOCKS_SECONDS = 60.0
@@ -53,7 +54,7 @@ async def batch_events(desk: Desk, batch: Batch, last_event_id: str | None, seco
     follower, ends = Follower(desk.events, batch.id, last_event_id), _Ends(desk, batch)
     since = _time_of(last_event_id)
     counts: dict[str, int] = {}
-    told_at = time.monotonic()
+    told_at, looks = time.monotonic(), 0
     yield b": begin\n\n"
     with desk.events.listen(batch.id) as bell:
         while True:
@@ -82,11 +83,12 @@ async def batch_events(desk: Desk, batch: Batch, last_event_id: str | None, seco
             elif time.monotonic() - told_at >= KEEP_ALIVE_SECONDS:
                 told_at = time.monotonic()
                 yield KEEP_ALIVE
-            pause = max(PAUSE_SECONDS, PAUSE_SHARE * took)
-            if time.monotonic() + pause >= deadline:
+            pause = max(PAUSE_SECONDS[min(looks, len(PAUSE_SECONDS) - 1)], PAUSE_SHARE * took)
+            if (now := time.monotonic()) + pause >= deadline:
                 return
             await asyncio.sleep(pause)
             await rest(bell, follower, deadline)
+            looks = looks + 1 if time.monotonic() - now < QUIET_SECONDS else 0
 
 
 async def _news(ends: _Ends, look: Look, batch: Batch, since: float | None, *, poll: bool) -> AsyncIterator[list[ItemEnd]]:

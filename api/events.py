@@ -78,8 +78,8 @@ async def read_batch_events(
     seconds: Seconds = STREAM_SECONDS_MAX,
     last_event_id: LastEventId = None,
 ) -> Response:
-    """First `item` for each item that has ended, then again as the next ones do; `progress` with the counts, twice a second at most; and
-    `end` with the last ones. An item is told once over a connection, and never left out; over two of them it may come twice.
+    """First `item` for each item that has ended, then again as the next ones do; `progress` with the counts, a few times a second at
+    most; and `end` with the last ones. An item is told once over a connection, and never left out; over two of them it may come twice.
 
     With `Last-Event-ID` only what is new since. Where that cannot be known any more, `gap` says so, and everything is told anew."""
     choose_media(accept_of(request), [EVENTS])
