@@ -85,6 +85,15 @@ def binary(*media_types: str) -> dict[str, Any]:
     return {media: {} if media in anything else {"schema": {"type": "string", "format": "binary"}} for media in media_types}
 
 
+def event_stream(example: str, **kinds: str) -> dict[str, Any]:
+    """`content` of a response that is server-sent events: their kinds, each with what its data says."""
+    data = {"type": "string", "contentMediaType": "application/json", "description": "One JSON document."}
+    told = "; ".join(f"`{kind}`: {meaning}" for kind, meaning in kinds.items())
+    properties = {"event": {"type": "string", "enum": list(kinds), "description": told}, "id": {"type": "string"}, "data": data}
+    schema = {"type": "object", "description": "One event.", "properties": properties, "required": ["event", "data"]}
+    return {"text/event-stream": {"schema": schema, "example": example}}
+
+
 def _described(status: int) -> dict[str, Any]:
     known = [(slug, title) for code, slug, title in PROBLEMS.values() if code == status]
     description = "; ".join(f"{title} (`{TYPE_PREFIX}{slug}`)" for slug, title in known)

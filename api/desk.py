@@ -29,6 +29,7 @@ log = structlog.get_logger()
 STORE_THREADS = 8
 FILE_THREADS = 8
 PARSE_THREADS = 2  # only one runs at a time, and each of them holds up the event loop now and then
+FOLLOW_THREADS = 2
 CHECK_THREADS = 2  # one asks the helper, one is next
 CHECK_WAIT_SECONDS = 1.0
 
@@ -44,6 +45,7 @@ class Desk:
     store_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(STORE_THREADS))
     file_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(FILE_THREADS))
     parse_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(PARSE_THREADS))
+    follow_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(FOLLOW_THREADS))
     check_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(CHECK_THREADS))
     in_flight: set[tuple[str, str]] = field(default_factory=set)
     """(tenant, idempotency key) of the requests that are being handled by this process."""
@@ -60,6 +62,10 @@ class Desk:
     async def parse(self, verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The same for what is made of a large document, which takes a processor and memory."""
         return await anyio.to_thread.run_sync(partial(verb, *args, **kwargs), limiter=self.parse_threads)
+
+    async def look(self, verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The same for those who follow a stream: they look again and again, however many they are, and wait for one another only."""
+        return await anyio.to_thread.run_sync(partial(verb, *args, **kwargs), limiter=self.follow_threads)
 
     async def forget(self, tenant: str, prefix: str, forget_row: Callable[[], object]) -> None:
         """A row and then the blobs below `prefix`, which it named; a worker finishes what this process does not live to end."""

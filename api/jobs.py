@@ -18,6 +18,7 @@ from api.records import job_record, job_summary
 from api.schemas import JobPage, JobRecord
 from api.submission import submit
 from api.waiting import WAIT_SECONDS_MAX, preferred_wait, wait_final
+from fumehood import notices
 from fumehood.errors import BadField, BadRequest, Conflict, NotFound
 from fumehood.job import Job, Kind, State, new_id
 from fumehood.tenant import Tenant
@@ -153,7 +154,8 @@ async def cancel_job(job_id: JobId, desk: DeskDep, tenant: TenantDep) -> JobReco
     job = await desk.ask(desk.store.request_cancel, tenant.id, job_id)
     if job.state.final:
         reason = job.outcome.reason.value if job.outcome else None
-        await desk.ask(desk.events.publish, job.id, "end", {"state": job.state.value, "reason": reason})
+        end = {"state": job.state.value, "reason": reason}
+        await desk.ask(desk.events.publish_all, job.id, [("end", end)], notices.of_job(job))
     return job_record(job)
 
 

@@ -22,6 +22,7 @@ TAGS = [
     {"name": "datasets", "description": "Tables and script bundles, stored once and described in a sandbox."},
     {"name": "jobs", "description": "Runs of a script."},
     {"name": "batches", "description": "One script over many inputs."},
+    {"name": "events", "description": "What happens, as it happens."},
     {"name": "results", "description": "What a run left: log, tables, figures, artifacts."},
     {"name": "receipts", "description": "The keys that erasure receipts are signed with; the receipts stand in the records."},
     {"name": "images", "description": "The pinned environments that scripts run in."},

@@ -10,6 +10,7 @@ from api.errands import check_space
 from api.multipart import Arrived, Form
 from api.problems import IdempotencyBusy
 from api.schemas import JobDocument
+from fumehood import notices
 from fumehood.errors import BadRequest, StoreUnavailable
 from fumehood.job import Input, Job, Kind
 from fumehood.job_store import Idempotency, Submitted
@@ -91,5 +92,6 @@ def _store(desk: Desk, job: Job, source: bytes, files: dict[str, Arrived], idemp
         if submitted.replayed:
             desk.blobs.delete(job.tenant, job.blob_prefix)
     if not submitted.replayed:
+        desk.events.notify(notices.of_job(submitted.job))
         desk.queue.send_ticket(job.kind.lane)
     return submitted

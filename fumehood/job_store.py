@@ -15,6 +15,7 @@ from fumehood import fair_share
 from fumehood.batch_store import Batches, end_items
 from fumehood.database import BUSY_SECONDS
 from fumehood.errors import BadRequest, Conflict, IdempotencyReuse, LeaseLost
+from fumehood.item_ends import ItemEnds
 from fumehood.job import QUEUE_COUNTED, TRANSITIONS, Job, Kind, Lane, State
 from fumehood.migrations import upgrade
 from fumehood.moves import accept, change, claim_next, count_ahead, end, find, found, leased, move, next_reserves
@@ -51,7 +52,7 @@ class Lease:
     cancel_requested: bool
 
 
-class JobStore(Batches):
+class JobStore(Batches, ItemEnds):
     """SQLAlchemy 2 (Core) over SQLite (WAL, synchronous=FULL, BEGIN IMMEDIATE, busy_timeout) or PostgreSQL.
 
     Safe to share between threads. Every call raises `StoreUnavailable` when the database does not answer.

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from fumehood import notices
 from fumehood.blob_store import BlobStore
 from fumehood.errors import StoreUnavailable
 from fumehood.job import Job, Lane, State
@@ -77,7 +78,7 @@ def receipt(job: Job, deps: Deps, container: Container | None, files: Removed) -
 
 
 def announce(events: Publishes, job: Job) -> None:
-    """Tell those who follow a job what its row says now."""
+    """Tell those who follow a job, its batch or its tenant what its row says now."""
     reason = job.outcome.reason if job.outcome is not None else None
     state: dict[str, Any] = {"state": str(job.state), "reason": str(reason) if reason is not None else None}
     told: list[tuple[str, dict[str, Any]]] = [("state", state)]
@@ -85,7 +86,7 @@ def announce(events: Publishes, job: Job) -> None:
         told.insert(0, ("attempt", {"attempt": job.attempt}))
     if job.state.final:
         told.append(("end", state))
-    events.publish_all(job.id, told)
+    events.publish_all(job.id, told, notices.of_job(job))
 
 
 def discard(blobs: BlobStore, job: Job) -> None:

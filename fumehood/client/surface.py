@@ -121,7 +121,7 @@ class AsyncSurface:
     async def delete_batch(self, batch_id: str) -> None:
         await self._again(lambda: self._document(wire.Request(method="DELETE", path=f"/v1/batches/{quoted(batch_id)}")))
 
-    # a job's events --------------------------------------------------------------------------------------------------
+    # events --------------------------------------------------------------------------------------------------------
     async def follow(
         self, job_id: str, *, patience_seconds: Callable[[], float] = lambda: wire.READ_SECONDS
     ) -> AsyncGenerator[ServerEvent, None]:
@@ -131,7 +131,7 @@ class AsyncSurface:
         last: str | None = None
         while True:
             try:
-                async with aclosing(self._events(job_id, last, patience_seconds())) as events:
+                async with aclosing(self.stream(f"/v1/jobs/{quoted(job_id)}/log", last, patience_seconds())) as events:
                     async for event in events:
                         last = event.id or last
                         yield event
@@ -142,9 +142,10 @@ class AsyncSurface:
             if is_final(await self.waited(job_id, min(2, patience_seconds()))):
                 return
 
-    async def _events(self, job_id: str, last: str | None, read_seconds: float) -> AsyncGenerator[ServerEvent, None]:
+    async def stream(self, path: str, last: str | None, read_seconds: float, **query: str) -> AsyncGenerator[ServerEvent, None]:
+        """The events of one connection, behind the event `last`; it ends when the connection does. Raises Unreachable."""
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
-        request = wire.Request(method="GET", path=f"/v1/jobs/{quoted(job_id)}/log", headers=headers, read_seconds=read_seconds)
+        request = wire.Request(method="GET", path=path, query=query, headers=headers, read_seconds=read_seconds)
         async with self._open(request) as answer:
             try:
                 async with aclosing(read_events(answer.chunks)) as events:

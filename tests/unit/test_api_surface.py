@@ -68,7 +68,7 @@ def test_keys_and_contents_never_reach_the_log(stand: Stand, us: Counter) -> Non
 
 def test_safe_headers_stand_on_every_answer(stand: Stand, us: Counter) -> None:
     """Of every operation, refused or not; of addresses and methods that there are none of; with and without a key."""
-    known = [(method.upper(), filled(path)) for method, path, _ in operations(stand)]
+    known = [(method.upper(), filled(path) + ("?seconds=0" if path.endswith("/events") else "")) for method, path, _ in operations(stand)]
     for method, path in [
         *known,
         ("GET", "/nowhere"),
@@ -211,7 +211,7 @@ OPERATIONS = {
     "submit_job", "list_jobs", "read_job", "cancel_job", "delete_job", "list_inputs", "read_input",
     "read_log", "read_result", "read_result2", "read_result_preview", "read_result2_preview",
     "list_figures", "read_figure", "list_artifacts", "read_artifact", "list_images", "list_packages", "healthz", "readyz",
-    "list_receipt_keys",
+    "list_receipt_keys", "read_events", "read_batch_events",
     "submit_batch", "list_batches", "read_batch", "cancel_batch", "delete_batch",
     "list_items", "read_item", "read_item_result", "read_item_result2", "read_item_log",
 }  # fmt: skip
