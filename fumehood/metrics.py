@@ -66,30 +66,31 @@ class Metric:
 
 
 _LANES = tuple(lane.value for lane in Lane)
+_LANE = {"lane": _LANES}
 _KINDS, _REASONS, _BLAMES = (tuple(each.value for each in names) for names in (Kind, Reason, Blame))
+_ROUTE = {"method": METHODS, "route": ANY}
 _ENDING = {"kind": _KINDS, "reason": _REASONS, "blame": _BLAMES}
-_TABLE = (
-    # name, type, source, help, labels, more
-    ("queued_jobs", Type.GAUGE, Source.STORE, "Jobs that wait for a slot; not counted past 100,000.", {"lane": _LANES}),
-    ("oldest_queued_age_seconds", Type.GAUGE, Source.STORE, "Age of the job that has waited longest; 0 where none waits.", {"lane": _LANES}),
-    ("running_jobs", Type.GAUGE, Source.STORE, "Jobs that a worker has claimed and not ended.", {"lane": _LANES}),
+_TABLE: tuple[tuple[str, Type, Source, str, dict[str, tuple[str, ...]]], ...] = (
+    ("queued_jobs", Type.GAUGE, Source.STORE, "Jobs that wait for a slot; not counted past 100,000.", _LANE),
+    ("oldest_queued_age_seconds", Type.GAUGE, Source.STORE, "Age of the job that has waited longest; 0 where none waits.", _LANE),
+    ("running_jobs", Type.GAUGE, Source.STORE, "Jobs that a worker has claimed and not ended.", _LANE),
     ("workers", Type.GAUGE, Source.STORE, "Workers that were seen lately.", {"state": ("ready", "not_ready")}),
     ("store_up", Type.GAUGE, Source.STORE, "1 where the job store answers.", {}),
     ("redis_up", Type.GAUGE, Source.STORE, "1 where Redis answers.", {}),
-    ("queued_tickets", Type.GAUGE, Source.STORE, "Tickets in Redis; a ticket names no job.", {"lane": _LANES}),
+    ("queued_tickets", Type.GAUGE, Source.STORE, "Tickets in Redis; a ticket names no job.", _LANE),
     ("worker_ready", Type.GAUGE, Source.ROW, "1 where the worker takes jobs.", {}),
-    ("worker_slots", Type.GAUGE, Source.ROW, "Jobs that the worker runs at once.", {"lane": _LANES}),
-    ("worker_warm_sandboxes", Type.GAUGE, Source.ROW, "Sandboxes that wait ready for a job.", {"lane": _LANES}),
+    ("worker_slots", Type.GAUGE, Source.ROW, "Jobs that the worker runs at once.", _LANE),
+    ("worker_warm_sandboxes", Type.GAUGE, Source.ROW, "Sandboxes that wait ready for a job.", _LANE),
     ("worker_disk_budget_bytes", Type.GAUGE, Source.ROW, "Free disk that jobs may reserve.", {}),
-    ("sandbox_starts_total", Type.COUNTER, Source.WORKER, "Attempts by how their sandbox started.", {"lane": _LANES, "start": ("warm", "cold")}),
-    ("queue_wait_seconds", Type.HISTOGRAM, Source.WORKER, "From submission to the first claim.", {"lane": _LANES}),
+    ("sandbox_starts_total", Type.COUNTER, Source.WORKER, "Attempts by how their sandbox started.", _LANE | {"start": ("warm", "cold")}),
+    ("queue_wait_seconds", Type.HISTOGRAM, Source.WORKER, "From submission to the first claim.", _LANE),
     ("room_seconds", Type.HISTOGRAM, Source.WORKER, "Time that an attempt spent in a room of the journey.", {"room": ROOMS}),
     ("outcomes_total", Type.COUNTER, Source.WORKER, "Jobs that a worker ended.", _ENDING),
     ("handed_back_total", Type.COUNTER, Source.WORKER, "Attempts that the service lost, and that are run again.", _ENDING),
     ("leftovers_total", Type.COUNTER, Source.WORKER, "What a sweep found of attempts and requests that are over.", {"what": LEFTOVERS}),
     ("cancelled_before_start_total", Type.COUNTER, Source.API, "Jobs that were cancelled while they were queued.", {}),
-    ("http_requests_total", Type.COUNTER, Source.API, "Requests answered.", {"method": METHODS, "route": ANY, "status": ANY}),
-    ("http_request_seconds", Type.HISTOGRAM, Source.API, "From a request's head to the end of its answer.", {"method": METHODS, "route": ANY}),
+    ("http_requests_total", Type.COUNTER, Source.API, "Requests answered.", _ROUTE | {"status": ANY}),
+    ("http_request_seconds", Type.HISTOGRAM, Source.API, "From a request's head to the end of its answer.", _ROUTE),
     ("http_requests_in_progress", Type.GAUGE, Source.API, "Requests that are being handled.", {}),
     ("disk_free_bytes", Type.GAUGE, Source.API, "Free disk where the blobs are.", {}),
     ("disk_floor_bytes", Type.GAUGE, Source.API, "Free disk below which no work is taken.", {}),

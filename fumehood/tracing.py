@@ -10,10 +10,12 @@ import re
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from fumehood.errors import Misconfigured
-from fumehood.settings import Settings
+
+if TYPE_CHECKING:
+    from fumehood.settings import Settings
 
 # Of version 00 exactly; of a later one what this one has in common with it.
 _TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)

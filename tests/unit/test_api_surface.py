@@ -58,7 +58,7 @@ def test_keys_and_contents_never_reach_the_log(stand: Stand, us: Counter) -> Non
     us.submit(labels={"a": "private label"})
     written = stand.log.getvalue()
     assert "/v1/datasets" in written
-    assert re.search(r'"request": ?"[0-9a-f]{16}"', written)
+    assert re.search(r'"request_id": ?"[0-9a-f]{16}"', written)
     for secret in (stand.key, "private", SCRIPT[:10]):
         assert secret not in written
 
