@@ -71,7 +71,7 @@ class Watch:
 def router(watch: Watch | None = None) -> APIRouter:
     """Built for each application: what it remembers is its own."""
     watch = watch or Watch()
-    made = APIRouter(tags=["health"], dependencies=[Depends(known_parameters)])
+    made = APIRouter(tags=["metrics"], dependencies=[Depends(known_parameters)])
 
     async def may_look(
         request: Request, desk: DeskDep, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
@@ -92,9 +92,9 @@ def router(watch: Watch | None = None) -> APIRouter:
         summary="The service's numbers",
         dependencies=[Depends(may_look)],
         response_class=Response,
-        responses={**_ANSWER, **problems(403)},
+        responses={**_ANSWER, **problems()},
     )
-    async def metrics(request: Request, desk: DeskDep) -> Response:
+    async def read_metrics(request: Request, desk: DeskDep) -> Response:
         """In the text form of Prometheus, or as OpenMetrics. What is read from the store is a second old at most; of a store or a
         Redis that is away it says so. No number is a tenant's. With `FUMEHOOD_METRICS_OPEN` it needs no key."""
         page = fill(Page(), await watch.read(desk), desk, await desk.file(desk.blobs.free_bytes))
@@ -105,7 +105,7 @@ def router(watch: Watch | None = None) -> APIRouter:
 
 
 async def operator(request: Request, desk: Desk, credentials: HTTPAuthorizationCredentials | None) -> None:
-    """Raises Unauthenticated, or Forbidden, where the key is not the operator's."""
+    """Raises Unauthenticated where the key is not one."""
     await tenant_of(request, desk, credentials)
 
 

@@ -35,9 +35,9 @@ def end(tally: Tally, told: Request | None, scope: Scope, *, method: str, status
     if told is not None:
         bound: Mapping[str, Any] = structlog.contextvars.get_contextvars()
         attributes: dict[str, Value] = {name: str(bound[key]) for key, name in _SPOKEN_OF.items() if key in bound}
-        attributes |= {"http.request.method": method, "http.route": route} | (
-            {} if status is None else {"http.response.status_code": status}
-        )
+        attributes |= {"http.request.method": method, "http.route": route}
+        if status is not None:
+            attributes["http.response.status_code"] = status
         told.end(f"{method} {route}", attributes, error=code if status is None or status >= 500 else None)
 
 

@@ -92,7 +92,7 @@ def open_traces(settings: Settings, *, service: str, instance: str) -> Traces | 
     if settings.otlp_endpoint is None:
         return None
     try:
-        from fumehood.otlp import Otlp  # half a second and 20 MB, of no use to those who trace nothing
+        from fumehood.otlp import Otlp  # of no use to those who trace nothing
     except ImportError as error:
         raise Misconfigured(f"otlp_endpoint is set and {error.name} is not installed; expected the extra fumehood[telemetry]") from error
     return Otlp(settings.otlp_endpoint, share=settings.otlp_share, service=service, instance=instance)

@@ -67,11 +67,9 @@ def _spans(job: Job, outcome: Outcome, after: Job | None, rooms: Rooms, *, now: 
     ]
     began_at = min((part.began_at for part in parts), default=now)
     reason = outcome.reason
-    told: dict[str, Value] = {
-        "fumehood.reason": str(reason),
-        "fumehood.blame": str(reason.blame),
-        "fumehood.start": outcome.start or "none",
-    }
+    told: dict[str, Value] = {"fumehood.reason": str(reason), "fumehood.blame": str(reason.blame)}
+    if outcome.start is not None:
+        told["fumehood.start"] = outcome.start
     error = UNFINISHED if after is None else str(reason) if reason.blame is not Blame.NOBODY else None
     attempt = Span(name="attempt", began_at=began_at, ended_at=now, attributes={**about, **told}, error=error, parts=parts)
     if job.attempt != 1 or job.traceparent is None:
