@@ -90,7 +90,7 @@ class Settings(BaseSettings):
     metrics_open: bool = Field(False, description="Whether `GET /metrics` answers without a key.")
     otlp_endpoint: str | None = Field(
         None,
-        description="Address of an OpenTelemetry collector (OTLP over HTTP, such as `http://collector:4318`); none: nothing is traced.",
+        description="Address of an OpenTelemetry collector (OTLP over HTTP, such as `http://127.0.0.1:4318`); none: nothing is traced.",
     )
     otlp_share: float = Field(1.0, ge=0, le=1, description="Share of traces that are told, of those that no caller began.")
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = Field(

@@ -151,7 +151,7 @@ class Reaper:
         self._erased.pop(job.scratch or "", None)
         discard(self._deps.blobs, job)
         announce(self._deps.events, after)
-        self._deps.telemetry.ended(after, LOST)
+        self._deps.telemetry.taken_back(job, LOST, after, now=self._deps.now())
         log.warning("job taken back", **about(job), attempt=job.attempt, worker=job.worker, state=after.state)
         if after.state is State.QUEUED:
             self._deps.queue.send_ticket(job.kind.lane)

@@ -40,6 +40,15 @@ class Telemetry:
         if self.traces is not None:
             self.traces.tell(_spans(job, outcome, after, rooms, now=now()), parse(job.traceparent), kind="consumer")
 
+    def taken_back(self, job: Job, outcome: Outcome, after: Job, *, now: float) -> None:
+        """The attempt `job` of a worker that is lost: its rooms nobody knows."""
+        self.ended(after, outcome)
+        if self.traces is not None:
+            lost = Span(
+                name="attempt", began_at=job.started_at or now, ended_at=now, attributes=_facts(job, outcome), error=str(outcome.reason)
+            )
+            self.traces.tell([lost], parse(job.traceparent), kind="consumer")
+
     def ended(self, after: Job, outcome: Outcome) -> None:
         """An attempt was taken out of `running`, for good or back into the queue."""
         final = after.outcome if after.state.final and after.outcome is not None else outcome
@@ -53,7 +62,6 @@ class Telemetry:
 
 def _spans(job: Job, outcome: Outcome, after: Job | None, rooms: Rooms, *, now: float) -> list[Span]:
     """The wait, where this attempt ended it, and the attempt with its rooms."""
-    about = attributes(job)
     over = rooms.monotonic()
     parts = [
         Span(
@@ -67,22 +75,24 @@ def _spans(job: Job, outcome: Outcome, after: Job | None, rooms: Rooms, *, now: 
     ]
     began_at = min((part.began_at for part in parts), default=now)
     reason = outcome.reason
-    told: dict[str, Value] = {"fumehood.reason": str(reason), "fumehood.blame": str(reason.blame)}
-    if outcome.start is not None:
-        told["fumehood.start"] = outcome.start
     error = UNFINISHED if after is None else str(reason) if reason.blame is not Blame.NOBODY else None
-    attempt = Span(name="attempt", began_at=began_at, ended_at=now, attributes={**about, **told}, error=error, parts=parts)
+    attempt = Span(name="attempt", began_at=began_at, ended_at=now, attributes=_facts(job, outcome), error=error, parts=parts)
     if job.attempt != 1 or job.traceparent is None:
         return [attempt]
-    return [Span(name="queue", began_at=job.created_at, ended_at=job.started_at or began_at, attributes=about), attempt]
+    return [Span(name="queue", began_at=job.created_at, ended_at=job.started_at or began_at, attributes=_about(job)), attempt]
 
 
-def attributes(job: Job) -> dict[str, Value]:
+def _about(job: Job) -> dict[str, Value]:
     """Who and what; never a script, a parameter, a label or a name that a tenant gave."""
     told: dict[str, Value] = {"fumehood.job.id": job.id, "fumehood.tenant.id": job.tenant, "fumehood.job.kind": str(job.kind)}
     if job.batch is not None:
         told["fumehood.batch.id"] = job.batch
     return told | ({"fumehood.attempt": job.attempt} if job.attempt else {})
+
+
+def _facts(job: Job, outcome: Outcome) -> dict[str, Value]:
+    start: dict[str, Value] = {} if outcome.start is None else {"fumehood.start": outcome.start}
+    return {**_about(job), "fumehood.reason": str(outcome.reason), "fumehood.blame": str(outcome.reason.blame), **start}
 
 
 def _parts_of(outcome: Outcome) -> dict[str, Value]:

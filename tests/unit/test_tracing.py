@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,9 +18,10 @@ from fumehood.errors import Misconfigured
 from fumehood.job import Job, Lane, State
 from fumehood.outcome import Reason
 from fumehood.settings import Settings
-from fumehood.testing import free_port
+from fumehood.testing import free_port, job, outcome
 from fumehood.tracing import Span, TraceContext, Traces, current_traceparent, open_traces, parse
 from tests.collector import Collector, collector
+from tests.services import until
 from tests.unit.front_desk import CSV, SCRIPT, Stand
 from worker.deps import Deps
 from worker.journey import carry
@@ -175,6 +177,16 @@ def test_a_failed_job_says_why_and_nothing_of_the_tenant_is_told(listening: Coll
     assert stand.key.encode() not in listening.raw
 
 
+def test_an_attempt_that_was_lost_is_told_by_who_takes_it_back(listening: Collector) -> None:
+    claimed = job(traceparent=TRACEPARENT, attempt=2, started_at=1000.0)
+    with traces_of(listening.address) as traces:
+        telemetry = Telemetry(traces=traces)
+        telemetry.taken_back(claimed, outcome(Reason.LOST), replace(claimed, state=State.QUEUED), now=1010.0)
+    (span,) = listening.wait("attempt").values()
+    assert (span.trace_id, span.parent_id, span.error, span.attributes["fumehood.attempt"]) == (TRACE, CALLER, "lost", 2)
+    assert (span.began_at, span.ended_at) == (1000.0, 1010.0)
+
+
 def test_without_a_caller_s_span_a_trace_begins_here(listening: Collector, open_stand: Callable[..., Stand]) -> None:
     stand = open_stand(otlp_endpoint=listening.address)
     stand.us.job()
@@ -237,6 +249,8 @@ def test_a_dead_collector_neither_holds_up_nor_fails_a_job(open_stand: Callable[
 
 def test_one_event_says_that_the_collector_is_away(open_stand: Callable[..., Stand]) -> None:
     stand = open_stand(otlp_endpoint=f"http://127.0.0.1:{free_port()}")
+    stand.us.job()
+    until(lambda: "collector" in stand.log.getvalue(), seconds=20, what="an event about the collector")
     stand.us.job()
     assert stand.desk.traces is not None
     stand.desk.traces.close()
