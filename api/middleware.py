@@ -18,7 +18,7 @@ from fumehood.tracing import Traces
 
 log = structlog.get_logger()
 
-ALWAYS = ("/healthz", "/readyz", "/metrics")  # a service that is full is alive
+ALWAYS = ("/healthz", "/readyz", "/metrics")  # a service that is full is alive, and whoever looks at it often is no work to be traced
 
 # Set where the response does not say otherwise.
 SAFE_HEADERS = {
@@ -65,7 +65,7 @@ class Surroundings:
 
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        told = watching.begin(self.traces, scope)
+        told = watching.begin(self.traces if scope["path"] not in ALWAYS else None, scope)
         began = time.monotonic()
         app = FULL if self.places.full and scope["path"] not in ALWAYS else self.app
         try:

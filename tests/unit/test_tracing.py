@@ -220,6 +220,15 @@ def test_a_caller_that_does_not_sample_is_left_out_and_so_is_its_job(listening: 
     assert TRACE not in {span.trace_id for span in listening.spans}
 
 
+def test_who_looks_after_the_service_is_not_traced(listening: Collector, open_stand: Callable[..., Stand]) -> None:
+    stand = open_stand(otlp_endpoint=listening.address)
+    for path in ("/healthz", "/readyz", "/metrics"):
+        stand.us.get(path, headers={"traceparent": TRACEPARENT})
+    stand.us.get("/v1/jobs")
+    listening.wait("GET /v1/jobs")
+    assert [span.name for span in listening.spans] == ["GET /v1/jobs"]
+
+
 def test_each_request_has_a_span_of_its_own(listening: Collector, open_stand: Callable[..., Stand]) -> None:
     stand = open_stand(otlp_endpoint=listening.address)
     assert stand.us.get("/v1/jobs", headers={"traceparent": TRACEPARENT}).status_code == 200
