@@ -71,7 +71,7 @@ _KINDS, _REASONS, _BLAMES = (tuple(each.value for each in names) for names in (K
 _ROUTE = {"method": METHODS, "route": ANY}
 _ENDING = {"kind": _KINDS, "reason": _REASONS, "blame": _BLAMES}
 _TABLE: tuple[tuple[str, Type, Source, str, dict[str, tuple[str, ...]]], ...] = (
-    ("queued_jobs", Type.GAUGE, Source.STORE, "Jobs that wait for a slot; not counted past 100,000.", _LANE),
+    ("queued_jobs", Type.GAUGE, Source.STORE, "Jobs that wait for a slot.", _LANE),
     ("oldest_queued_age_seconds", Type.GAUGE, Source.STORE, "Age of the job that has waited longest; 0 where none waits.", _LANE),
     ("running_jobs", Type.GAUGE, Source.STORE, "Jobs that a worker has claimed and not ended.", _LANE),
     ("workers", Type.GAUGE, Source.STORE, "Workers that were seen lately.", {"state": ("ready", "not_ready")}),
