@@ -6,6 +6,7 @@ import re
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
+import structlog
 from fastapi import Path, Query, Response
 
 from api.problems import MEDIA_TYPE, PROBLEMS, TYPE_PREFIX
@@ -114,6 +115,12 @@ def require_id(value: str, what: str) -> str:
     """
     if not is_id(value):
         raise missing(what)
+    return value
+
+
+def asked_for(value: str, what: str) -> str:
+    """The identifier of what a request is about, in every event of it from now on. Raises NotFound as `require_id`."""
+    structlog.contextvars.bind_contextvars(**{what: require_id(value, what)})
     return value
 
 

@@ -7,9 +7,10 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Annotated, Any
 
+import structlog
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
-from api.answers import PAGE_DEFAULT, RANGES, Cursor, Limit, binary, headers, link_next, missing, problems, require_id, stored_bytes
+from api.answers import PAGE_DEFAULT, RANGES, Cursor, Limit, asked_for, binary, headers, link_next, missing, problems, stored_bytes
 from api.auth import TenantDep, known_parameters
 from api.batch_records import batch_record, batch_summary, item_record, item_summary, table_of
 from api.batch_schemas import BatchPage, BatchRecord, ItemPage, ItemRecord
@@ -98,6 +99,7 @@ async def submit_batch(
     with ExitStack() as stack:
         raw, form = await read_request(request, desk, stack, OF_BATCH)
         batch, replayed = await submit(desk, tenant, raw, form, idempotency_key)
+    structlog.contextvars.bind_contextvars(batch=batch.id)
     response.headers["Location"] = f"/v1/batches/{batch.id}"
     if replayed:
         response.headers["Idempotency-Replayed"] = "true"
@@ -202,6 +204,7 @@ async def cancel_batch(batch_id: BatchId, desk: DeskDep, tenant: TenantDep) -> B
     as cancelled, those that were done too. A batch that has ended is not changed (409)."""
     batch = await find_batch(desk, tenant, batch_id)
     batch, ended = await desk.ask(desk.store.cancel_batch, tenant.id, batch.id)
+    desk.tally.count("fumehood_cancelled_before_start_total", by=len(ended))
     desk.later(_tell_cancelled(desk, batch, ended))
     return batch_record(batch)
 
@@ -224,7 +227,7 @@ async def _tell_cancelled(desk: Desk, batch: Batch, jobs: list[str]) -> None:
 
 async def find_batch(desk: Desk, tenant: Tenant, batch_id: str) -> Batch:
     try:
-        return await desk.ask(desk.store.get_batch, tenant.id, require_id(batch_id, "batch"))
+        return await desk.ask(desk.store.get_batch, tenant.id, asked_for(batch_id, "batch"))
     except NotFound:
         raise missing("batch") from None
 

@@ -13,6 +13,7 @@ import anyio
 import structlog
 from fastapi import Depends, Request
 
+from api.places import Places
 from api.script_check import ScriptChecker, ScriptField
 from fumehood.blob_store import BlobStore
 from fumehood.errors import DiskFull
@@ -20,7 +21,9 @@ from fumehood.events import Events
 from fumehood.job_queue import JobQueue
 from fumehood.job_store import JobStore
 from fumehood.log import said
+from fumehood.metrics import Source, Tally
 from fumehood.settings import Settings
+from fumehood.tracing import Traces
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -42,6 +45,10 @@ class Desk:
     queue: JobQueue
     events: Events
     checker: ScriptChecker
+    traces: Traces | None = None
+    """None where there is no collector."""
+    tally: Tally = field(default_factory=lambda: Tally(Source.API))
+    places: Places = field(default_factory=Places)
     store_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(STORE_THREADS))
     file_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(FILE_THREADS))
     parse_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(PARSE_THREADS))
@@ -106,6 +113,8 @@ class Desk:
         await self.events.leave()
         await self.file(self.checker.close)
         await self.ask(self.store.close)
+        if self.traces is not None:
+            await self.file(self.traces.close)
 
 
 def desk_of(request: Request) -> Desk:

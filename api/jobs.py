@@ -6,9 +6,10 @@ from contextlib import ExitStack, nullcontext
 from functools import partial
 from typing import Annotated, Any
 
+import structlog
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
-from api.answers import PAGE_DEFAULT, Cursor, JobId, Limit, headers, link_next, missing, problems, require_id
+from api.answers import PAGE_DEFAULT, Cursor, JobId, Limit, asked_for, headers, link_next, missing, problems
 from api.auth import TenantDep, known_parameters
 from api.desk import Desk, DeskDep
 from api.drafts import LABELS_MAX, label_fault
@@ -98,6 +99,7 @@ async def submit_job(
             raw, form = await read_request(request, desk, stack, OF_JOB)
             submitted = await submit(desk, tenant, raw, form, idempotency_key, job_id=job_id)
         job = submitted.job
+        structlog.contextvars.bind_contextvars(job=job.id)
         response.headers["Location"] = f"/v1/jobs/{job.id}"
         if submitted.replayed:
             response.headers["Idempotency-Replayed"] = "true"
@@ -153,6 +155,7 @@ async def cancel_job(job_id: JobId, desk: DeskDep, tenant: TenantDep) -> JobReco
     await find_job(desk, tenant, job_id)
     job = await desk.ask(desk.store.request_cancel, tenant.id, job_id)
     if job.state.final:
+        desk.tally.count("fumehood_cancelled_before_start_total")
         reason = job.outcome.reason.value if job.outcome else None
         end = {"state": job.state.value, "reason": reason}
         await desk.ask(desk.events.publish_all, job.id, [("end", end)], notices.of_job(job))
@@ -193,7 +196,7 @@ async def find_job(desk: Desk, tenant: Tenant, job_id: str) -> Job:
         NotFound: not there, not yours, or not a job of a tenant: one sentence for all.
     """
     try:
-        job = await desk.ask(desk.store.get_job, tenant.id, require_id(job_id, "job"))
+        job = await desk.ask(desk.store.get_job, tenant.id, asked_for(job_id, "job"))
     except NotFound:
         raise missing("job") from None
     if job.kind is not Kind.SCRIPT:

@@ -26,6 +26,7 @@ TAGS = [
     {"name": "results", "description": "What a run left: log, tables, figures, artifacts."},
     {"name": "receipts", "description": "The keys that erasure receipts are signed with; the receipts stand in the records."},
     {"name": "images", "description": "The pinned environments that scripts run in."},
+    {"name": "metrics", "description": "The service's own numbers, for Prometheus."},
     {"name": "health", "description": "Open, without a key."},
 ]
 

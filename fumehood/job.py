@@ -109,6 +109,8 @@ class Job:
     attempts_max: int = 3
     priority: int = 0
     """Within its tenant's queue: PRIORITIES, the highest first."""
+    traceparent: str | None = None
+    """The span that submitted it (fumehood.tracing), where traces are on."""
 
     state: State = State.QUEUED
     attempt: int = 0

@@ -211,7 +211,8 @@ class JobStore(Batches, ItemEnds):
         assert State.RUNNING in TRANSITIONS[State.QUEUED]
         made = {"new_worker": worker, "new_sandbox": sandbox, "new_scratch": scratch, "now": self._clock()}
         with self._database.claiming() as connection:
-            row = claim_next(connection, lane.value, budget_bytes=disk_budget_bytes, running_jobs=self._defaults.quota.running_jobs, made=made)
+            quota = self._defaults.quota.running_jobs
+            row = claim_next(connection, lane.value, budget_bytes=disk_budget_bytes, running_jobs=quota, made=made)
         return job_from_row(row) if row else None
 
     def too_large_for_disk(self, lane: Lane, *, disk_budget_bytes: int) -> int | None:

@@ -10,14 +10,16 @@ from sqlalchemy.exc import IntegrityError
 from fumehood.dataset import Dataset
 from fumehood.errors import Conflict, NotFound
 from fumehood.image import Image
+from fumehood.metrics import Document
 from fumehood.pages import read_page
+from fumehood.readings import Readings
 from fumehood.receipt import PublicKey
 from fumehood.rows import dataset_from_row, dataset_to_row, image_from_row
 from fumehood.schema import DATASETS, IMAGES, RECEIPT_KEYS, WORKERS
 from fumehood.tenant_store import Tenants
 
 
-class Records(Tenants):
+class Records(Readings, Tenants):
     """The half of `JobStore` that moves no job."""
 
     # datasets --------------------------------------------------------------------------------------------------------
@@ -68,16 +70,16 @@ class Records(Tenants):
         return dataset_from_row(row)
 
     # workers ---------------------------------------------------------------------------------------------------------
-    def worker_beat(self, worker: str, facts: dict[str, Any]) -> None:
-        """Upsert a worker's row: image digest, slots, whether it is ready and if not, why."""
-        values = {"id": worker, "facts": facts, "seen_at": self._clock()}
+    def worker_beat(self, worker: str, facts: dict[str, Any], *, tally: Document | None = None) -> None:
+        """Upsert a worker's row: image digest, slots, whether it is ready and if not, why; and what it has counted so far."""
+        values = {"id": worker, "facts": facts, "tally": tally, "seen_at": self._clock()}
         with self._database.writing() as connection:
             self._database.upsert(connection, WORKERS, values, unique=("id",))
 
     def workers(self, *, seen_within_seconds: float) -> list[dict[str, Any]]:
         """The facts of every worker that was seen lately, and its `worker` (id) and `seen_at`."""
         with self._database.reading() as connection:
-            seen = select(WORKERS).where(WORKERS.c.seen_at >= self._clock() - seen_within_seconds)
+            seen = select(WORKERS.c.id, WORKERS.c.facts, WORKERS.c.seen_at).where(WORKERS.c.seen_at >= self._clock() - seen_within_seconds)
             rows = connection.execute(seen.order_by(WORKERS.c.id)).all()
             return [row.facts | {"worker": row.id, "seen_at": row.seen_at} for row in rows]
 

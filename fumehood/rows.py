@@ -12,6 +12,7 @@ from fumehood.image import Image
 from fumehood.job import Input, Job, Kind, State
 from fumehood.limits import Limits
 from fumehood.outcome import Erasure, Outcome, Reason, Usage
+from fumehood.tracing import current_traceparent
 
 _DATASET_FIELDS = tuple(field.name for field in fields(Dataset))
 _ERASURE_FIELDS = tuple(field.name for field in fields(Erasure) if field.name != "job")
@@ -19,7 +20,8 @@ _IMAGE_FIELDS = tuple(field.name for field in fields(Image))
 
 
 def job_to_row(job: Job) -> dict[str, Any]:
-    """Everything but `seq` and `place`, which the database gives, and what is counted when asked for."""
+    """Everything but `seq` and `place`, which the database gives, and what is counted when asked for. A job is part of the trace of
+    whoever stores it."""
     return {
         "id": job.id,
         "tenant": job.tenant,
@@ -41,6 +43,7 @@ def job_to_row(job: Job) -> dict[str, Any]:
         "batch": job.batch,
         "item": job.item,
         "rank": -job.priority,
+        "traceparent": job.traceparent or current_traceparent(),
         "reserved_bytes": job.reserved_bytes,
         "limits": job.limits.as_dict(),
         "inputs": {port: asdict(connected) for port, connected in job.inputs.items()},
@@ -64,6 +67,7 @@ def job_from_row(stored: Row[Any]) -> Job:
         target_format=row["target_format"],
         batch=row["batch"],
         item=row["item"],
+        traceparent=row["traceparent"],
         attempts_max=row["attempts_max"],
         priority=-row["rank"],
         state=State(row["state"]),

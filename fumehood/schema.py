@@ -136,6 +136,8 @@ JOBS = Table(
     Column("place", BigInteger, nullable=False, server_default="0"),
     # The seconds that its tenant was charged with when it was started.
     Column("charged", Float),
+    # The span that submitted it, as W3C trace context writes one; null where nobody traces.
+    Column("traceparent", _Text),
     # A copy of Job.reserved_bytes, for the claim's condition.
     Column("reserved_bytes", BigInteger, nullable=False),
     Column("limits", _Document, nullable=False),
@@ -266,6 +268,8 @@ WORKERS = Table(
     METADATA,
     Column("id", _Text, primary_key=True),
     Column("facts", _Document, nullable=False),
+    # What it has counted since it began (fumehood.metrics.Document).
+    Column("tally", _Document),
     Column("seen_at", Float, nullable=False),
 )
 

@@ -94,6 +94,12 @@ class Settings(BaseSettings):
     retention: Retention = Field(
         default_factory=Retention, description="How long things are kept; `FUMEHOOD_RETENTION` is a JSON object, a tenant may differ."
     )
+    metrics_open: bool = Field(False, description="Whether `GET /metrics` answers without a key.")
+    otlp_endpoint: str | None = Field(
+        None,
+        description="Address of an OpenTelemetry collector (OTLP over HTTP, such as `http://127.0.0.1:4318`); none: nothing is traced.",
+    )
+    otlp_share: float = Field(1.0, ge=0, le=1, description="Share of traces that are told, of those that no caller began.")
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = Field(
         "info", description="Least severe log event that is written."
     )
@@ -113,6 +119,14 @@ class Settings(BaseSettings):
             raise ValueError(
                 "database_url holds a password; expected it in database_password or database_password_file, which are never logged"
             )
+        return value or None
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _collector_is_an_address(cls, value: str | None) -> str | None:
+        parts = urlsplit(value or "")
+        if value and (parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment):
+            raise ValueError("otlp_endpoint is no plain address; expected http://host:port or https://host:port, without a user")
         return value or None
 
     @field_validator("ceiling", mode="before")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from fumehood.outcome import Erasure
 from worker.live_log import Publishes
 from worker.sandbox import Container, SandboxHost
 from worker.scratch import Removed
+from worker.telemetry import Telemetry
 from worker.warm_pool import WarmPool
 
 log = structlog.get_logger(__name__)
@@ -49,6 +50,8 @@ class Deps:
     """None where every sandbox is started for its job."""
     sign: Callable[[Erasure], Erasure] = unsigned
     """Signs receipts."""
+    telemetry: Telemetry = field(default_factory=Telemetry)
+    """What is counted and told of the attempts."""
     doubt: Callable[[str], None]
     floor_bytes: int
     """Free disk below which the service takes no work."""
