@@ -50,6 +50,7 @@ class JobDocument(Request):
         {}, description="Up to 16 labels; names of letters, digits, `.`, `_`, `-`; values of 128 characters at most."
     )
     priority: int = Field(0, strict=True, description="Among the tenant's own jobs that wait, from -10 to 10: the highest goes first.")
+    cache: bool = Field(False, description="Whether the result of an earlier job may be taken that is the same and asked for this, too.")
 
 
 # answers -----------------------------------------------------------------------------------------------------------------
@@ -173,6 +174,13 @@ class OutputTable(BaseModel):
     columns: list[Column]
 
 
+class CachedFrom(BaseModel):
+    """The job that ran what this one has the result of. It may have been deleted since."""
+
+    job: str
+    finished_at: str
+
+
 class JobRecord(JobSummary):
     """A job, whole. A failed job is not an error of the API: its record says what happened."""
 
@@ -205,6 +213,7 @@ class JobRecord(JobSummary):
     limits: dict[str, int | float]
     batch: str | None = Field(description="Id of the batch that it belongs to; `item` is its number there.")
     item: int | None
+    cached_from: CachedFrom | None = Field(description="Where the result came from; null where the job ran, or was to run.")
     erasure: ErasureRecord | None
 
 

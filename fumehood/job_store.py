@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from fumehood import fair_share
 from fumehood.batch_store import Batches, end_items
+from fumehood.cache import Cached, with_result_of
 from fumehood.database import BUSY_SECONDS
 from fumehood.errors import BadRequest, Conflict, IdempotencyReuse, LeaseLost
 from fumehood.job import QUEUE_COUNTED, TRANSITIONS, Job, Kind, Lane, State
@@ -24,6 +25,8 @@ from fumehood.pages import read_page
 from fumehood.records import slots_of
 from fumehood.rows import erasure_to_row, job_from_row, job_to_row, never_ran
 from fumehood.schema import IDEMPOTENCY, JOB_LABELS, JOB_NEEDS, JOBS
+from fumehood.usage import count_ended
+from fumehood.usage_store import Usages
 
 RUNNING_JOBS = 1000
 WORKERS_COUNTED_SECONDS = 15.0
@@ -51,7 +54,7 @@ class Lease:
     cancel_requested: bool
 
 
-class JobStore(Batches):
+class JobStore(Usages, Cached, Batches):
     """SQLAlchemy 2 (Core) over SQLite (WAL, synchronous=FULL, BEGIN IMMEDIATE, busy_timeout) or PostgreSQL.
 
     Safe to share between threads. Every call raises `StoreUnavailable` when the database does not answer.
@@ -93,13 +96,14 @@ class JobStore(Batches):
 
     # the front desk --------------------------------------------------------------------------------------------------
     def submit(self, job: Job, *, idempotency: Idempotency | None = None) -> Submitted:
-        """Insert a queued job, and the idempotency key, in one transaction. `created_at` is the store's where it is 0.
+        """Insert a queued job, or one that `submit_cached` hands on, and the idempotency key, in one transaction. `created_at` is the
+        store's where it is 0.
 
         Raises:
             IdempotencyReuse: the key stands for another request.
             BadRequest: an input dataset or job output was deleted meanwhile.
         """
-        if job.state is not State.QUEUED:
+        if job.state is not State.QUEUED and job.cached_from is None:
             raise ValueError(f"the job is {job.state}; expected a queued one")
         values = job_to_row(job) | {"created_at": job.created_at or self._clock()}
         try:
@@ -114,13 +118,18 @@ class JobStore(Batches):
                 labels = [{"tenant": job.tenant, "key": key, "value": value, "job_seq": row.seq} for key, value in job.labels.items()]
                 if labels:
                     connection.execute(insert(JOB_LABELS), labels)
-                needs = needs_of(job)
-                if needs:
+                if job.cached_from is not None:
+                    count_ended(connection, job)
+                elif needs := needs_of(job):
                     connection.execute(insert(JOB_NEEDS), needs)
                 return Submitted(self._with_position(connection, row), replayed=False)
         except IntegrityError as error:
             # A foreign key of job_needs: deleted between our look and our insert (which SQLite's write lock excludes).
             raise BadRequest("an input of the job was deleted meanwhile") from error
+
+    def submit_cached(self, job: Job, earlier: Job, *, idempotency: Idempotency | None = None) -> Submitted:
+        """As `submit`, of a job that has the result of `earlier` and is final at once. Its outputs lie under its own keys already."""
+        return self.submit(with_result_of(job, earlier, now=self._clock()), idempotency=idempotency)
 
     def find_idempotent(self, tenant: str, idempotency: Idempotency) -> Job | None:
         """The job that this key made, if it is remembered. Raises IdempotencyReuse as `submit` does."""
