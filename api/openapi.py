@@ -23,6 +23,7 @@ TAGS = [
     {"name": "jobs", "description": "Runs of a script."},
     {"name": "batches", "description": "One script over many inputs."},
     {"name": "results", "description": "What a run left: log, tables, figures, artifacts."},
+    {"name": "usage", "description": "What was used, by day and label."},
     {"name": "receipts", "description": "The keys that erasure receipts are signed with; the receipts stand in the records."},
     {"name": "images", "description": "The pinned environments that scripts run in."},
     {"name": "health", "description": "Open, without a key."},

@@ -9,17 +9,18 @@ from datetime import date
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Select, func, select, tuple_
+from sqlalchemy import Select, cast, func, select, tuple_
 
 from fumehood.errors import BadField, BadRequest
 from fumehood.records import Records
 from fumehood.schema import USAGE
-from fumehood.usage import TOTAL, Amount, Work, as_date, day_number
+from fumehood.usage import KEPT_DAYS, TOTAL, Amount, Work, as_date, day_number
 
 ROWS_MAX = 1000
 """Of a page."""
-DAYS_MAX = 400
+DAYS_MAX = KEPT_DAYS
 """Of a period."""
+AMOUNTS = tuple(field.name for field in fields(Amount))
 
 
 class By(StrEnum):
@@ -64,8 +65,7 @@ class Usages(Records):
             raise BadRequest("the period cannot be used", errors=(fault,))
         limit = max(1, min(limit, ROWS_MAX))
         query, place = _by_day() if by is By.DAY else _by_period()
-        value = USAGE.c.label_value == TOTAL[1] if label is None else USAGE.c.label_value != TOTAL[1]
-        query = query.where(USAGE.c.tenant == tenant, USAGE.c.label_name == (TOTAL[0] if label is None else label), value)
+        query = query.where(USAGE.c.tenant == tenant, USAGE.c.label_name == (TOTAL[0] if label is None else label))
         query = query.where(USAGE.c.day.between(day_number(first), day_number(last)))
         if after is not None:
             types = [column.type for column in place]
@@ -77,15 +77,13 @@ class Usages(Records):
                 day=as_date(row.day) if by is By.DAY else None,
                 label=None if label is None else row.label_value,
                 work=Work(row.work),
-                amount=Amount(**{name: row._mapping[name] for name in _AMOUNTS}),
+                amount=Amount(**{name: row._mapping[name] for name in AMOUNTS}),
             )
             for row in found[:limit]
         ]
         following = _write_cursor([found[limit - 1]._mapping[column.name] for column in place]) if len(found) > limit else None
         return rows, following
 
-
-_AMOUNTS = tuple(field.name for field in fields(Amount))
 
 
 def _by_day() -> tuple[Select[Any], list[Any]]:
@@ -95,7 +93,7 @@ def _by_day() -> tuple[Select[Any], list[Any]]:
 def _by_period() -> tuple[Select[Any], list[Any]]:
     place = [USAGE.c.label_value, USAGE.c.work]
     # The sum of whole numbers is a decimal in PostgreSQL.
-    sums = [func.sum(USAGE.c[name], type_=USAGE.c[name].type).label(name) for name in _AMOUNTS]
+    sums = [cast(func.sum(USAGE.c[name]), USAGE.c[name].type).label(name) for name in AMOUNTS]
     return select(*place, *sums).group_by(*place), place
 
 
