@@ -34,7 +34,9 @@ def today() -> date:
     return datetime.now(UTC).date()
 
 
-def of(stand: Stand, us: Counter, *, days_ago: int = 0, lane: Lane = Lane.JOBS, labels: dict[str, str] | None = None, **amount: Any) -> None:
+def of(
+    stand: Stand, us: Counter, *, days_ago: int = 0, lane: Lane = Lane.JOBS, labels: dict[str, str] | None = None, **amount: Any
+) -> None:
     """As if a job had ended then."""
     tenant = stand.store.tenant_of_key(us.headers["Authorization"].removeprefix("Bearer "))
     assert tenant is not None
