@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from api.cache_schemas import CachedFrom
 from api.documents import presentable
 from api.schemas import (
-    CachedFrom,
     Column,
     DatasetRecord,
     ErasureRecord,

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
+from api.cache_schemas import CachedFrom
 from fumehood.job import QUEUE_COUNTED, State
 from fumehood.limits import FLOOR, REQUESTABLE
 from fumehood.outcome import Blame, Reason
@@ -172,13 +173,6 @@ class OutputTable(BaseModel):
     bytes: int
     rows: int | None
     columns: list[Column]
-
-
-class CachedFrom(BaseModel):
-    """The job that ran what this one has the result of. It may have been deleted since."""
-
-    job: str
-    finished_at: str
 
 
 class JobRecord(JobSummary):

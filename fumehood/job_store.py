@@ -96,8 +96,7 @@ class JobStore(Usages, Cached, Batches):
 
     # the front desk --------------------------------------------------------------------------------------------------
     def submit(self, job: Job, *, idempotency: Idempotency | None = None) -> Submitted:
-        """Insert a queued job, or one that `submit_cached` hands on, and the idempotency key, in one transaction. `created_at` is the
-        store's where it is 0.
+        """Insert a queued job, or a final one of `submit_cached`, and the key, in one transaction. `created_at` is the store's where 0.
 
         Raises:
             IdempotencyReuse: the key stands for another request.
@@ -114,14 +113,15 @@ class JobStore(Usages, Cached, Batches):
                         return Submitted(self._with_position(connection, first), replayed=True)
                 check_needs(connection, job)
                 row = connection.execute(accept(), values).one()
-                fair_share.joined(connection, job.tenant, job.kind.lane.value)
                 labels = [{"tenant": job.tenant, "key": key, "value": value, "job_seq": row.seq} for key, value in job.labels.items()]
                 if labels:
                     connection.execute(insert(JOB_LABELS), labels)
-                if job.cached_from is not None:
+                if job.state.final:
                     count_ended(connection, job)
-                elif needs := needs_of(job):
-                    connection.execute(insert(JOB_NEEDS), needs)
+                else:
+                    fair_share.joined(connection, job.tenant, job.kind.lane.value)
+                    if needs := needs_of(job):
+                        connection.execute(insert(JOB_NEEDS), needs)
                 return Submitted(self._with_position(connection, row), replayed=False)
         except IntegrityError as error:
             # A foreign key of job_needs: deleted between our look and our insert (which SQLite's write lock excludes).
