@@ -10,7 +10,7 @@ from functools import partial
 import structlog
 from fastapi import FastAPI
 
-from api import batches, datasets, events, health, images, inputs, jobs, metrics, openapi, problems, receipts, results
+from api import batches, datasets, events, health, images, inputs, jobs, metrics, openapi, problems, receipts, results, usage
 from api.desk import Desk
 from api.middleware import Surroundings
 from api.script_check import ScriptChecker
@@ -26,7 +26,7 @@ from fumehood.tracing import open_traces
 log = structlog.get_logger()
 
 BOOTSTRAP_TENANT = "default"
-PARTS = (datasets, jobs, batches, events, inputs, results, receipts, images, health)
+PARTS = (datasets, jobs, batches, events, inputs, results, usage, receipts, images, health)
 
 
 def prepare(store: JobStore, settings: Settings) -> None:

@@ -68,7 +68,11 @@ _SUBMIT_BODY: dict[str, Any] = {
 _ABOUT_SUBMIT = headers("Location", "Idempotency-Replayed", "Preference-Applied")
 _SUBMITTED: dict[int | str, dict[str, Any]] = {
     202: {"description": "Its record; the job is on disk.", "headers": {**_ABOUT_SUBMIT, **headers("Retry-After")}},
-    200: {"description": "Its final record: it ended in the time of `Prefer`.", "model": JobRecord, "headers": _ABOUT_SUBMIT},
+    200: {
+        "description": "Its final record: it ended in the time of `Prefer`, or has the result of an earlier job.",
+        "model": JobRecord,
+        "headers": _ABOUT_SUBMIT,
+    },
 }
 
 
@@ -90,7 +94,8 @@ async def submit_job(
         str | None, Header(description="`wait=n`: 200 with the final record if it ends within n seconds, 60 at most.")
     ] = None,
 ) -> JobRecord:
-    """A job acknowledged with 202 is on disk and will end in a final state. What is certainly wrong is said at once (422)."""
+    """A job acknowledged with 202 is on disk and will end in a final state. What is certainly wrong is said at once (422). With `cache` a
+    job may be final at once: with the result of an earlier job of the same script, inputs, parameters, limits and image."""
     single(request, "idempotency-key")
     seconds = preferred_wait(request.headers.getlist("prefer"))
     job_id = new_id("job")
@@ -106,9 +111,9 @@ async def submit_job(
         if seconds is not None:
             response.headers["Preference-Applied"] = f"wait={seconds:g}"
             job = await wait_final(desk, job, seconds, request.is_disconnected, bell=None if submitted.replayed else bell)
-            if job.state.final:
-                response.status_code = 200
-                return job_record(job)
+        if job.state.final and (seconds is not None or job.cached_from is not None):
+            response.status_code = 200
+            return job_record(job)
     response.headers["Retry-After"] = "1"
     return job_record(job)
 

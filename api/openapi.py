@@ -24,6 +24,7 @@ TAGS = [
     {"name": "batches", "description": "One script over many inputs."},
     {"name": "events", "description": "What happens, as it happens."},
     {"name": "results", "description": "What a run left: log, tables, figures, artifacts."},
+    {"name": "usage", "description": "What was used, by day and label."},
     {"name": "receipts", "description": "The keys that erasure receipts are signed with; the receipts stand in the records."},
     {"name": "images", "description": "The pinned environments that scripts run in."},
     {"name": "metrics", "description": "The service's own numbers, for Prometheus."},

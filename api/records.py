@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from api.cache_schemas import CachedFrom
 from api.documents import presentable
 from api.schemas import (
     Column,
@@ -20,7 +21,7 @@ from api.schemas import (
     UsageRecord,
 )
 from fumehood.dataset import FORMATS, Dataset
-from fumehood.job import Input, Job
+from fumehood.job import Input, Job, Origin
 from fumehood.outcome import Outcome
 from fumehood.receipt import document
 from fumehood.text import timestamp
@@ -88,6 +89,7 @@ def job_record(job: Job) -> JobRecord:
         limits=job.limits.as_dict(),
         batch=job.batch,
         item=job.item,
+        cached_from=_cached_from(job.cached_from),
         erasure=erasure_record(job),
     )
 
@@ -179,6 +181,10 @@ def output_table(value: Any, size: int | None) -> OutputTable | None:
 def input_of(given: Input) -> dict[str, Any]:
     origin: dict[str, Any] = {"dataset": given.dataset} if given.dataset else dict(given.source or {})
     return {**origin, "format": given.format, "bytes": given.bytes}
+
+
+def _cached_from(origin: Origin | None) -> CachedFrom | None:
+    return CachedFrom(job=origin.job, finished_at=timestamp(origin.finished_at) or "") if origin is not None else None
 
 
 def erasure_record(job: Job) -> ErasureRecord | None:

@@ -9,6 +9,7 @@ from api.drafts import Draft, check_labels, check_parameters, check_priority, co
 from api.errands import check_space
 from api.multipart import Arrived, Form
 from api.problems import IdempotencyBusy
+from api.result_cache import look_up, take_over
 from api.schemas import JobDocument
 from fumehood import notices
 from fumehood.errors import BadRequest, StoreUnavailable
@@ -70,20 +71,26 @@ async def _submit(desk: Desk, tenant: Tenant, raw: dict[str, Any], form: Form, i
         priority=document.priority,
         attempts_max=desk.settings.attempts_max,
     )
-    return await desk.file(_store, desk, job, source, form.files, idempotency)
+    job, earlier = await desk.ask(look_up, desk, job, source, form.files) if document.cache else (job, None)
+    return await desk.file(_store, desk, job, source, form.files, idempotency, earlier)
 
 
-def _store(desk: Desk, job: Job, source: bytes, files: dict[str, Arrived], idempotency: Idempotency | None) -> Submitted:
+def _store(
+    desk: Desk, job: Job, source: bytes, files: dict[str, Arrived], idempotency: Idempotency | None, earlier: Job | None
+) -> Submitted:
     """Blobs first, then the row, then its ticket. One blocking call: a request that is cancelled half-way cannot part the row from
     its blobs, and each way to a thread and back is a part of what the caller waits for."""
-    check_space(desk, job.reserved_bytes + len(source))
+    check_space(desk, len(source) + (job.reserved_bytes if earlier is None else 0))
     with desk.blobs.unsettled(job.tenant, job.blob_prefix):
         try:
             with desk.blobs.incoming(floor_bytes=desk.settings.disk_floor_bytes) as incoming:
                 incoming.write(source)
                 arrived = {port: file.incoming for port, file in files.items()} | {"script": incoming}
                 desk.blobs.keep_all(job.tenant, {job.inputs[port].blob: file for port, file in arrived.items()})
-            submitted = desk.store.submit(job, idempotency=idempotency)
+            if earlier is not None and take_over(desk, job, earlier):
+                submitted = desk.store.submit_cached(job, earlier, idempotency=idempotency)
+            else:
+                submitted = desk.store.submit(job, idempotency=idempotency)
         except StoreUnavailable:
             raise  # The row may be there, only the answer lost: a worker looks, and then removes the blobs or not.
         except BaseException:
@@ -93,5 +100,6 @@ def _store(desk: Desk, job: Job, source: bytes, files: dict[str, Arrived], idemp
             desk.blobs.delete(job.tenant, job.blob_prefix)
     if not submitted.replayed:
         desk.events.notify(notices.of_job(submitted.job))
+    if not submitted.replayed and not submitted.job.state.final:
         desk.queue.send_ticket(job.kind.lane)
     return submitted

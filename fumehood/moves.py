@@ -34,6 +34,7 @@ from fumehood.job import TRANSITIONS, Job, Lane, State
 from fumehood.outcome import Outcome, Reason
 from fumehood.rows import job_from_row
 from fumehood.schema import JOB_NEEDS, JOBS
+from fumehood.usage import count_ended
 
 # Which final state a reason means; every other reason is a failure.
 FINAL_STATE = {reason: State.FAILED for reason in Reason} | {Reason.OK: State.SUCCEEDED, Reason.CANCELLED: State.CANCELLED}
@@ -91,7 +92,9 @@ def end(connection: Connection, row: Row[Any], outcome: Outcome, erasure: dict[s
     """Into the final state that the outcome's reason means. A job that has ended needs nothing any more."""
     connection.execute(_need_nothing(), {"of_id": row.id})
     values = {"outcome": outcome.as_dict(), "erasure": erasure, "finished_at": now}
-    return job_from_row(move(connection, row, FINAL_STATE[outcome.reason], values, now=now))
+    ended = job_from_row(move(connection, row, FINAL_STATE[outcome.reason], values, now=now))
+    count_ended(connection, ended)
+    return ended
 
 
 def claim_next(connection: Connection, lane: str, *, budget_bytes: int, running_jobs: int, made: dict[str, Any]) -> Row[Any] | None:

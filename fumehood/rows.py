@@ -9,7 +9,7 @@ from sqlalchemy import Row
 
 from fumehood.dataset import Dataset
 from fumehood.image import Image
-from fumehood.job import Input, Job, Kind, State
+from fumehood.job import Input, Job, Kind, Origin, State
 from fumehood.limits import Limits
 from fumehood.outcome import Erasure, Outcome, Reason, Usage
 from fumehood.tracing import current_traceparent
@@ -44,6 +44,8 @@ def job_to_row(job: Job) -> dict[str, Any]:
         "item": job.item,
         "rank": -job.priority,
         "traceparent": job.traceparent or current_traceparent(),
+        "cache_key": job.cache_key,
+        "cached_from": asdict(job.cached_from) if job.cached_from else None,
         "reserved_bytes": job.reserved_bytes,
         "limits": job.limits.as_dict(),
         "inputs": {port: asdict(connected) for port, connected in job.inputs.items()},
@@ -68,6 +70,8 @@ def job_from_row(stored: Row[Any]) -> Job:
         batch=row["batch"],
         item=row["item"],
         traceparent=row["traceparent"],
+        cache_key=row["cache_key"],
+        cached_from=Origin(**row["cached_from"]) if row["cached_from"] else None,
         attempts_max=row["attempts_max"],
         priority=-row["rank"],
         state=State(row["state"]),

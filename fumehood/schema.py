@@ -9,6 +9,7 @@
        └── datasets
     shares                           of each tenant and lane: who waits, and what its jobs have held so far (fumehood.fair_share)
     lanes                            how far each lane has come
+    usage                            what a tenant has used, by label and day; jobs that are deleted stay counted
     workers                          who is there; nothing refers to it
     receipt_keys                     public keys that workers have signed receipts with; never forgotten
     images                           what scripts have run in, by digest; kept for the records that name it
@@ -138,6 +139,9 @@ JOBS = Table(
     Column("charged", Float),
     # The span that submitted it, as W3C trace context writes one; null where nobody traces.
     Column("traceparent", _Text),
+    # What the result cache finds it by, where it was asked for; and the job whose result it has, where it never ran.
+    Column("cache_key", _Text),
+    Column("cached_from", _Document),
     # A copy of Job.reserved_bytes, for the claim's condition.
     Column("reserved_bytes", BigInteger, nullable=False),
     Column("limits", _Document, nullable=False),
@@ -151,6 +155,7 @@ JOBS = Table(
     Index(None, "tenant", "lane", "seq"),  # pages
     Index(None, "tenant", "lane", "state", "seq"),  # pages of one state
     Index(None, "batch", "state"),  # what is left of a batch
+    Index(None, "cache_key", "state", "seq", sqlite_where=text("cache_key IS NOT NULL"), postgresql_where=text("cache_key IS NOT NULL")),
     sqlite_autoincrement=True,
 )
 
@@ -261,6 +266,29 @@ BATCH_ITEMS = Table(
     # Null as long as the item ends as its job does.
     Column("state", _Text),
     Column("ending", _Document),
+)
+
+USAGE = Table(
+    "usage",
+    METADATA,
+    Column("tenant", _Text, primary_key=True),
+    # Both empty in the row that counts all jobs of the day, whatever their labels.
+    Column("label_name", _Text, primary_key=True),
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("label_value", _Text, primary_key=True),
+    Column("work", _Text, primary_key=True),
+    # How many labels of the day have a row; in the row that counts all.
+    Column("labels", Integer, nullable=False),
+    Column("succeeded", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("cancelled", BigInteger, nullable=False),
+    Column("cached", BigInteger, nullable=False),
+    Column("cpu_seconds", Float, nullable=False),
+    Column("gb_seconds", Float, nullable=False),
+    Column("wall_seconds", Float, nullable=False),
+    Column("bytes_in", BigInteger, nullable=False),
+    Column("bytes_out", BigInteger, nullable=False),
+    Index(None, "tenant", "day"),  # what is past its time
 )
 
 WORKERS = Table(

@@ -212,7 +212,7 @@ OPERATIONS = {
     "read_log", "read_result", "read_result2", "read_result_preview", "read_result2_preview",
     "list_figures", "read_figure", "list_artifacts", "read_artifact", "list_images", "list_packages", "healthz", "readyz",
     "list_receipt_keys", "read_events", "read_batch_events",
-    "read_metrics",
+    "read_metrics", "read_usage",
     "submit_batch", "list_batches", "read_batch", "cancel_batch", "delete_batch",
     "list_items", "read_item", "read_item_result", "read_item_result2", "read_item_log",
 }  # fmt: skip
@@ -276,5 +276,5 @@ def test_the_examples_of_answers_have_the_shape_of_their_schema(stand: Stand) ->
 
 def test_what_is_not_built_is_absent(stand: Stand) -> None:
     document = stand.app.openapi()
-    assert not [path for path in document["paths"] if re.search("usage", path)]
-    assert not {"priority", "callback_url"} & set(document["components"]["schemas"]["JobDocument"]["properties"])
+    assert not [path for path in document["paths"] if re.search("score", path)]
+    assert not {"schedule"} & set(document["components"]["schemas"]["JobDocument"]["properties"])
