@@ -9,7 +9,7 @@ from functools import partial
 import structlog
 from fastapi import FastAPI
 
-from api import batches, datasets, health, images, inputs, jobs, openapi, problems, receipts, results
+from api import admin_audit, admin_tenants, batches, datasets, health, images, inputs, jobs, openapi, problems, receipts, results
 from api.desk import Desk
 from api.middleware import Surroundings
 from api.script_check import ScriptChecker
@@ -24,7 +24,7 @@ from fumehood.tenant import ALL_SCOPES
 log = structlog.get_logger()
 
 BOOTSTRAP_TENANT = "default"
-PARTS = (datasets, jobs, batches, inputs, results, receipts, images, health)
+PARTS = (datasets, jobs, batches, inputs, results, receipts, images, admin_tenants, admin_audit, health)
 
 
 def prepare(store: JobStore, settings: Settings) -> None:

@@ -12,7 +12,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems
 from api.places import FULL_RETRY_SECONDS, REQUESTS_MAX, SCOPE_KEY, Place, Places
-from fumehood.errors import Unavailable
+from api.refusals import Refusals
+from fumehood.audit import CALL, Call
+from fumehood.errors import FumehoodError, Unavailable
 
 log = structlog.get_logger()
 
@@ -37,6 +39,7 @@ class Surroundings:
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
         self.places = Places()
+        self.refusals = Refusals()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -63,6 +66,8 @@ class Surroundings:
 
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request=request_id)
+        call = Call(address=(scope.get("client") or ("",))[0])
+        CALL.set(call)
         began = time.monotonic()
         app = FULL if self.places.full and scope["path"] not in ALWAYS else self.app
         try:
@@ -74,6 +79,7 @@ class Surroundings:
                 raise
             await problems.internal()(scope, receive, send_safely)
         finally:
+            await self._audit(scope, call, status or 500)
             # Without the query, and without an artifact's name, which is the tenant's. Keys travel in a header and are never written.
             log.info(
                 "request",
@@ -82,3 +88,14 @@ class Surroundings:
                 status=status,
                 milliseconds=round((time.monotonic() - began) * 1000, 1),
             )
+
+    async def _audit(self, scope: Scope, call: Call, status: int) -> None:
+        """After the answer: what the store has not noted beside what it changed."""
+        entry = self.refusals.entry(call, scope["method"], status)
+        if entry is None:
+            return
+        desk = scope["app"].state.desk
+        try:
+            await desk.ask(desk.store.note, entry)
+        except FumehoodError as error:
+            log.error("not in the audit log", action=entry.action, by=entry.by_tenant, key=entry.by_key, result=entry.result, why=error.detail)

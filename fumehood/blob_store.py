@@ -201,6 +201,39 @@ class BlobStore:
                 sync_directory(place.parent)
         return files, size
 
+    def some_of(self, tenant: str, *, limit: int) -> list[str]:
+        """Prefixes, `<room>/<id>`, below which a tenant may have blobs; at most so many."""
+        found = []
+        with _disk():
+            top = self._blobs / tenant
+            for room in sorted(top.iterdir()) if _STEP.fullmatch(tenant) and top.is_dir() else ():
+                inside = [f"{room.name}/{each.name}" for each in room.iterdir()] if room.is_dir() else []
+                found += inside or [room.name]
+                if len(found) >= limit:
+                    break
+        return found[:limit]
+
+    def leave(self, tenant: str) -> bool:
+        """Remove what is left of a tenant's place when its blobs are gone. False where something is still there, or somebody is just
+        making, or removing, a blob of it."""
+        self._place(tenant, "any")
+        with _disk():
+            for note in self._unsettled.iterdir():
+                try:
+                    if note.read_bytes()[:_NOTE_BYTES].decode().startswith(f"{tenant}/"):
+                        return False
+                except FileNotFoundError:
+                    continue
+            try:
+                (self._blobs / tenant).rmdir()
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY:
+                    raise
+                return False
+        return True
+
     def free_bytes(self) -> int:
         """Free space on the store's file system for us (statvfs), 0 when its inodes are nearly used up."""
         with _disk():

@@ -9,6 +9,9 @@
        └── datasets
     shares                           of each tenant and lane: who waits, and what its jobs have held so far (fumehood.fair_share)
     lanes                            how far each lane has come
+    audit                            who did what; rows are added, and forgotten by age alone (triggers, fumehood.audit_store)
+    audit_horizon                    one row: how far the audit log may be forgotten
+    tenant_erasures                  what was erased of tenants that are gone, or are going
     workers                          who is there; nothing refers to it
     receipt_keys                     public keys that workers have signed receipts with; never forgotten
     images                           what scripts have run in, by digest; kept for the records that name it
@@ -286,4 +289,40 @@ RECEIPT_KEYS = Table(
     Column("id", _Text, primary_key=True),
     Column("public", _Text, nullable=False),
     Column("since", Float, nullable=False),
+)
+
+AUDIT = Table(
+    "audit",
+    METADATA,
+    Column("seq", _Sequence, primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False, index=True),
+    Column("by_tenant", _Text),
+    Column("by_key", _Text),
+    Column("address", _Text),
+    Column("action", _Text, nullable=False),
+    # No foreign keys: what is told of may be gone.
+    Column("tenant", _Text),
+    Column("target", _Text),
+    Column("result", _Text, nullable=False),
+    Index(None, "tenant", "seq"),  # pages
+    sqlite_autoincrement=True,
+)
+
+AUDIT_HORIZON = Table(
+    "audit_horizon",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("before", Float, nullable=False),
+)
+
+TENANT_ERASURES = Table(
+    "tenant_erasures",
+    METADATA,
+    Column("tenant", _Text, primary_key=True),
+    Column("name", _Text, nullable=False),
+    Column("requested_at", Float, nullable=False),
+    # What is gone already: table → rows, and `files` and `bytes`.
+    Column("erased", _Document, nullable=False),
+    # Null until nothing of the tenant is left.
+    Column("receipt", _Document),
 )

@@ -94,6 +94,7 @@ class Settings(BaseSettings):
     retention: Retention = Field(
         default_factory=Retention, description="How long things are kept; `FUMEHOOD_RETENTION` is a JSON object, a tenant may differ."
     )
+    audit_days: float = Field(365.0, ge=1, le=36_500, description="How long the audit log remembers; its last day stays in any case.")
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = Field(
         "info", description="Least severe log event that is written."
     )
