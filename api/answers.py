@@ -59,9 +59,9 @@ def headers(*names: str) -> dict[str, Any]:
 
 
 def problems(*statuses: int) -> Responses:
-    """The `responses` of a route: what it may answer besides success. Any may lack the key, have a parameter that is not
-    known, or find the store away."""
-    return {status: _described(status) for status in sorted({401, 422, 503, *statuses})}
+    """The `responses` of a route: what it may answer besides success. Any may lack the key or its scope, have a
+    parameter that is not known, or find the store away."""
+    return {status: _described(status) for status in sorted({401, 403, 422, 503, *statuses})}
 
 
 def stored_bytes(

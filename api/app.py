@@ -10,7 +10,23 @@ from functools import partial
 import structlog
 from fastapi import FastAPI
 
-from api import batches, datasets, events, health, images, inputs, jobs, metrics, openapi, problems, receipts, results, usage
+from api import (
+    admin_audit,
+    admin_tenants,
+    batches,
+    datasets,
+    events,
+    health,
+    images,
+    inputs,
+    jobs,
+    metrics,
+    openapi,
+    problems,
+    receipts,
+    results,
+    usage,
+)
 from api.desk import Desk
 from api.middleware import Surroundings
 from api.script_check import ScriptChecker
@@ -26,7 +42,7 @@ from fumehood.tracing import open_traces
 log = structlog.get_logger()
 
 BOOTSTRAP_TENANT = "default"
-PARTS = (datasets, jobs, batches, events, inputs, results, usage, receipts, images, health)
+PARTS = (datasets, jobs, batches, events, inputs, results, usage, receipts, images, admin_tenants, admin_audit, health)
 
 
 def prepare(store: JobStore, settings: Settings) -> None:

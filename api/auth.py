@@ -1,4 +1,4 @@
-"""Who is asking: a bearer key becomes a tenant, and every call of the store names it."""
+"""Who is asking, and may it: a bearer key becomes a tenant, and every call of the store names it."""
 
 from __future__ import annotations
 
@@ -10,23 +10,49 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from api.desk import DeskDep
 from api.places import place_of
-from fumehood.errors import BadField, BadRequest, Unauthenticated
-from fumehood.tenant import Tenant
+from fumehood.audit import CALL
+from fumehood.errors import BadField, BadRequest, Forbidden, Suspended, Unauthenticated
+from fumehood.tenant import Caller, Scope, Tenant, TenantState, key_prefix
 
 bearer = HTTPBearer(auto_error=False, scheme_name="key", description="`Authorization: Bearer <key>`; the key decides the tenant.")
 
 
-async def tenant_of(
+def scope_of(method: str, path: str) -> Scope:
+    """What a key needs for an operation: decided by its method and the route's address, so that no route can be without one."""
+    if path.startswith("/v1/admin") or path == "/metrics":
+        return Scope.ADMIN
+    return Scope.READ if method in ("GET", "HEAD") else Scope.SUBMIT
+
+
+async def caller_of(
     request: Request, desk: DeskDep, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
-) -> Tenant:
-    """Raises Unauthenticated: no key, not a bearer key, or not one that is known; the three look alike. And Unavailable where the
-    tenant has as many requests at once as it may."""
-    tenant = await desk.ask(desk.store.tenant_of_key, credentials.credentials) if credentials else None
-    if tenant is None:
+) -> Caller:
+    """Raises Unauthenticated: no key, not a bearer key, or not one that is known and has not ended; they look alike. Unavailable where
+    the tenant has as many requests at once as it may. Forbidden: the key lacks the scope. Suspended."""
+    route, call = request.scope["route"], CALL.get()
+    if call is not None:
+        call.action = route.name
+        call.target = next(reversed(request.path_params.values()), None)
+        call.by_key = key_prefix(credentials.credentials) if credentials else None
+    caller = await desk.ask(desk.store.caller_of_key, credentials.credentials) if credentials else None
+    if caller is None:
         raise Unauthenticated("no known key; expected the header `Authorization: Bearer <key>`")
+    tenant, key = caller.tenant, caller.key
     structlog.contextvars.bind_contextvars(tenant=tenant.id)
+    if call is not None:
+        call.by_tenant = tenant.id
     place_of(request.scope).belongs_to(tenant.id)
-    return tenant
+    scope = scope_of(request.method, route.path)
+    if scope not in key.scopes:
+        raise Forbidden(f"the key has the scopes {', '.join(sorted(key.scopes)) or 'none'}; expected {scope}")
+    if tenant.state is TenantState.DELETING or (tenant.state is TenantState.SUSPENDED and scope is not Scope.ADMIN):
+        raise Suspended(f"the tenant is {'suspended' if tenant.state is TenantState.SUSPENDED else 'being deleted'}")
+    desk.key_used(key)
+    return caller
+
+
+async def tenant_of(caller: Annotated[Caller, Depends(caller_of)]) -> Tenant:
+    return caller.tenant
 
 
 async def known_parameters(request: Request) -> None:
@@ -50,3 +76,4 @@ async def known_parameters(request: Request) -> None:
 
 
 TenantDep = Annotated[Tenant, Depends(tenant_of)]
+CallerDep = Annotated[Caller, Depends(caller_of)]

@@ -34,7 +34,7 @@ from api.problems import UnknownMediaType
 from api.records import columns_of, dataset_record, whole
 from api.schemas import DatasetPage, DatasetRecord, Preview
 from api.tables import table_content, table_preview
-from fumehood.blob_store import Incoming
+from fumehood.blob_files import Incoming
 from fumehood.dataset import FORMATS, Dataset, format_of
 from fumehood.errors import BadField, BadRequest, NotFound, StoreUnavailable
 from fumehood.job import Input, Job, Kind, new_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -20,9 +21,11 @@ from fumehood.errors import DiskFull
 from fumehood.events import Events
 from fumehood.job_queue import JobQueue
 from fumehood.job_store import JobStore
+from fumehood.key_store import USED_SECONDS
 from fumehood.log import said
 from fumehood.metrics import Source, Tally
 from fumehood.settings import Settings
+from fumehood.tenant import Key
 from fumehood.tracing import Traces
 
 P = ParamSpec("P")
@@ -35,6 +38,7 @@ PARSE_THREADS = 2  # only one runs at a time, and each of them holds up the even
 FOLLOW_THREADS = 2
 CHECK_THREADS = 2  # one asks the helper, one is next
 CHECK_WAIT_SECONDS = 1.0
+KEYS_TOLD_MAX = 10_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +60,8 @@ class Desk:
     check_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(CHECK_THREADS))
     in_flight: set[tuple[str, str]] = field(default_factory=set)
     """(tenant, idempotency key) of the requests that are being handled by this process."""
+    keys_told: dict[str, float] = field(default_factory=dict)
+    """Prefix of a key → when its use was last written by this process (monotonic)."""
     _chores: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def ask(self, verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -93,6 +99,16 @@ class Desk:
         with anyio.move_on_after(CHECK_WAIT_SECONDS):
             return await anyio.to_thread.run_sync(verb, limiter=self.check_threads)
         return None
+
+    def key_used(self, key: Key) -> None:
+        """Have its last use written, behind the request's back and once a minute at most."""
+        now = time.monotonic()
+        if now - self.keys_told.get(key.prefix, -USED_SECONDS) < USED_SECONDS:
+            return
+        if len(self.keys_told) >= KEYS_TOLD_MAX:
+            self.keys_told.clear()
+        self.keys_told[key.prefix] = now
+        self.later(self.ask(self.store.key_used, key.prefix))
 
     def later(self, chore: Coroutine[Any, Any, None]) -> None:
         """Tidying up that nobody waits for; `close` ends what is left of it."""

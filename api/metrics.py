@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials
 
 from api.answers import problems
-from api.auth import bearer, known_parameters, tenant_of
+from api.auth import bearer, caller_of, known_parameters
 from api.desk import Desk, DeskDep
 from api.exposition import MEDIA_TYPES, Page
 from api.health import SEEN_SECONDS_MIN
@@ -79,7 +79,7 @@ def router(watch: Watch | None = None) -> APIRouter:
         if desk.settings.metrics_open:
             return
         try:
-            await operator(request, desk, credentials)
+            await caller_of(request, desk, credentials)
         except StoreUnavailable:
             if credentials is None or not watch.remembers(credentials.credentials):
                 raise
@@ -102,11 +102,6 @@ def router(watch: Watch | None = None) -> APIRouter:
         return Response(content, media_type=media_type)
 
     return made
-
-
-async def operator(request: Request, desk: Desk, credentials: HTTPAuthorizationCredentials | None) -> None:
-    """Raises Unauthenticated where the key is not one."""
-    await tenant_of(request, desk, credentials)
 
 
 async def _read(desk: Desk) -> Read:

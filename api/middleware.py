@@ -12,7 +12,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems, watching
 from api.places import FULL_RETRY_SECONDS, REQUESTS_MAX, SCOPE_KEY, Place, Places
-from fumehood.errors import Unavailable
+from api.refusals import Refusals
+from fumehood.audit import CALL, Call
+from fumehood.errors import FumehoodError, Unavailable
 from fumehood.metrics import Tally
 from fumehood.tracing import Traces
 
@@ -39,6 +41,7 @@ class Surroundings:
     def __init__(self, app: ASGIApp, *, places: Places, tally: Tally, traces: Traces | None) -> None:
         self.app = app
         self.places, self.tally, self.traces = places, tally, traces
+        self.refusals = Refusals()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -66,6 +69,8 @@ class Surroundings:
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         told = watching.begin(self.traces if scope["path"] not in ALWAYS else None, scope)
+        call = Call(address=(scope.get("client") or ("",))[0])
+        CALL.set(call)
         began = time.monotonic()
         app = FULL if self.places.full and scope["path"] not in ALWAYS else self.app
         try:
@@ -80,6 +85,7 @@ class Surroundings:
         finally:
             seconds = time.monotonic() - began
             watching.end(self.tally, told, inner, method=scope["method"], status=status, seconds=seconds)
+            await self._audit(scope, call, status or 500)
             # Without the query, and without an artifact's name, which is the tenant's. Keys travel in a header and are never written.
             log.info(
                 "request",
@@ -87,4 +93,17 @@ class Surroundings:
                 path=scope["path"].partition("/artifacts/")[0],
                 status=status,
                 milliseconds=round(seconds * 1000, 1),
+            )
+
+    async def _audit(self, scope: Scope, call: Call, status: int) -> None:
+        """After the answer: what the store has not noted beside what it changed."""
+        entry = self.refusals.entry(call, scope["method"], status)
+        if entry is None:
+            return
+        desk = scope["app"].state.desk
+        try:
+            await desk.ask(desk.store.note, entry)
+        except FumehoodError as error:
+            log.error(
+                "not in the audit log", action=entry.action, by=entry.by_tenant, key=entry.by_key, result=entry.result, why=error.detail
             )

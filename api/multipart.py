@@ -12,7 +12,8 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from api.names import showable
 from api.problems import UnknownMediaType
 from fumehood.batch import ITEM_BYTES, ITEMS_MAX, PACK_ALIGNMENT_BYTES
-from fumehood.blob_store import BlobStore, Incoming
+from fumehood.blob_files import Incoming
+from fumehood.blob_store import BlobStore
 from fumehood.dataset import FORMATS, TABLE_FORMATS, format_of
 from fumehood.errors import BadField, BadRequest, Malformed, TooLarge
 from fumehood.job import PORTS

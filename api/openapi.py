@@ -8,6 +8,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from api import batches, jobs
+from api.admin_schemas import KeyDocument, RotateDocument, TenantChange, TenantDocument
+from api.auth import scope_of
 from api.batch_schemas import BatchDocument
 from api.schemas import JobDocument, Problem
 from fumehood.limits import REQUESTABLE
@@ -28,6 +30,7 @@ TAGS = [
     {"name": "receipts", "description": "The keys that erasure receipts are signed with; the receipts stand in the records."},
     {"name": "images", "description": "The pinned environments that scripts run in."},
     {"name": "metrics", "description": "The service's own numbers, for Prometheus."},
+    {"name": "admin", "description": "The operator's: tenants, their keys, and who did what. Needs the scope `admin`."},
     {"name": "health", "description": "Open, without a key."},
 ]
 
@@ -36,7 +39,7 @@ def document(app: FastAPI, settings: Settings) -> dict[str, Any]:
     if app.openapi_schema is None:
         made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes, tags=TAGS)
         schemas = made["components"]["schemas"]
-        for model in (JobDocument, BatchDocument, Problem):
+        for model in (JobDocument, BatchDocument, TenantDocument, TenantChange, KeyDocument, RotateDocument, Problem):
             schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas |= schema.pop("$defs", {})
             schemas[model.__name__] = schema
@@ -44,6 +47,10 @@ def document(app: FastAPI, settings: Settings) -> dict[str, Any]:
             _say_limits(schemas[document]["properties"], settings)
         for path in ("/v1/jobs", "/v1/batches"):
             _say_how_long_keys_are_kept(made["paths"][path]["post"]["parameters"], settings)
+        for path, methods in made["paths"].items():
+            for method, operation in methods.items():
+                if "security" in operation:
+                    operation["security"] = [{"key": [scope_of(method.upper(), path).value]}]
         app.openapi_schema = made
     return app.openapi_schema
 

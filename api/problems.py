@@ -53,6 +53,8 @@ class IdempotencyBusy(errors.Conflict):
 PROBLEMS: dict[type[FumehoodError], tuple[int, str, str]] = {
     errors.Malformed: (400, "malformed", "The request's syntax is wrong"),
     errors.Unauthenticated: (401, "unauthenticated", "A known key is needed"),
+    errors.Suspended: (403, "suspended", "The tenant is suspended"),
+    errors.Forbidden: (403, "forbidden", "The key may not be used for this"),
     errors.NotFound: (404, "not-found", "There is no such thing"),
     errors.NotAcceptable: (406, "not-acceptable", "There is no such representation"),
     BodyStalled: (408, "body-stalled", "The request's body stopped coming"),

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from cli import job_commands, terminal
+from cli.admin_commands import admin_app
 from cli.batch_commands import batch_app
 from cli.doctor_command import doctor
 from cli.errors import ExitCode
@@ -108,6 +109,7 @@ app.add_typer(images_app, name="images")
 app.add_typer(config_app, name="config")
 app.command()(events)
 app.command()(usage)
+app.add_typer(admin_app, name="admin")
 app.command()(doctor)
 
 

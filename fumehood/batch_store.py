@@ -55,6 +55,8 @@ class Batches(Records):
             with self._database.writing() as connection:
                 if key is not None and (first := self._take_key(connection, batch, key, request_sha256)) is not None:
                     return first, True
+                self._admit(connection, batch.tenant)
+                self._note(connection, batch.id)
                 needs = [need for job, items in jobs for need in _needs(job, items)]
                 _check_there(connection, batch.tenant, needs)
                 connection.execute(insert(BATCHES), _batch_to_row(batch) | {"created_at": now})
@@ -148,6 +150,7 @@ class Batches(Records):
         cancelled = {"state": State.CANCELLED.value, "cancel_requested": True, "outcome": outcome, "finished_at": now}
         with self._database.writing() as connection:
             batch = _find(connection, tenant, batch_id, lock=True)
+            self._note(connection, batch_id)
             left = select(JOBS.c.id, JOBS.c.state).where(JOBS.c.batch == batch_id, JOBS.c.state.in_(_UNFINISHED))
             states = connection.execute(left.order_by(JOBS.c.seq).with_for_update()).all()
             if not states:
@@ -182,6 +185,7 @@ class Batches(Records):
                 connection.execute(delete(BATCH_ITEMS).where(BATCH_ITEMS.c.batch == batch_id))
                 connection.execute(delete(JOBS).where(JOBS.c.batch == batch_id))
                 connection.execute(delete(BATCHES).where(BATCHES.c.id == batch_id))
+                self._note(connection, batch_id)
                 return batch
         except IntegrityError as error:  # the foreign key of job_needs
             raise Conflict(f"an output of batch {batch_id} is read by a job that has not ended; cancel that job or wait") from error

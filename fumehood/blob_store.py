@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
-from fumehood.errors import DiskFull, Misconfigured, NotFound, SandboxError, StoreUnavailable, TooLarge
-from fumehood.files import create_locked, is_at, lock_if_free, make_private, sync_directory
-from fumehood.limits import GIB, MIB
+from fumehood.blob_files import Incoming, Unsettled, disk, remove
+from fumehood.errors import SandboxError
+from fumehood.files import is_at, lock_if_free, make_private, sync_directory
+from fumehood.limits import GIB
 
 # One step of a key. Everything a key is made of comes from the service: ids, numbers, names of outputs.
 _STEP = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
 
 # Below so many free inodes the disk counts as full, whatever bytes are left.
 _INODES_FLOOR = 10_000
-
-# How much of a body is written between two looks at the free space.
-_LOOK_EVERY_BYTES = 16 * MIB
 
 # A tenant's id and a prefix are far shorter.
 _NOTE_BYTES = 1024
@@ -41,7 +37,7 @@ class BlobStore:
         self._blobs = home / "blobs"
         self._incoming = home / "incoming"
         self._unsettled = home / "unsettled"
-        with _disk():
+        with disk():
             for directory in (self._blobs, self._incoming, self._unsettled):
                 make_private(directory)
                 # The blobs are world-readable files; one that was made or restored by other means must not open them.
@@ -55,7 +51,7 @@ class BlobStore:
     def sweep_incoming(self) -> int:
         """Remove the files in the making whose process is gone (nobody holds their lock). Returns how many."""
         swept = 0
-        with _disk():
+        with disk():
             for path in sorted(self._incoming.iterdir()):
                 descriptor = lock_if_free(path)
                 if descriptor is not None:
@@ -73,10 +69,10 @@ class BlobStore:
     def settle(self, is_named: Callable[[str, str], bool]) -> int:
         """Remove what the dead left without a row: `is_named(tenant, prefix)` asks for it. Returns how many prefixes."""
         removed = 0
-        with _disk():
+        with disk():
             notes = sorted(self._unsettled.iterdir())
         for note in notes:
-            with _disk():
+            with disk():
                 descriptor = lock_if_free(note)
             if descriptor is None:
                 continue
@@ -86,7 +82,7 @@ class BlobStore:
                 if prefix and not is_named(tenant, prefix):
                     self.delete(tenant, prefix)
                     removed += 1
-                with _disk():
+                with disk():
                     note.unlink(missing_ok=True)
             finally:
                 os.close(descriptor)
@@ -118,7 +114,7 @@ class BlobStore:
         """
         sizes: dict[str, int] = {}
         directories: set[Path] = set()
-        with _disk():
+        with disk():
             for key, (descriptor, path) in finished.items():
                 place = self._place(tenant, key)
                 facts = os.fstat(descriptor)
@@ -137,12 +133,12 @@ class BlobStore:
 
     def open(self, tenant: str, key: str) -> BinaryIO:
         """Raises NotFound."""
-        with _disk():
+        with disk():
             return self._place(tenant, key).open("rb")
 
     def size(self, tenant: str, key: str) -> int:
         """Raises NotFound."""
-        with _disk():
+        with disk():
             return self._place(tenant, key).lstat().st_size
 
     def link_into(self, tenant: str, key: str, directory: Path, name: str) -> int:
@@ -155,7 +151,7 @@ class BlobStore:
         if not _STEP.fullmatch(name):
             raise ValueError(f"{name!r} is no name for a linked file")
         place = self._place(tenant, key)
-        with _disk():
+        with disk():
             os.link(place, directory / name, follow_symlinks=False)
             return place.lstat().st_size
 
@@ -168,7 +164,7 @@ class BlobStore:
         """
         if not _STEP.fullmatch(name):
             raise ValueError(f"{name!r} is no name for a copied file")
-        with _disk(), self._place(tenant, key).open("rb") as source:
+        with disk(), self._place(tenant, key).open("rb") as source:
             target = os.open(directory / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
             try:
                 at, end = offset, offset + length
@@ -185,7 +181,7 @@ class BlobStore:
     def link(self, tenant: str, key: str, new_key: str) -> int:
         """Give a blob a second key, durably; nothing is copied. Returns the size in bytes. Raises NotFound."""
         source, place = self._place(tenant, key), self._place(tenant, new_key)
-        with _disk():
+        with disk():
             size = source.lstat().st_size
             make_private(place.parent)
             os.link(source, place, follow_symlinks=False)
@@ -195,15 +191,48 @@ class BlobStore:
     def delete(self, tenant: str, prefix: str) -> tuple[int, int]:
         """Remove a blob, or everything below a prefix. Returns files and bytes. Absent is fine."""
         place = self._place(tenant, prefix)
-        with _disk():
-            files, size = _remove(place)
+        with disk():
+            files, size = remove(place)
             if files:
                 sync_directory(place.parent)
         return files, size
 
+    def some_of(self, tenant: str, *, limit: int) -> list[str]:
+        """Prefixes, `<room>/<id>`, below which a tenant may have blobs; at most so many."""
+        found = []
+        with disk():
+            top = self._blobs / tenant
+            for room in sorted(top.iterdir()) if _STEP.fullmatch(tenant) and top.is_dir() else ():
+                inside = [f"{room.name}/{each.name}" for each in room.iterdir()] if room.is_dir() else []
+                found += inside or [room.name]
+                if len(found) >= limit:
+                    break
+        return found[:limit]
+
+    def leave(self, tenant: str) -> bool:
+        """Remove what is left of a tenant's place when its blobs are gone. False where something is still there, or somebody is just
+        making, or removing, a blob of it."""
+        self._place(tenant, "any")
+        with disk():
+            for note in self._unsettled.iterdir():
+                try:
+                    if note.read_bytes()[:_NOTE_BYTES].decode().startswith(f"{tenant}/"):
+                        return False
+                except FileNotFoundError:
+                    continue
+            try:
+                (self._blobs / tenant).rmdir()
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY:
+                    raise
+                return False
+        return True
+
     def free_bytes(self) -> int:
         """Free space on the store's file system for us (statvfs), 0 when its inodes are nearly used up."""
-        with _disk():
+        with disk():
             facts = os.statvfs(self._blobs)
         # Some file systems have no fixed number of inodes and say 0 of 0.
         if facts.f_files and facts.f_favail < min(_INODES_FLOOR, facts.f_files // 20):
@@ -215,120 +244,3 @@ class BlobStore:
         if not all(_STEP.fullmatch(step) for step in steps):
             raise ValueError(f"{key!r} of tenant {tenant!r} is no key")
         return self._blobs.joinpath(*steps)
-
-
-class Incoming:
-    """`write(chunk)` counts and hashes as it goes; `bytes`, `sha256` (hex) afterwards. Raises TooLarge past `limit_bytes`
-    and DiskFull on ENOSPC, or below `floor_bytes` of free space: looked at before the first byte and every 16 MiB, so that
-    uploads which come at once cannot together use up what a look at each one's beginning has let pass.
-
-    The file holds a lock while it is written, so that a sweeper can tell it from one that a dead process left.
-    """
-
-    def __init__(self, directory: Path, *, limit_bytes: int, floor_bytes: int, free_bytes: Callable[[], int]) -> None:
-        self.limit_bytes = limit_bytes
-        self.bytes = 0
-        self._floor_bytes, self._free_bytes, self._look_at_bytes = floor_bytes, free_bytes, 0
-        self._hash = hashlib.sha256()
-        with _disk():
-            self.path, self.descriptor = create_locked(directory)
-
-    @property
-    def sha256(self) -> str:
-        return self._hash.hexdigest()
-
-    def write(self, chunk: bytes) -> None:
-        if self.bytes + len(chunk) > self.limit_bytes:
-            size = self.bytes + len(chunk)
-            raise TooLarge(f"the body has {size:,} bytes or more; the limit is {self.limit_bytes:,}", limit=self.limit_bytes, value=size)
-        if self.bytes + len(chunk) > self._look_at_bytes:
-            self._require_floor(len(chunk))
-            self._look_at_bytes = self.bytes + len(chunk) + _LOOK_EVERY_BYTES
-        rest = memoryview(chunk)
-        with _disk():
-            while rest:
-                rest = rest[os.write(self.descriptor, rest) :]
-        self._hash.update(chunk)
-        self.bytes += len(chunk)
-
-    def _require_floor(self, next_bytes: int) -> None:
-        free = self._free_bytes()
-        if free < self._floor_bytes + next_bytes:
-            detail = f"{free:,} bytes are free after {self.bytes:,} of the body; expected {next_bytes:,} above {self._floor_bytes:,}"
-            raise DiskFull(detail, retry_after_seconds=30)
-
-    def close(self) -> None:
-        """Give up the name and the lock; what was kept stays where it was linked to. Idempotent."""
-        if self.descriptor >= 0:
-            with _disk():
-                self.path.unlink(missing_ok=True)
-            os.close(self.descriptor)
-            self.descriptor = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-class Unsettled:
-    """A note that says whose blobs and row are just being made, or removed, together; locked while its writer lives.
-
-    It is taken away at the end of the block, except after StoreUnavailable: then nobody knows whether the row is there.
-    """
-
-    def __init__(self, directory: Path, tenant: str, prefix: str) -> None:
-        with _disk():
-            self._path, self._descriptor = create_locked(directory)
-            try:
-                os.write(self._descriptor, f"{tenant}/{prefix}".encode())
-            except OSError:
-                self._path.unlink(missing_ok=True)
-                os.close(self._descriptor)
-                raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if not isinstance(error, StoreUnavailable):
-            with _disk():
-                self._path.unlink(missing_ok=True)
-        os.close(self._descriptor)
-
-
-_DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
-
-
-@contextmanager
-def _disk() -> Iterator[None]:
-    """What the operating system refuses, in our words: no message holds a path."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise NotFound("the blob is not there") from error
-    except FileExistsError:
-        raise  # a key written twice: a programming error
-    except OSError as error:
-        if error.errno in _DISK_FULL:
-            raise DiskFull("the disk is full", retry_after_seconds=60) from error
-        if error.errno == errno.EXDEV:
-            raise Misconfigured(
-                "blobs and scratch are not on one mount; expected the whole home on one, mounted once and at the same path everywhere"
-            ) from error
-        raise StoreUnavailable(f"the blob store does not answer ({errno.errorcode.get(error.errno or 0, 'unknown')})") from error
-
-
-def _remove(path: Path) -> tuple[int, int]:
-    """Files and bytes removed at `path` and below it; links are removed and never followed."""
-    try:
-        facts = path.lstat()
-        if not stat.S_ISDIR(facts.st_mode):
-            path.unlink()
-            return 1, facts.st_size
-        below = [_remove(child) for child in path.iterdir()]
-        path.rmdir()
-    except FileNotFoundError:
-        return 0, 0  # another one removes it too
-    return sum(files for files, _ in below), sum(size for _, size in below)

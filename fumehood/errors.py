@@ -5,6 +5,8 @@
     │   ├── Malformed        not even the syntax is right (JSON, multipart)                          400
     │   └── IdempotencyReuse the idempotency key was used with another request                       422
     ├── Unauthenticated      no key, or one that is not known                                        401
+    ├── Forbidden            a known key that may not do this; says what it lacks                     403
+    │   └── Suspended        the tenant is suspended, or is being deleted                            403
     ├── NotFound             not there, or not yours: the two are never told apart                   404
     ├── Conflict             the thing is in the wrong state for this                                409
     │   └── NotFinished      the job has not ended yet                                               409
@@ -57,6 +59,14 @@ class IdempotencyReuse(BadRequest):
 
 
 class Unauthenticated(FumehoodError):
+    pass
+
+
+class Forbidden(FumehoodError):
+    pass
+
+
+class Suspended(Forbidden):
     pass
 
 

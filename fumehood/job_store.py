@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Row, delete, exists, insert, s
 from sqlalchemy.exc import IntegrityError
 
 from fumehood import fair_share
-from fumehood.batch_store import Batches, end_items
+from fumehood.batch_store import end_items
 from fumehood.cache import Cached, with_result_of
 from fumehood.database import BUSY_SECONDS
 from fumehood.errors import BadRequest, Conflict, IdempotencyReuse, LeaseLost
@@ -28,6 +28,7 @@ from fumehood.quota import Defaults
 from fumehood.records import slots_of
 from fumehood.rows import erasure_to_row, job_from_row, job_to_row, never_ran
 from fumehood.schema import IDEMPOTENCY, JOB_LABELS, JOB_NEEDS, JOBS
+from fumehood.tenant_erasure import TenantErasures
 from fumehood.usage import count_ended
 from fumehood.usage_store import Usages
 
@@ -56,7 +57,7 @@ class Lease:
     cancel_requested: bool
 
 
-class JobStore(Usages, Cached, Queues, Batches, ItemEnds):
+class JobStore(Usages, Cached, Queues, TenantErasures, ItemEnds):
     """SQLAlchemy 2 (Core) over SQLite (WAL, synchronous=FULL, BEGIN IMMEDIATE, busy_timeout) or PostgreSQL.
 
     Safe to share between threads. Every call raises `StoreUnavailable` when the database does not answer.
@@ -114,6 +115,7 @@ class JobStore(Usages, Cached, Queues, Batches, ItemEnds):
                     first = self._remember(connection, job, idempotency)
                     if first is not None:
                         return Submitted(self._with_position(connection, first), replayed=True)
+                self._admit(connection, job.tenant)
                 check_needs(connection, job)
                 row = connection.execute(accept(), values).one()
                 labels = [{"tenant": job.tenant, "key": key, "value": value, "job_seq": row.seq} for key, value in job.labels.items()]
@@ -125,6 +127,7 @@ class JobStore(Usages, Cached, Queues, Batches, ItemEnds):
                     fair_share.joined(connection, job.tenant, job.kind.lane.value)
                     if needs := needs_of(job):
                         connection.execute(insert(JOB_NEEDS), needs)
+                self._note_job(connection, row)
                 return Submitted(self._with_position(connection, row), replayed=False)
         except IntegrityError as error:
             # A foreign key of job_needs: deleted between our look and our insert (which SQLite's write lock excludes).
@@ -181,6 +184,7 @@ class JobStore(Usages, Cached, Queues, Batches, ItemEnds):
         the job is final."""
         with self._database.writing() as connection:
             row = found(find(connection, tenant, job_id, lock=True), job_id)
+            self._note_job(connection, row)
             state = State(row.state)
             if state.final:
                 raise Conflict(f"job {job_id} is {state}; only a job that has not ended can be cancelled")
@@ -203,6 +207,7 @@ class JobStore(Usages, Cached, Queues, Batches, ItemEnds):
                 if not State(row.state).final:
                     raise Conflict(f"job {job_id} is {row.state}; only a job that has ended can be deleted")
                 connection.execute(delete(JOBS).where(JOBS.c.seq == row.seq))
+                self._note_job(connection, row)
                 return job_from_row(row)
         except IntegrityError as error:  # the foreign key of job_needs
             raise Conflict(f"an output of job {job_id} is read by a job that has not ended; cancel that job or wait for its end") from error

@@ -20,6 +20,8 @@ from fumehood.text import timestamp
 
 VERSION = "fumehood.erasure/1"
 """Names what the fields mean; part of what is signed, so that no signature of ours can be taken for one of something else."""
+TENANT_VERSION = "fumehood.tenant-erasure/1"
+VERSIONS = (VERSION, TENANT_VERSION)
 ALGORITHM = "Ed25519"
 
 _HALF = re.compile(r"[0-9a-f]{64}")
@@ -94,6 +96,16 @@ class SigningKey:
         draft = document(erasure) | {"key": self.id}
         return replace(erasure, key=self.id, signature=self._key.sign(canonical(draft)).hex())
 
+    def seal(self, draft: Mapping[str, Any]) -> dict[str, Any]:
+        """A receipt of anything else: the draft with this key and its signature."""
+        whole = {**draft, "key": self.id}
+        return whole | {"signature": self._key.sign(canonical(whole)).hex()}
+
+
+def unsealed(draft: Mapping[str, Any]) -> dict[str, Any]:
+    """The same where there is no key."""
+    return {**draft, "key": None, "signature": None}
+
 
 def verify(receipt: Mapping[str, Any], keys: Iterable[str]) -> None:
     """Returns where one of `keys` (public ones, 64 hexadecimal digits each) has signed exactly this receipt.
@@ -106,8 +118,8 @@ def verify(receipt: Mapping[str, Any], keys: Iterable[str]) -> None:
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-    if receipt.get("version") != VERSION:
-        raise ReceiptRefused(f"the receipt's version is {str(receipt.get('version'))[:40]!r}; expected {VERSION!r}")
+    if receipt.get("version") not in VERSIONS:
+        raise ReceiptRefused(f"the receipt's version is {str(receipt.get('version'))[:40]!r}; expected {' or '.join(map(repr, VERSIONS))}")
     signature, named = receipt.get("signature"), receipt.get("key")
     if signature is None:
         raise ReceiptRefused("the receipt is not signed; expected a signature")

@@ -10,16 +10,16 @@ from sqlalchemy.exc import IntegrityError
 from fumehood.dataset import Dataset
 from fumehood.errors import Conflict, NotFound
 from fumehood.image import Image
+from fumehood.key_store import Keys
 from fumehood.metrics import Document
 from fumehood.pages import read_page
 from fumehood.readings import Readings
 from fumehood.receipt import PublicKey
 from fumehood.rows import dataset_from_row, dataset_to_row, image_from_row
 from fumehood.schema import DATASETS, IMAGES, RECEIPT_KEYS, WORKERS
-from fumehood.tenant_store import Tenants
 
 
-class Records(Readings, Tenants):
+class Records(Readings, Keys):
     """The half of `JobStore` that moves no job."""
 
     # datasets --------------------------------------------------------------------------------------------------------
@@ -27,6 +27,8 @@ class Records(Readings, Tenants):
         """Insert, or the tenant's existing dataset with the same bytes and format. The flag says whether it is new."""
         values = dataset_to_row(dataset) | {"created_at": dataset.created_at or self._clock()}
         with self._database.writing() as connection:
+            self._admit(connection, dataset.tenant)
+            self._note(connection, dataset.id)
             row = self._database.insert_or_get(connection, DATASETS, values, unique=("tenant", "sha256", "format"))
         return dataset_from_row(row), row.id == dataset.id
 
@@ -63,6 +65,7 @@ class Records(Readings, Tenants):
         try:
             with self._database.writing() as connection:
                 row = connection.execute(forget).one_or_none()
+                self._note(connection, dataset_id)
         except IntegrityError as error:  # the foreign key of job_needs
             raise Conflict(f"dataset {dataset_id} is needed by a job that has not ended; cancel the job or wait for its end") from error
         if row is None:
@@ -131,4 +134,3 @@ def slots_of(connection: Connection, lane: str, *, seen_after: float) -> int:
 
 def _no_dataset(dataset_id: str) -> NotFound:
     return NotFound(f"there is no dataset {dataset_id!r}")
-

@@ -100,6 +100,7 @@ class Settings(BaseSettings):
         description="Address of an OpenTelemetry collector (OTLP over HTTP, such as `http://127.0.0.1:4318`); none: nothing is traced.",
     )
     otlp_share: float = Field(1.0, ge=0, le=1, description="Share of traces that are told, of those that no caller began.")
+    audit_days: float = Field(365.0, ge=1, le=36_500, description="How long the audit log remembers; its last day stays in any case.")
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = Field(
         "info", description="Least severe log event that is written."
     )

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from fumehood.quota import Quota, Retention
 
+NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 WEIGHT_RANGE = (0.01, 100.0)
 
 

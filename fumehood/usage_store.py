@@ -85,7 +85,6 @@ class Usages(Records):
         return rows, following
 
 
-
 def _by_day() -> tuple[Select[Any], list[Any]]:
     return select(USAGE), [USAGE.c.day, USAGE.c.label_value, USAGE.c.work]
 

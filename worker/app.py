@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -21,8 +20,7 @@ from fumehood.job import Job, Lane
 from fumehood.job_queue import CeleryQueue, celery_app
 from fumehood.job_store import JobStore
 from fumehood.log import said
-from fumehood.outcome import Erasure
-from fumehood.receipt import SigningKey
+from fumehood.receipt import SigningKey, unsealed
 from fumehood.settings import Settings
 from fumehood.tracing import open_traces
 from worker import runtimes
@@ -38,6 +36,7 @@ from worker.rounds import Chore, Rounds
 from worker.sandbox import Stop, StopSignal
 from worker.slots import Slots
 from worker.telemetry import Telemetry
+from worker.tenant_eraser import TenantEraser
 from worker.warm_pool import WarmPool
 
 log = structlog.get_logger(__name__)
@@ -103,6 +102,8 @@ class Worker:
             may_fill=lambda: self._slots.not_ready() is None,
         )
         self._traces = open_traces(settings, service="fumehood-worker", instance=worker)
+        signing = _signing_key(settings, self._store)
+        self._seal = signing.seal if signing else unsealed
         self._deps = Deps(
             home=settings.home,
             worker=worker,
@@ -113,8 +114,8 @@ class Worker:
             host=self._host,
             pool=self._pool,
             doubt=self._slots.doubt,
-            sign=_signer(settings, self._store),
             telemetry=Telemetry(traces=self._traces),
+            sign=signing.sign if signing else unsigned,
             floor_bytes=settings.disk_floor_bytes,
             beat_seconds=settings.beat_seconds,
             lease_seconds=settings.lease_seconds,
@@ -229,6 +230,8 @@ class Worker:
             Chore("sweep errands", housekeeping.sweep_errands, every_seconds=MINUTE_SECONDS),
             Chore("sweep uploads", housekeeping.sweep_uploads, every_seconds=MINUTE_SECONDS),
             Chore("sweep blobs", housekeeping.sweep_blobs, every_seconds=SWEEP_SECONDS),
+            Chore("erase deleted tenants", TenantEraser(self._deps, self._seal).erase),
+            Chore("forget old audit entries", self._forget_audit, every_seconds=SWEEP_SECONDS),
             Chore("forget workers", housekeeping.forget_workers, every_seconds=SWEEP_SECONDS),
         ]
 
@@ -239,16 +242,19 @@ class Worker:
         facts = {"host": socket.gethostname(), "version": __version__, "image": self._settings.image, "weaker": self._weaker or []}
         return facts | {"warm": self._pool.counts()}
 
+    def _forget_audit(self) -> None:
+        self._store.forget_audit(days=self._settings.audit_days)
+
     def _on_stalled(self) -> None:
         self._failure = "tickets wait and the consumer does not take them"
 
 
-def _signer(settings: Settings, store: JobStore) -> Callable[[Erasure], Erasure]:
-    """Signs receipts with the key of the settings, whose public half is published first. Raises Misconfigured where it is not one."""
+def _signing_key(settings: Settings, store: JobStore) -> SigningKey | None:
+    """The key of the settings, whose public half is published first. Raises Misconfigured where it is not one."""
     private = settings.secret("receipt_key")
     if not private:
         log.warning("receipts are not signed", expected="receipt_key or receipt_key_file")
-        return unsigned
+        return None
     key = SigningKey(private)
     store.keep_receipt_key(key.id, key.public)
-    return key.sign
+    return key

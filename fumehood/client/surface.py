@@ -188,6 +188,12 @@ class AsyncSurface:
                 return
             query = {**query, "cursor": page["next"]}
 
+    async def send(self, method: str, path: str, document: Document | None = None) -> Document:
+        """One call of the operator's, made once only: a second one could make a second key."""
+        body = None if document is None else Body([json.dumps(document).encode()])
+        headers = {} if document is None else {"Content-Type": "application/json"}
+        return await self._document(wire.Request(method=method, path=path, headers=headers, body=body))
+
     # datasets ---------------------------------------------------------------------------------------------------------
     async def upload_dataset(self, upload: Upload, *, on_bytes: OnBytes = lambda _: None) -> Document:
         request = wire.Request(
@@ -291,6 +297,7 @@ class Surface:
     read = wire.at_once(AsyncSurface.read, wire.same)
     upload_dataset = wire.at_once(AsyncSurface.upload_dataset, wire.same)
     delete_dataset = wire.at_once(AsyncSurface.delete_dataset, wire.same)
+    send = wire.at_once(AsyncSurface.send, wire.same)
     health = wire.at_once(AsyncSurface.health, wire.same)
     ready = wire.at_once(AsyncSurface.ready, wire.same)
 

@@ -80,7 +80,8 @@ def batch_of(count: int, isolation: Isolation = Isolation.ITEM, **overrides: Any
         "limits": Limits(wall_seconds=10),
         "labels": {"team": "blue"},
     }
-    batch = Batch(id=batch_id, tenant="ten_test", isolation=isolation, items=count, **(values | overrides))
+    values = {"tenant": "ten_test", **values, **overrides}
+    batch = Batch(id=batch_id, isolation=isolation, items=count, **values)
     return batch, jobs_of(batch, items, attempts_max=2, ceiling_seconds=3600, slots=4)
 
 

@@ -183,7 +183,7 @@ def test_too_little_disk_refuses_a_job(open_stand: Callable[..., Stand]) -> None
 
 
 def test_an_upload_that_meets_the_floor_on_its_way_is_refused(open_stand: Callable[..., Stand], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fumehood.blob_store._LOOK_EVERY_BYTES", 256 * 1024)
+    monkeypatch.setattr("fumehood.blob_files._LOOK_EVERY_BYTES", 256 * 1024)
     stand, mib = open_stand(disk_floor_bytes=20 * 2**20), 2**20
     incoming = stand.settings.home / "incoming"
     monkeypatch.setattr(BlobStore, "free_bytes", lambda _: 21 * mib - sum(path.stat().st_size for path in incoming.iterdir()))

@@ -6,6 +6,7 @@ import contextlib
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import pytest
@@ -562,13 +563,17 @@ def test_no_verb_shows_another_tenants_things(store: JobStore) -> None:
         "unfinished_job": lambda: store.unfinished_job("ten_b", batch.id),
         "cancel_batch": lambda: store.cancel_batch("ten_b", batch.id),
         "delete_batch": lambda: store.delete_batch("ten_b", batch.id),
+        "find_cached": lambda: store.find_cached("ten_b", "a" * 64, image="sha256:" + "0" * 64),
+        "item_ends": lambda: store.item_ends("ten_b", batch.id),
+        "usage": lambda: store.usage("ten_b", first=date(2023, 11, 14), last=date(2023, 11, 15)),
+        "count_live": lambda: store.count_live("ten_b", at_most=9),
         "find_idempotent_batch": lambda: store.find_idempotent_batch("ten_b", KEY.key, KEY.request_sha256),
     }
     verbs = {name for name, verb in inspect.getmembers(JobStore, inspect.isfunction) if "tenant" in inspect.signature(verb).parameters}
     assert verbs == set(asked)
     for ask in asked.values():
         with contextlib.suppress(NotFound):
-            assert ask() in (None, ([], None))
+            assert ask() in (None, ([], None), [], {State.QUEUED: 0, State.RUNNING: 0})
     assert store.get_job(theirs.tenant, theirs.id) == theirs
     assert store.get_dataset(owned.tenant, owned.id) == owned
     assert store.get_batch(batch.tenant, batch.id) == batch

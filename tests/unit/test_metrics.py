@@ -292,7 +292,7 @@ def test_a_store_and_a_redis_that_are_away_are_told_to_who_was_known(stand: Stan
     def away(*_: object, **__: object) -> None:
         raise StoreUnavailable("the job store does not answer")
 
-    monkeypatch.setattr(type(stand.store), "tenant_of_key", away)
+    monkeypatch.setattr(type(stand.store), "caller_of_key", away)
     monkeypatch.setattr(type(stand.store), "read_lanes", away)
     monkeypatch.setattr(type(stand.queue), "depth", lambda *_: None)
     monkeypatch.setattr("api.metrics.READ_SECONDS", 0.0)

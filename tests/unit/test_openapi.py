@@ -17,6 +17,8 @@ from fumehood.image import Image
 from fumehood.job import Lane
 from fumehood.job_store import JobStore
 from fumehood.outcome import Reason
+from fumehood.receipt import unsealed
+from fumehood.tenant import TENANT_SCOPES
 from fumehood.testing import free_port
 from tests.openapi_walk import MODES, SCRIPT, Walk
 from tests.postgres import PostgresServer
@@ -74,6 +76,11 @@ def things_of_every_kind(stand: Stand) -> dict[str, list[str]]:
     jobs += [failed, cancelled, running, *(stand.us.job() for _ in range(3))]
     # From now on nothing waits for long.
     stand.queue.awake = set(Lane)
+    for number in range(10):
+        stand.store.create_tenant(f"spare{number}")
+    keys = [stand.store.create_key("other", name="", scopes=TENANT_SCOPES)[0].prefix for _ in range(20)]
+    gone = stand.store.begin_erasure(stand.store.create_tenant("gone").id).id
+    assert stand.store.end_erasure(gone, worker="wrk_test", nothing_left=lambda: True, seal=unsealed)
     digest = f"sha256:{0:064}"
     tomorrow = JobStore(stand.settings.store_url, clock=lambda: time.time() + 86_400)
     tomorrow.worker_beat("wrk_1", {"ready": True, "image": digest})  # it is ready for as long as the walk takes
@@ -81,6 +88,10 @@ def things_of_every_kind(stand: Stand) -> dict[str, list[str]]:
     stand.store.keep_image(Image(digest=digest, python="3.13.1", packages={"numpy": "2.4.1"}))
     return {
         "digest": [digest],
+        "tenant": ["other"],
+        "GET tenant": ["other", gone],
+        "DELETE tenant": [f"spare{number}" for number in range(10)],
+        "prefix": keys,
         "dataset_id": datasets,
         "DELETE dataset_id": [stand.us.dataset(f"b,a\n{number},2\n".encode()) for number in range(10)],
         "DELETE job_id": spare,
