@@ -109,6 +109,8 @@ class Job:
     attempts_max: int = 3
     priority: int = 0
     """Within its tenant's queue: PRIORITIES, the highest first."""
+    callback_url: str | None = None
+    """Who is told of its end."""
 
     state: State = State.QUEUED
     attempt: int = 0

@@ -14,16 +14,19 @@ from sqlalchemy.exc import IntegrityError
 from fumehood import fair_share
 from fumehood.batch_store import Batches, end_items
 from fumehood.database import BUSY_SECONDS
+from fumehood.delivery_store import Deliveries
 from fumehood.errors import BadRequest, Conflict, IdempotencyReuse, LeaseLost
 from fumehood.job import QUEUE_COUNTED, TRANSITIONS, Job, Kind, Lane, State
 from fumehood.migrations import upgrade
 from fumehood.moves import accept, change, claim_next, count_ahead, end, find, found, leased, move, next_reserves
 from fumehood.needs import check_needs, needs_of
+from fumehood.outbox import forget_told
 from fumehood.outcome import Erasure, Outcome, Reason
 from fumehood.pages import read_page
 from fumehood.records import slots_of
 from fumehood.rows import erasure_to_row, job_from_row, job_to_row, never_ran
 from fumehood.schema import IDEMPOTENCY, JOB_LABELS, JOB_NEEDS, JOBS
+from fumehood.webhook_secrets import WebhookSecrets
 
 RUNNING_JOBS = 1000
 WORKERS_COUNTED_SECONDS = 15.0
@@ -51,7 +54,7 @@ class Lease:
     cancel_requested: bool
 
 
-class JobStore(Batches):
+class JobStore(Batches, Deliveries, WebhookSecrets):
     """SQLAlchemy 2 (Core) over SQLite (WAL, synchronous=FULL, BEGIN IMMEDIATE, busy_timeout) or PostgreSQL.
 
     Safe to share between threads. Every call raises `StoreUnavailable` when the database does not answer.
@@ -191,6 +194,7 @@ class JobStore(Batches):
                 if not State(row.state).final:
                     raise Conflict(f"job {job_id} is {row.state}; only a job that has ended can be deleted")
                 connection.execute(delete(JOBS).where(JOBS.c.seq == row.seq))
+                forget_told(connection, tenant, job_id)
                 return job_from_row(row)
         except IntegrityError as error:  # the foreign key of job_needs
             raise Conflict(f"an output of job {job_id} is read by a job that has not ended; cancel that job or wait for its end") from error

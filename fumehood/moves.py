@@ -31,6 +31,7 @@ from sqlalchemy import (
 from fumehood import fair_share
 from fumehood.errors import Conflict, LeaseLost, NotFound
 from fumehood.job import TRANSITIONS, Job, Lane, State
+from fumehood.outbox import tell_of_job
 from fumehood.outcome import Outcome, Reason
 from fumehood.rows import job_from_row
 from fumehood.schema import JOB_NEEDS, JOBS
@@ -91,7 +92,9 @@ def end(connection: Connection, row: Row[Any], outcome: Outcome, erasure: dict[s
     """Into the final state that the outcome's reason means. A job that has ended needs nothing any more."""
     connection.execute(_need_nothing(), {"of_id": row.id})
     values = {"outcome": outcome.as_dict(), "erasure": erasure, "finished_at": now}
-    return job_from_row(move(connection, row, FINAL_STATE[outcome.reason], values, now=now))
+    job = job_from_row(move(connection, row, FINAL_STATE[outcome.reason], values, now=now))
+    tell_of_job(connection, job, now=now)
+    return job
 
 
 def claim_next(connection: Connection, lane: str, *, budget_bytes: int, running_jobs: int, made: dict[str, Any]) -> Row[Any] | None:

@@ -6,6 +6,8 @@
        │          ├── job_needs      what a job that is not final still reads: a dataset, or another job's output
        │          └── idempotency    a caller's key, and the job or the batch it made
        ├── batches ── batch_items    one row per item, which names the job that runs it
+       ├── deliveries                messages to the tenant's own server, and what came of them
+       ├── webhook_secrets           what they are signed with
        └── datasets
     shares                           of each tenant and lane: who waits, and what its jobs have held so far (fumehood.fair_share)
     lanes                            how far each lane has come
@@ -127,6 +129,7 @@ JOBS = Table(
     Column("place", BigInteger, nullable=False, server_default="0"),
     # The seconds that its tenant was charged with when it was started.
     Column("charged", Float),
+    Column("callback_url", _Text),
     # A copy of Job.reserved_bytes, for the claim's condition.
     Column("reserved_bytes", BigInteger, nullable=False),
     Column("limits", _Document, nullable=False),
@@ -232,6 +235,7 @@ BATCHES = Table(
     Column("labels", _Document, nullable=False),
     Column("cancel_requested", Boolean(create_constraint=False), nullable=False),
     Column("created_at", Float, nullable=False),
+    Column("callback_url", _Text),
     Index(None, "tenant", "seq"),  # pages
     sqlite_autoincrement=True,
 )
@@ -250,6 +254,46 @@ BATCH_ITEMS = Table(
     # Null as long as the item ends as its job does.
     Column("state", _Text),
     Column("ending", _Document),
+)
+
+DELIVERIES = Table(
+    "deliveries",
+    METADATA,
+    Column("seq", _Sequence, primary_key=True, autoincrement=True),
+    Column("id", _Text, nullable=False, unique=True),
+    Column("tenant", _Text, nullable=False),
+    Column("event", _Text, nullable=False),
+    # A job or a batch; without a foreign key, because the log of what was sent may outlive it.
+    Column("about", _Text, nullable=False),
+    Column("url", _Text, nullable=False),
+    Column("host", _Text, nullable=False),
+    Column("state", _Text, nullable=False),
+    Column("payload", _Document),
+    Column("attempt", Integer, nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("due_at", Float, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("ended_at", Float),
+    Column("tries", _Document, nullable=False),
+    Index(None, "state", "tenant", "due_at"),  # what is due, by tenant; leases that ran out
+    Index(None, "tenant", "seq"),  # pages
+    Index(None, "tenant", "state", "seq"),  # pages of one state; how many wait
+    Index(None, "tenant", "about", "seq"),  # pages of one job
+    Index(None, "ended_at"),  # old ones
+    sqlite_autoincrement=True,
+)
+
+WEBHOOK_SECRETS = Table(
+    "webhook_secrets",
+    METADATA,
+    Column("tenant", _Text, primary_key=True),
+    # Rises with each change, so that of two that make one at the same moment both get the same.
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    # As it is: whoever signs must know it.
+    Column("secret", _Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    # When it stops being signed with; null of the newest.
+    Column("ends_at", Float),
 )
 
 WORKERS = Table(
