@@ -45,13 +45,13 @@ class Deliveries(Records):
         """
         with self._database.reading() as connection:
             now = self._clock()
-            tenants = connection.execute(_tenants_due(), {"now": now}).scalars().all()
+            tenants = set(connection.execute(_tenants_due(), {"now": now}).scalars())
             lapsed = connection.execute(_lapsed(), {"now": now}).first() is not None
         if not (tenants or lapsed) or room < 1:
             return []
         claimed: list[Delivery] = []
         with self._database.writing() as connection:
-            self._take_back(connection, now)
+            tenants |= self._take_back(connection, now)
             of_tenant: Counter[str] = Counter()
             of_host: Counter[tuple[str, str]] = Counter()
             for tenant, host, count in connection.execute(_under_way()).all():
@@ -158,10 +158,14 @@ class Deliveries(Records):
             return _from_row(_change(connection, row.seq, values))
 
     # -----------------------------------------------------------------------------------------------------------------
-    def _take_back(self, connection: Connection, now: float) -> None:
+    def _take_back(self, connection: Connection, now: float) -> set[str]:
+        """What couriers did not settle in their time is due again; whose it is."""
+        tenants = set()
         for row in connection.execute(_lapsed().with_for_update(skip_locked=True), {"now": now}).all():
             lost = Try(at=row.due_at, trouble=Trouble.INTERRUPTED)
             _change(connection, row.seq, {"state": _PENDING, "fence": row.fence + 1, "due_at": now, "tries": _with(row.tries, lost)})
+            tenants.add(row.tenant)
+        return tenants
 
 
 # rows and statements -----------------------------------------------------------------------------------------------------

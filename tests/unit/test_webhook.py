@@ -85,6 +85,6 @@ def test_another_body_or_secret_is_refused() -> None:
 
 @pytest.mark.parametrize("secret", ["", "whsec_", "whsec_AAAA", "whsec_!", "whsec_" + "A" * 88])
 def test_what_is_no_secret_is_said_without_showing_it(secret: str) -> None:
-    with pytest.raises(ValueError, match="a webhook secret (is no base64|has \\d+ bytes)") as caught:
+    with pytest.raises(ValueError, match=r"a webhook secret (is no base64|has \d+ bytes)") as caught:
         verify(BODY, headers(), secret, now=SENT_AT)
     assert not isinstance(caught.value, WebhookRefused)
