@@ -9,7 +9,7 @@ from functools import partial
 import structlog
 from fastapi import FastAPI
 
-from api import batches, datasets, health, images, inputs, jobs, openapi, problems, receipts, results
+from api import batches, datasets, health, images, inputs, jobs, openapi, problems, receipts, results, webhooks
 from api.desk import Desk
 from api.middleware import Surroundings
 from api.script_check import ScriptChecker
@@ -23,7 +23,7 @@ from fumehood.settings import Settings
 log = structlog.get_logger()
 
 BOOTSTRAP_TENANT = "default"
-PARTS = (datasets, jobs, batches, inputs, results, receipts, images, health)
+PARTS = (datasets, jobs, batches, inputs, results, receipts, webhooks, images, health)
 
 
 def prepare(store: JobStore, settings: Settings) -> None:

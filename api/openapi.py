@@ -24,6 +24,7 @@ TAGS = [
     {"name": "batches", "description": "One script over many inputs."},
     {"name": "results", "description": "What a run left: log, tables, figures, artifacts."},
     {"name": "receipts", "description": "The keys that erasure receipts are signed with; the receipts stand in the records."},
+    {"name": "webhooks", "description": "Messages to your own server when a job or a batch has ended."},
     {"name": "images", "description": "The pinned environments that scripts run in."},
     {"name": "health", "description": "Open, without a key."},
 ]

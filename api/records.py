@@ -86,6 +86,7 @@ def job_record(job: Job) -> JobRecord:
         limits=job.limits.as_dict(),
         batch=job.batch,
         item=job.item,
+        callback_url=job.callback_url,
         erasure=erasure_record(job),
     )
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
+from api.webhook_schemas import CALLBACK
 from fumehood.job import QUEUE_COUNTED, State
 from fumehood.limits import FLOOR, REQUESTABLE
 from fumehood.outcome import Blame, Reason
@@ -49,6 +50,7 @@ class JobDocument(Request):
     labels: dict[str, str] = Field(
         {}, description="Up to 16 labels; names of letters, digits, `.`, `_`, `-`; values of 128 characters at most."
     )
+    callback_url: str | None = Field(None, description=CALLBACK, examples=["https://example.com/hook"])
 
 
 # answers -----------------------------------------------------------------------------------------------------------------
@@ -202,6 +204,7 @@ class JobRecord(JobSummary):
     limits: dict[str, int | float]
     batch: str | None = Field(description="Id of the batch that it belongs to; `item` is its number there.")
     item: int | None
+    callback_url: str | None = Field(description="Who is told of its end.")
     erasure: ErasureRecord | None
 
 
