@@ -41,7 +41,7 @@ class TryRecord(BaseModel):
 
     at: str
     status: int | None = Field(description="Of the receiver's answer; null where there was none.")
-    trouble: Trouble | None = Field(description="Why it came to nothing; null where it came.")
+    trouble: Trouble | None = Field(None, description="Why it came to nothing; null where it came.")
     milliseconds: float
 
 
@@ -57,7 +57,7 @@ class DeliverySummary(BaseModel):
     )
     attempt: int = Field(description="How often it was sent since it was last told to be.")
     created_at: str
-    next_at: str | None = Field(description="When it is sent next, while it is pending.")
+    next_at: str | None = Field(None, description="When it is sent next, while it is pending.")
     ended_at: str | None
     last: TryRecord | None = Field(description="What came of the last time.")
     links: dict[str, str]

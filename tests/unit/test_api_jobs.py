@@ -89,7 +89,6 @@ def test_a_failed_job_is_no_error_of_the_api(stand: Stand, us: Counter) -> None:
         ({"script": "x = '\0'"}, "/script"),
         ({"script": "#" * 2000}, "/script"),
         ({"priority": 1}, "/priority"),
-        ({"callback_url": "https://example.org"}, "/callback_url"),
         ({"dataset1": 5}, "/dataset1"),
         ({"dataset1": f"ds_{'0' * 32}"}, "/dataset1"),
         ({"dataset2": "\0"}, "/dataset2"),
