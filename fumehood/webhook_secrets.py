@@ -35,12 +35,12 @@ class WebhookSecrets(Records):
     def webhook_secrets(self, tenant: str) -> Secrets:
         """What the tenant's messages are signed with; the first one is made when it is asked for."""
         with self._database.reading() as connection:
-            found = self._secrets(connection, tenant)
+            found = _read(connection, tenant, self._clock())
         if found is not None:
             return found
         with self._database.writing() as connection:
-            self._make_secret(connection, tenant, 0)
-            made = self._secrets(connection, tenant)
+            self._add(connection, 0, tenant)
+            made = _read(connection, tenant, self._clock())
         assert made is not None
         return made
 
@@ -56,24 +56,25 @@ class WebhookSecrets(Records):
             # Those that nothing is signed with any more, and all but the last few.
             spent = (WEBHOOK_SECRETS.c.number <= number - SECRETS_KEPT) | (WEBHOOK_SECRETS.c.ends_at <= now)
             connection.execute(delete(WEBHOOK_SECRETS).where(here, spent))
-            self._make_secret(connection, tenant, number)
-            made = self._secrets(connection, tenant)
+            self._add(connection, number, tenant)
+            made = _read(connection, tenant, self._clock())
         assert made is not None
         return made
 
-    def _make_secret(self, connection: Connection, tenant: str, number: int) -> None:
-        values = {"tenant": tenant, "number": number, "secret": new_secret(), "created_at": self._clock(), "ends_at": None}
+    def _add(self, connection: Connection, number: int, of: str) -> None:
+        values = {"tenant": of, "number": number, "secret": new_secret(), "created_at": self._clock(), "ends_at": None}
         self._database.insert_or_get(connection, WEBHOOK_SECRETS, values, unique=("tenant", "number"))
 
-    def _secrets(self, connection: Connection, tenant: str) -> Secrets | None:
-        mine = select(WEBHOOK_SECRETS).where(WEBHOOK_SECRETS.c.tenant == tenant).order_by(WEBHOOK_SECRETS.c.number.desc())
-        rows = connection.execute(mine).all()
-        if not rows:
-            return None
-        former = [row for row in rows[1:] if (row.ends_at or 0) > self._clock()]
-        return Secrets(
-            newest=rows[0].secret,
-            since=rows[0].created_at,
-            former=tuple(row.secret for row in former),
-            former_until=max((row.ends_at for row in former), default=None),
-        )
+
+def _read(connection: Connection, tenant: str, now: float) -> Secrets | None:
+    mine = select(WEBHOOK_SECRETS).where(WEBHOOK_SECRETS.c.tenant == tenant).order_by(WEBHOOK_SECRETS.c.number.desc())
+    rows = connection.execute(mine).all()
+    if not rows:
+        return None
+    former = [row for row in rows[1:] if (row.ends_at or 0) > now]
+    return Secrets(
+        newest=rows[0].secret,
+        since=rows[0].created_at,
+        former=tuple(row.secret for row in former),
+        former_until=max((row.ends_at for row in former), default=None),
+    )
