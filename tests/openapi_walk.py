@@ -156,10 +156,12 @@ class Walk:
                 # Whatever else a document may say, the walk over jobs tries.
                 document = {"isolation": ("item", "batch")[pick % 2], "items": [{"parameters": {"a": 1}}, {}][: 1 + pick % 3]}
                 case.body = document if whole else {part: document}
+            if part == "job" and mode is GenerationMode.POSITIVE and pick % 2:
+                # Names of labels, addresses and ids are any string to the document, and hardly ever one that is taken.
+                document = {"callback_url": CALLBACK}
+                case.body = document if whole else {part: document}
             if isinstance(document, dict):
                 document["script"] = SCRIPT
-                if isinstance(document.get("callback_url"), str) and mode is GenerationMode.POSITIVE:
-                    document["callback_url"] = CALLBACK  # what is any string to the document is hardly ever an address
 
 
 def _always_the_same(examples: int) -> Any:
