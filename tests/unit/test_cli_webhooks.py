@@ -24,6 +24,7 @@ def told(fumehood: Listening, script: Path) -> str:
     """A job that was cancelled, whose message was not taken."""
     done = fumehood("submit", script, "--callback-url", URL)
     assert done.exit_code == 0, done.output
+    assert done.output == done.stdout
     job = done.stdout.strip()
     assert fumehood("cancel", job).exit_code == 0
     (sending,) = fumehood.stand.store.claim_deliveries(room=1, share=Share(of_tenant=1, of_host=1), lease_seconds=60)

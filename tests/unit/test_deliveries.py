@@ -219,15 +219,15 @@ def test_tenants_take_turns_and_none_has_more_than_its_share(store: JobStore, cl
     clock.now += 1
     told(store, 2, tenant="ten_b")
     told(store, 2, tenant="ten_c")
-    first = claim(store, 3, Share(of_tenant=4, of_host=4))
+    first = claim(store, 3, Share(of_tenant=4, of_host=100))
     assert [one.tenant for one in first] == ["ten_a", "ten_b", "ten_c"]
     # The next turn begins behind whoever was served last, and a tenant's own come in the order of their time.
-    assert [one.tenant for one in claim(store, 2, Share(of_tenant=4, of_host=4), after="ten_b")] == ["ten_c", "ten_a"]
-    rest = claim(store, 100, Share(of_tenant=4, of_host=4), after="ten_a")
+    assert [one.tenant for one in claim(store, 2, Share(of_tenant=4, of_host=100), after="ten_b")] == ["ten_c", "ten_a"]
+    rest = claim(store, 100, Share(of_tenant=4, of_host=100), after="ten_a")
     assert Counter(one.tenant for one in rest) == {"ten_a": 2, "ten_b": 1}
-    assert claim(store, 100, Share(of_tenant=4, of_host=4)) == []
+    assert claim(store, 100, Share(of_tenant=4, of_host=100)) == []
     store.settle_delivery(first[0], OK, again_in_seconds=None)
-    assert [one.tenant for one in claim(store, 100, Share(of_tenant=4, of_host=4))] == ["ten_a"]
+    assert [one.tenant for one in claim(store, 100, Share(of_tenant=4, of_host=100))] == ["ten_a"]
 
 
 def test_a_slow_server_holds_up_no_other_of_the_same_tenant(store: JobStore, clock: Clock) -> None:
