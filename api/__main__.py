@@ -40,11 +40,12 @@ def main() -> None:
         store = JobStore(settings.store_url)
         prepare(store, settings)
         store.close()
+        app = create_app(settings)
     except FumehoodError as error:
         structlog.get_logger(__name__).error("api cannot start", error=said(error))
         sys.exit(WRONG_USE if isinstance(error, Misconfigured) else FAILED)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         host=settings.api_host,
         port=settings.api_port,
         http=patient(Door(connections_max=settings.connections_max, patience_seconds=settings.body_idle_seconds)),

@@ -6,6 +6,7 @@ import re
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
+import structlog
 from fastapi import Path, Query, Response
 
 from api.problems import MEDIA_TYPE, PROBLEMS, TYPE_PREFIX
@@ -85,6 +86,15 @@ def binary(*media_types: str) -> dict[str, Any]:
     return {media: {} if media in anything else {"schema": {"type": "string", "format": "binary"}} for media in media_types}
 
 
+def event_stream(example: str, **kinds: str) -> dict[str, Any]:
+    """`content` of a response that is server-sent events: their kinds, each with what its data says."""
+    data = {"type": "string", "contentMediaType": "application/json", "description": "One JSON document."}
+    told = "; ".join(f"`{kind}`: {meaning}" for kind, meaning in kinds.items())
+    properties = {"event": {"type": "string", "enum": list(kinds), "description": told}, "id": {"type": "string"}, "data": data}
+    schema = {"type": "object", "description": "One event.", "properties": properties, "required": ["event", "data"]}
+    return {"text/event-stream": {"schema": schema, "example": example}}
+
+
 def _described(status: int) -> dict[str, Any]:
     known = [(slug, title) for code, slug, title in PROBLEMS.values() if code == status]
     description = "; ".join(f"{title} (`{TYPE_PREFIX}{slug}`)" for slug, title in known)
@@ -105,6 +115,12 @@ def require_id(value: str, what: str) -> str:
     """
     if not is_id(value):
         raise missing(what)
+    return value
+
+
+def asked_for(value: str, what: str) -> str:
+    """The identifier of what a request is about, in every event of it from now on. Raises NotFound as `require_id`."""
+    structlog.contextvars.bind_contextvars(**{what: require_id(value, what)})
     return value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -9,7 +10,7 @@ from functools import partial
 import structlog
 from fastapi import FastAPI
 
-from api import batches, datasets, health, images, inputs, jobs, openapi, problems, receipts, results, webhooks
+from api import batches, datasets, events, health, images, inputs, jobs, metrics, openapi, problems, receipts, results, usage, webhooks
 from api.desk import Desk
 from api.middleware import Surroundings
 from api.script_check import ScriptChecker
@@ -19,11 +20,13 @@ from fumehood.events import Events, RedisEvents
 from fumehood.job_queue import CeleryQueue, JobQueue
 from fumehood.job_store import JobStore
 from fumehood.settings import Settings
+from fumehood.tenant import ALL_SCOPES
+from fumehood.tracing import open_traces
 
 log = structlog.get_logger()
 
 BOOTSTRAP_TENANT = "default"
-PARTS = (datasets, jobs, batches, inputs, results, receipts, webhooks, images, health)
+PARTS = (datasets, jobs, batches, events, inputs, results, usage, receipts, webhooks, images, health)
 
 
 def prepare(store: JobStore, settings: Settings) -> None:
@@ -31,18 +34,19 @@ def prepare(store: JobStore, settings: Settings) -> None:
     store.migrate()
     key = settings.secret("bootstrap_key")
     if key is not None:
-        store.ensure_tenant(BOOTSTRAP_TENANT, key)
+        store.ensure_tenant(BOOTSTRAP_TENANT, key, scopes=ALL_SCOPES)
 
 
 def create_app(settings: Settings, *, queue: JobQueue | None = None, events: Events | None = None) -> FastAPI:
     """`queue` and `events` stand in for Redis (tests)."""
     desk = Desk(
         settings=settings,
-        store=JobStore(settings.store_url, idempotency_hours=settings.idempotency_hours),
+        store=JobStore(settings.store_url, idempotency_hours=settings.idempotency_hours, defaults=settings.tenant_defaults),
         blobs=BlobStore(settings.home),
         queue=queue or CeleryQueue(settings),
         events=events or RedisEvents(settings),
         checker=ScriptChecker(image_python=settings.image_python),
+        traces=open_traces(settings, service="fumehood-api", instance=f"{socket.gethostname()}:{settings.api_port}"),
     )
 
     @asynccontextmanager
@@ -65,13 +69,16 @@ def create_app(settings: Settings, *, queue: JobQueue | None = None, events: Eve
         redoc_url=None,
         lifespan=lifespan,
         redirect_slashes=False,
+        # It would tell whole addresses, values that were refused, and the text of exceptions; and listen to the environment.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False, "auto_configure": False},
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.desk = desk
-    for part in PARTS:
-        app.include_router(part.router)
-    app.state.routes = [route for part in PARTS for route in part.router.routes]
+    routers = [*(part.router for part in PARTS), metrics.router()]
+    for router in routers:
+        app.include_router(router)
+    app.state.routes = [route for router in routers for route in router.routes]
     problems.install(app)
-    app.add_middleware(Surroundings)
+    app.add_middleware(Surroundings, places=desk.places, tally=desk.tally, traces=desk.traces)
     app.openapi = partial(openapi.document, app, settings)  # type: ignore[method-assign]
     return app

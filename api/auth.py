@@ -13,11 +13,11 @@ from api.places import place_of
 from fumehood.errors import BadField, BadRequest, Unauthenticated
 from fumehood.tenant import Tenant
 
-_bearer = HTTPBearer(auto_error=False, scheme_name="key", description="`Authorization: Bearer <key>`; the key decides the tenant.")
+bearer = HTTPBearer(auto_error=False, scheme_name="key", description="`Authorization: Bearer <key>`; the key decides the tenant.")
 
 
 async def tenant_of(
-    request: Request, desk: DeskDep, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+    request: Request, desk: DeskDep, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 ) -> Tenant:
     """Raises Unauthenticated: no key, not a bearer key, or not one that is known; the three look alike. And Unavailable where the
     tenant has as many requests at once as it may."""

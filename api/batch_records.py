@@ -8,7 +8,7 @@ from api.batch_schemas import BatchRecord, BatchSummary, Counts, ItemRecord, Ite
 from api.documents import presentable
 from api.records import erasure_record, input_of, output_table, report_of, whole
 from fumehood.batch import Batch, Ran
-from fumehood.job import Input
+from fumehood.job import Input, State
 from fumehood.text import timestamp
 
 
@@ -19,13 +19,18 @@ def batch_summary(batch: Batch) -> BatchSummary:
 def batch_record(batch: Batch) -> BatchRecord:
     return BatchRecord(
         **_summary(batch),
-        counts=Counts(**{state.value: count for state, count in batch.counts.items()}),
+        counts=Counts(**counts_of(batch)),
         finished_at=timestamp(batch.finished_at),
         callback_url=batch.callback_url,
         parameters=batch.parameters,
         limits=batch.limits.as_dict(),
         inputs={port: input_of(given) for port, given in batch.inputs.items()},
     )
+
+
+def counts_of(batch: Batch) -> dict[str, int]:
+    """How many items are in each state, those that none is in too."""
+    return {state.value: batch.counts.get(state, 0) for state in State}
 
 
 def item_summary(batch: Batch, ran: Ran) -> ItemSummary:

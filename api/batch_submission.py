@@ -26,6 +26,7 @@ from api.multipart import ArrivedItem, Form
 from api.names import showable
 from api.problems import IdempotencyBusy
 from api.schemas import JobOutput
+from fumehood import notices
 from fumehood.batch import ITEMS_MAX, JOBS_PARAMETERS_BYTES, Batch, Isolation, Item, jobs_of
 from fumehood.dataset import FORMATS, TABLE_FORMATS
 from fumehood.errors import BadField, BadRequest, StoreUnavailable
@@ -120,6 +121,8 @@ def _store(
             raise
         if stored[1]:
             desk.blobs.delete(batch.tenant, batch.blob_prefix)
+    if not stored[1]:
+        desk.events.notify(notices.of_new_batch(batch.tenant, batch.id))
     for _ in range(0 if stored[1] else min(TICKETS, len(jobs))):
         desk.queue.send_ticket(Lane.JOBS)
     return stored

@@ -7,9 +7,10 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Annotated, Any
 
+import structlog
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
-from api.answers import PAGE_DEFAULT, RANGES, Cursor, Limit, binary, headers, link_next, missing, problems, require_id, stored_bytes
+from api.answers import PAGE_DEFAULT, RANGES, Cursor, Limit, asked_for, binary, headers, link_next, missing, problems, stored_bytes
 from api.auth import TenantDep, known_parameters
 from api.batch_records import batch_record, batch_summary, item_record, item_summary, table_of
 from api.batch_schemas import BatchPage, BatchRecord, ItemPage, ItemRecord
@@ -21,6 +22,7 @@ from api.multipart import OF_BATCH
 from api.reading import JSON, MULTIPART, read_request, single
 from api.tables import table_content
 from api.waiting import WAIT_SECONDS_MAX, wait_final
+from fumehood import notices
 from fumehood.batch import Batch, Ran
 from fumehood.dataset import FORMATS, TABLE_FORMATS
 from fumehood.errors import NotFinished, NotFound
@@ -97,6 +99,7 @@ async def submit_batch(
     with ExitStack() as stack:
         raw, form = await read_request(request, desk, stack, OF_BATCH)
         batch, replayed = await submit(desk, tenant, raw, form, idempotency_key)
+    structlog.contextvars.bind_contextvars(batch=batch.id)
     response.headers["Location"] = f"/v1/batches/{batch.id}"
     if replayed:
         response.headers["Idempotency-Replayed"] = "true"
@@ -124,14 +127,14 @@ async def read_batch(
     ] = 0,
 ) -> BatchRecord:
     """How many items are in each state."""
-    batch = await _find(desk, tenant, batch_id)
+    batch = await find_batch(desk, tenant, batch_id)
     deadline = time.monotonic() + min(wait, WAIT_SECONDS_MAX)
     while not batch.final and (left := deadline - time.monotonic()) > 0 and not await request.is_disconnected():
         # Whichever ends last: few are left when the one that was queued last has ended.
         job = await desk.ask(desk.store.unfinished_job, tenant.id, batch.id)
         if job is not None:
             await wait_final(desk, job, left, request.is_disconnected)
-        batch = await _find(desk, tenant, batch_id)
+        batch = await find_batch(desk, tenant, batch_id)
     return batch_record(batch)
 
 
@@ -146,7 +149,7 @@ async def list_items(
     cursor: Cursor = None,
 ) -> ItemPage:
     """By number."""
-    batch = await _find(desk, tenant, batch_id)
+    batch = await find_batch(desk, tenant, batch_id)
     wanted = state.value if state else None
     items, following = await desk.ask(desk.store.list_items, tenant.id, batch.id, state=wanted, after=cursor, limit=limit)
     link_next(response, f"/v1/batches/{batch.id}/items", following, {"limit": limit, "state": wanted})
@@ -199,35 +202,38 @@ async def read_item_log(batch_id: BatchId, number: ItemNumber, desk: DeskDep, te
 async def cancel_batch(batch_id: BatchId, desk: DeskDep, tenant: TenantDep) -> BatchRecord:
     """What is queued ends at once, what runs within seconds; asking again is fine. Of a sandbox that runs many items all of them end
     as cancelled, those that were done too. A batch that has ended is not changed (409)."""
-    batch = await _find(desk, tenant, batch_id)
+    batch = await find_batch(desk, tenant, batch_id)
     batch, ended = await desk.ask(desk.store.cancel_batch, tenant.id, batch.id)
-    desk.later(_tell_cancelled(desk, ended))
+    desk.tally.count("fumehood_cancelled_before_start_total", by=len(ended))
+    desk.later(_tell_cancelled(desk, batch, ended))
     return batch_record(batch)
 
 
 @router.delete("/{batch_id}", status_code=204, summary="Forget a batch", responses=problems(404, 409))
 async def delete_batch(batch_id: BatchId, desk: DeskDep, tenant: TenantDep) -> None:
     """All of it: records, tables, logs and the jobs. Refused while an item has not ended, or while another job reads its output."""
-    batch = await _find(desk, tenant, batch_id)
+    batch = await find_batch(desk, tenant, batch_id)
     await desk.forget(tenant.id, batch.blob_prefix, partial(desk.store.delete_batch, tenant.id, batch.id))
+    await desk.ask(desk.events.forget, batch.id)
 
 
-async def _tell_cancelled(desk: Desk, jobs: list[str]) -> None:
+async def _tell_cancelled(desk: Desk, batch: Batch, jobs: list[str]) -> None:
     """Whoever follows one of them; the one that a waiting reader follows is the last."""
+    await desk.ask(desk.events.notify, notices.of_cancelled_batch(batch.tenant, batch.id))
     told = {"state": State.CANCELLED.value, "reason": "cancelled"}
     for job_id in reversed(jobs):
         await desk.ask(desk.events.publish, job_id, "end", told)
 
 
-async def _find(desk: Desk, tenant: Tenant, batch_id: str) -> Batch:
+async def find_batch(desk: Desk, tenant: Tenant, batch_id: str) -> Batch:
     try:
-        return await desk.ask(desk.store.get_batch, tenant.id, require_id(batch_id, "batch"))
+        return await desk.ask(desk.store.get_batch, tenant.id, asked_for(batch_id, "batch"))
     except NotFound:
         raise missing("batch") from None
 
 
 async def _find_item(desk: Desk, tenant: Tenant, batch_id: str, number: int) -> tuple[Batch, Ran]:
-    batch = await _find(desk, tenant, batch_id)
+    batch = await find_batch(desk, tenant, batch_id)
     if not 0 <= number < batch.items:
         raise NotFound(f"the batch has no item with this number; it has {batch.items:,}")
     return batch, await desk.ask(desk.store.get_item, tenant.id, batch.id, number)

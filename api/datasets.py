@@ -17,12 +17,12 @@ from api.answers import (
     Cursor,
     DatasetId,
     Limit,
+    asked_for,
     binary,
     headers,
     link_next,
     missing,
     problems,
-    require_id,
     stored_bytes,
 )
 from api.auth import TenantDep, known_parameters
@@ -247,6 +247,6 @@ def _description(described: Job) -> dict[str, Any]:
 
 async def _find(desk: Desk, tenant: Tenant, dataset_id: str) -> Dataset:
     try:
-        return await desk.ask(desk.store.get_dataset, tenant.id, require_id(dataset_id, "dataset"))
+        return await desk.ask(desk.store.get_dataset, tenant.id, asked_for(dataset_id, "dataset"))
     except NotFound:
         raise missing("dataset") from None

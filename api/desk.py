@@ -13,6 +13,7 @@ import anyio
 import structlog
 from fastapi import Depends, Request
 
+from api.places import Places
 from api.script_check import ScriptChecker, ScriptField
 from fumehood.blob_store import BlobStore
 from fumehood.errors import DiskFull
@@ -20,7 +21,9 @@ from fumehood.events import Events
 from fumehood.job_queue import JobQueue
 from fumehood.job_store import JobStore
 from fumehood.log import said
+from fumehood.metrics import Source, Tally
 from fumehood.settings import Settings
+from fumehood.tracing import Traces
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -29,6 +32,7 @@ log = structlog.get_logger()
 STORE_THREADS = 8
 FILE_THREADS = 8
 PARSE_THREADS = 2  # only one runs at a time, and each of them holds up the event loop now and then
+FOLLOW_THREADS = 2
 CHECK_THREADS = 2  # one asks the helper, one is next
 CHECK_WAIT_SECONDS = 1.0
 
@@ -41,9 +45,14 @@ class Desk:
     queue: JobQueue
     events: Events
     checker: ScriptChecker
+    traces: Traces | None = None
+    """None where there is no collector."""
+    tally: Tally = field(default_factory=lambda: Tally(Source.API))
+    places: Places = field(default_factory=Places)
     store_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(STORE_THREADS))
     file_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(FILE_THREADS))
     parse_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(PARSE_THREADS))
+    follow_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(FOLLOW_THREADS))
     check_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(CHECK_THREADS))
     in_flight: set[tuple[str, str]] = field(default_factory=set)
     """(tenant, idempotency key) of the requests that are being handled by this process."""
@@ -60,6 +69,10 @@ class Desk:
     async def parse(self, verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The same for what is made of a large document, which takes a processor and memory."""
         return await anyio.to_thread.run_sync(partial(verb, *args, **kwargs), limiter=self.parse_threads)
+
+    async def look(self, verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The same for those who follow a stream: they look again and again, however many they are, and wait for one another only."""
+        return await anyio.to_thread.run_sync(partial(verb, *args, **kwargs), limiter=self.follow_threads)
 
     async def forget(self, tenant: str, prefix: str, forget_row: Callable[[], object]) -> None:
         """A row and then the blobs below `prefix`, which it named; a worker finishes what this process does not live to end."""
@@ -100,6 +113,8 @@ class Desk:
         await self.events.leave()
         await self.file(self.checker.close)
         await self.ask(self.store.close)
+        if self.traces is not None:
+            await self.file(self.traces.close)
 
 
 def desk_of(request: Request) -> Desk:

@@ -23,7 +23,7 @@ from fumehood.batch import ITEMS_MAX
 from fumehood.callback import target_of
 from fumehood.dataset import FORMATS
 from fumehood.errors import BadField, BadRequest, NotFound
-from fumehood.job import Input, Kind, State
+from fumehood.job import PRIORITIES, Input, Kind, State
 from fumehood.job_store import Idempotency, JobStore
 from fumehood.limits import Limits, check_parameters_size, requested
 
@@ -43,6 +43,7 @@ _PYDANTIC_SENTENCES: dict[str, str] = {
     "model_type": "expected an object",
     "model_attributes_type": "expected an object",
     "list_type": "expected an array",
+    "int_type": "expected a whole number",
 }
 
 
@@ -240,6 +241,11 @@ def label_fault(name: str, value: str) -> str | None:
     if not showable(value):
         return "holds a control character or one that is no character"
     return None
+
+
+def check_priority(draft: Draft, priority: int) -> None:
+    if priority not in PRIORITIES:
+        draft.fault("/priority", f"is {priority}; expected a whole number from {PRIORITIES[0]} to {PRIORITIES[-1]}")
 
 
 def check_parameters(draft: Draft, parameters: dict[str, Any], *, at: str = "") -> None:

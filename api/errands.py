@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 import anyio
+import structlog
 
 from api.desk import Desk
 from api.waiting import wait_final
@@ -102,6 +103,7 @@ async def errand(
         target_format=target_format,
         attempts_max=2,
     )
+    structlog.contextvars.bind_contextvars(errand=job.id)
     await require_space(desk, job.reserved_bytes)
     job = (await desk.ask(desk.store.submit, job)).job
     try:

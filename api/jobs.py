@@ -6,9 +6,10 @@ from contextlib import ExitStack, nullcontext
 from functools import partial
 from typing import Annotated, Any
 
+import structlog
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
-from api.answers import PAGE_DEFAULT, Cursor, JobId, Limit, headers, link_next, missing, problems, require_id
+from api.answers import PAGE_DEFAULT, Cursor, JobId, Limit, asked_for, headers, link_next, missing, problems
 from api.auth import TenantDep, known_parameters
 from api.desk import Desk, DeskDep
 from api.drafts import LABELS_MAX, label_fault
@@ -18,6 +19,7 @@ from api.records import job_record, job_summary
 from api.schemas import JobPage, JobRecord
 from api.submission import submit
 from api.waiting import WAIT_SECONDS_MAX, preferred_wait, wait_final
+from fumehood import notices
 from fumehood.errors import BadField, BadRequest, Conflict, NotFound
 from fumehood.job import Job, Kind, State, new_id
 from fumehood.tenant import Tenant
@@ -67,7 +69,11 @@ _SUBMIT_BODY: dict[str, Any] = {
 _ABOUT_SUBMIT = headers("Location", "Idempotency-Replayed", "Preference-Applied")
 _SUBMITTED: dict[int | str, dict[str, Any]] = {
     202: {"description": "Its record; the job is on disk.", "headers": {**_ABOUT_SUBMIT, **headers("Retry-After")}},
-    200: {"description": "Its final record: it ended in the time of `Prefer`.", "model": JobRecord, "headers": _ABOUT_SUBMIT},
+    200: {
+        "description": "Its final record: it ended in the time of `Prefer`, or has the result of an earlier job.",
+        "model": JobRecord,
+        "headers": _ABOUT_SUBMIT,
+    },
 }
 
 
@@ -89,7 +95,8 @@ async def submit_job(
         str | None, Header(description="`wait=n`: 200 with the final record if it ends within n seconds, 60 at most.")
     ] = None,
 ) -> JobRecord:
-    """A job acknowledged with 202 is on disk and will end in a final state. What is certainly wrong is said at once (422)."""
+    """A job acknowledged with 202 is on disk and will end in a final state. What is certainly wrong is said at once (422). With `cache` a
+    job may be final at once: with the result of an earlier job of the same script, inputs, parameters, limits and image."""
     single(request, "idempotency-key")
     seconds = preferred_wait(request.headers.getlist("prefer"))
     job_id = new_id("job")
@@ -98,15 +105,16 @@ async def submit_job(
             raw, form = await read_request(request, desk, stack, OF_JOB)
             submitted = await submit(desk, tenant, raw, form, idempotency_key, job_id=job_id)
         job = submitted.job
+        structlog.contextvars.bind_contextvars(job=job.id)
         response.headers["Location"] = f"/v1/jobs/{job.id}"
         if submitted.replayed:
             response.headers["Idempotency-Replayed"] = "true"
         if seconds is not None:
             response.headers["Preference-Applied"] = f"wait={seconds:g}"
             job = await wait_final(desk, job, seconds, request.is_disconnected, bell=None if submitted.replayed else bell)
-            if job.state.final:
-                response.status_code = 200
-                return job_record(job)
+        if job.state.final and (seconds is not None or job.cached_from is not None):
+            response.status_code = 200
+            return job_record(job)
     response.headers["Retry-After"] = "1"
     return job_record(job)
 
@@ -153,8 +161,10 @@ async def cancel_job(job_id: JobId, desk: DeskDep, tenant: TenantDep) -> JobReco
     await find_job(desk, tenant, job_id)
     job = await desk.ask(desk.store.request_cancel, tenant.id, job_id)
     if job.state.final:
+        desk.tally.count("fumehood_cancelled_before_start_total")
         reason = job.outcome.reason.value if job.outcome else None
-        await desk.ask(desk.events.publish, job.id, "end", {"state": job.state.value, "reason": reason})
+        end = {"state": job.state.value, "reason": reason}
+        await desk.ask(desk.events.publish_all, job.id, [("end", end)], notices.of_job(job))
     return job_record(job)
 
 
@@ -192,7 +202,7 @@ async def find_job(desk: Desk, tenant: Tenant, job_id: str) -> Job:
         NotFound: not there, not yours, or not a job of a tenant: one sentence for all.
     """
     try:
-        job = await desk.ask(desk.store.get_job, tenant.id, require_id(job_id, "job"))
+        job = await desk.ask(desk.store.get_job, tenant.id, asked_for(job_id, "job"))
     except NotFound:
         raise missing("job") from None
     if job.kind is not Kind.SCRIPT:

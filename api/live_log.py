@@ -15,6 +15,7 @@ from typing import Any
 from api.desk import Desk
 from fumehood.errors import NotFound
 from fumehood.job import Job
+from fumehood.text import timestamp
 
 PLACE_SECONDS = 2.0  # while a job waits its place is told, and nothing says when that changes
 KEEP_ALIVE_SECONDS = 15.0
@@ -45,7 +46,7 @@ async def live_events(desk: Desk, job: Job, last_event_id: str | None) -> AsyncI
         if job.queue_position is not None and job.queue_position != ahead:
             ahead = job.queue_position
             # Without an id: it is true now, and not to be told again.
-            yield frame(None, "progress", {"queue_position": ahead})
+            yield frame(None, "progress", {"queue_position": ahead, "estimated_start_at": timestamp(job.estimated_start_at)})
         began = time.monotonic()
         # A job that has ended is asked for what Redis still holds, but not waited for.
         quiet_seconds = PLACE_SECONDS if job.queue_position is not None else KEEP_ALIVE_SECONDS - (began - told_at)

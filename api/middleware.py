@@ -1,4 +1,4 @@
-"""Around every request: an id, safe headers, one log event, a HEAD for every GET, and a problem document for what nobody expected."""
+"""Around every request: an id, safe headers, one log event, its numbers, a HEAD for every GET, a problem for what nobody expected."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ import structlog
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import problems
+from api import problems, watching
 from api.places import FULL_RETRY_SECONDS, REQUESTS_MAX, SCOPE_KEY, Place, Places
 from fumehood.errors import Unavailable
+from fumehood.metrics import Tally
+from fumehood.tracing import Traces
 
 log = structlog.get_logger()
 
-ALWAYS = ("/healthz", "/readyz")  # a service that is full is alive
+ALWAYS = ("/healthz", "/readyz", "/metrics")  # a service that is full is alive, and whoever looks at it often is no work to be traced
 
 # Set where the response does not say otherwise.
 SAFE_HEADERS = {
@@ -34,9 +36,9 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class Surroundings:
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, places: Places, tally: Tally, traces: Traces | None) -> None:
         self.app = app
-        self.places = Places()
+        self.places, self.tally, self.traces = places, tally, traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -62,23 +64,27 @@ class Surroundings:
             await send(message)
 
         structlog.contextvars.clear_contextvars()
-        structlog.contextvars.bind_contextvars(request=request_id)
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        told = watching.begin(self.traces if scope["path"] not in ALWAYS else None, scope)
         began = time.monotonic()
         app = FULL if self.places.full and scope["path"] not in ALWAYS else self.app
         try:
             with Place(self.places) as place:
-                await app({**inner, SCOPE_KEY: place}, receive, send_safely)
+                inner = {**inner, SCOPE_KEY: place}
+                await app(inner, receive, send_safely)
         except Exception:
             log.exception("request failed")
             if status is not None:
                 raise
             await problems.internal()(scope, receive, send_safely)
         finally:
+            seconds = time.monotonic() - began
+            watching.end(self.tally, told, inner, method=scope["method"], status=status, seconds=seconds)
             # Without the query, and without an artifact's name, which is the tenant's. Keys travel in a header and are never written.
             log.info(
                 "request",
                 method=scope["method"],
                 path=scope["path"].partition("/artifacts/")[0],
                 status=status,
-                milliseconds=round((time.monotonic() - began) * 1000, 1),
+                milliseconds=round(seconds * 1000, 1),
             )

@@ -22,10 +22,13 @@ TAGS = [
     {"name": "datasets", "description": "Tables and script bundles, stored once and described in a sandbox."},
     {"name": "jobs", "description": "Runs of a script."},
     {"name": "batches", "description": "One script over many inputs."},
+    {"name": "events", "description": "What happens, as it happens."},
     {"name": "results", "description": "What a run left: log, tables, figures, artifacts."},
+    {"name": "usage", "description": "What was used, by day and label."},
     {"name": "receipts", "description": "The keys that erasure receipts are signed with; the receipts stand in the records."},
     {"name": "webhooks", "description": "Messages to your own server when a job or a batch has ended."},
     {"name": "images", "description": "The pinned environments that scripts run in."},
+    {"name": "metrics", "description": "The service's own numbers, for Prometheus."},
     {"name": "health", "description": "Open, without a key."},
 ]
 

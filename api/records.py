@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from api.cache_schemas import CachedFrom
 from api.documents import presentable
 from api.schemas import (
     Column,
@@ -20,7 +21,7 @@ from api.schemas import (
     UsageRecord,
 )
 from fumehood.dataset import FORMATS, Dataset
-from fumehood.job import Input, Job
+from fumehood.job import Input, Job, Origin
 from fumehood.outcome import Outcome
 from fumehood.receipt import document
 from fumehood.text import timestamp
@@ -66,6 +67,8 @@ def job_record(job: Job) -> JobRecord:
         **_summary(job),
         links=_links(job, outputs),
         queue_position=job.queue_position,
+        estimated_start_at=timestamp(job.estimated_start_at),
+        priority=job.priority,
         attempts_max=job.attempts_max,
         cancel_requested=job.cancel_requested,
         milliseconds=dict(outcome.milliseconds) if outcome else {},
@@ -87,6 +90,7 @@ def job_record(job: Job) -> JobRecord:
         batch=job.batch,
         item=job.item,
         callback_url=job.callback_url,
+        cached_from=_cached_from(job.cached_from),
         erasure=erasure_record(job),
     )
 
@@ -178,6 +182,10 @@ def output_table(value: Any, size: int | None) -> OutputTable | None:
 def input_of(given: Input) -> dict[str, Any]:
     origin: dict[str, Any] = {"dataset": given.dataset} if given.dataset else dict(given.source or {})
     return {**origin, "format": given.format, "bytes": given.bytes}
+
+
+def _cached_from(origin: Origin | None) -> CachedFrom | None:
+    return CachedFrom(job=origin.job, finished_at=timestamp(origin.finished_at) or "") if origin is not None else None
 
 
 def erasure_record(job: Job) -> ErasureRecord | None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 
-from api.answers import RANGES, JobId, binary, headers, problems, stored_bytes
+from api.answers import RANGES, JobId, binary, event_stream, headers, problems, stored_bytes
 from api.auth import TenantDep, known_parameters
 from api.content import SANDBOXED, Representation, Streamed, accept_of, attachment, choose_media, send_blob
 from api.desk import Desk, DeskDep
@@ -27,6 +27,15 @@ TEXT, EVENTS = "text/plain", "text/event-stream"
 FigureNumber = Annotated[int, Path(description="A figure's `n`, from 0 on.", examples=[0])]
 ArtifactName = Annotated[str, Path(description="An artifact's `name`.", examples=["model.pkl"])]
 _STRING = {"schema": {"type": "string"}}
+_EVENTS = event_stream(
+    'id: 1735689600000-0\nevent: log\ndata: {"attempt": 1, "offset": 0, "text": "hello\\n"}\n\n'
+    'id: 1735689601000-0\nevent: end\ndata: {"state": "succeeded", "reason": "ok"}\n\n',
+    state="the job's state, and the reason of a final one",
+    attempt="an attempt begins; the log does too",
+    progress="how many jobs are ahead of a queued one",
+    log="a piece of the log, its attempt, and its offset in bytes",
+    end="the final state",
+)
 _TABLE = {
     **stored_bytes("The table.", binary(*(FORMATS[name][0][0] for name in TABLE_FORMATS)), negotiated=True),
     **problems(404, 406, 409),
@@ -41,7 +50,7 @@ _ARTIFACT = {**stored_bytes("The file, in the media type that its list names.", 
     summary="A job's log",
     response_class=Response,
     responses={
-        200: {"description": "The log, or its events.", "content": {TEXT: _STRING, EVENTS: _STRING}, "headers": headers("Vary")},
+        200: {"description": "The log, or its events.", "content": {TEXT: _STRING, **_EVENTS}, "headers": headers("Vary")},
         **problems(404, 406),
     },
 )

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
+from api.cache_schemas import CachedFrom
 from api.webhook_schemas import CALLBACK
 from fumehood.job import QUEUE_COUNTED, State
 from fumehood.limits import FLOOR, REQUESTABLE
@@ -51,6 +52,8 @@ class JobDocument(Request):
         {}, description="Up to 16 labels; names of letters, digits, `.`, `_`, `-`; values of 128 characters at most."
     )
     callback_url: str | None = Field(None, description=CALLBACK, examples=["https://example.com/hook"])
+    priority: int = Field(0, strict=True, description="Among the tenant's own jobs that wait, from -10 to 10: the highest goes first.")
+    cache: bool = Field(False, description="Whether the result of an earlier job may be taken that is the same and asked for this, too.")
 
 
 # answers -----------------------------------------------------------------------------------------------------------------
@@ -178,8 +181,10 @@ class JobRecord(JobSummary):
     """A job, whole. A failed job is not an error of the API: its record says what happened."""
 
     queue_position: int | None = Field(
-        description=f"Jobs ahead of this one, while it is queued; counted to {QUEUE_COUNTED:,}, which means that many or more."
+        description=f"The tenant's own jobs ahead of this one, while it waits; counted to {QUEUE_COUNTED:,}: that many or more."
     )
+    estimated_start_at: str | None = Field(description="When it may start, while it waits, by what jobs took lately; null where unknown.")
+    priority: int
     attempts_max: int
     cancel_requested: bool
     milliseconds: dict[str, float] = Field(description="Time spent in each room of the journey.")
@@ -205,6 +210,7 @@ class JobRecord(JobSummary):
     batch: str | None = Field(description="Id of the batch that it belongs to; `item` is its number there.")
     item: int | None
     callback_url: str | None = Field(description="Who is told of its end.")
+    cached_from: CachedFrom | None = Field(description="Where the result came from; null where the job ran, or was to run.")
     erasure: ErasureRecord | None
 
 

@@ -5,11 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 from api.desk import Desk
-from api.drafts import Draft, check_callback, check_labels, check_parameters, connect, idempotency_of, limits_of, script_of, shape_of
+from api.drafts import (
+    Draft,
+    check_callback,
+    check_labels,
+    check_parameters,
+    check_priority,
+    connect,
+    idempotency_of,
+    limits_of,
+    script_of,
+    shape_of,
+)
 from api.errands import check_space
 from api.multipart import Arrived, Form
 from api.problems import IdempotencyBusy
+from api.result_cache import look_up, take_over
 from api.schemas import JobDocument
+from fumehood import notices
 from fumehood.errors import BadRequest, StoreUnavailable
 from fumehood.job import Input, Job, Kind
 from fumehood.job_store import Idempotency, Submitted
@@ -50,6 +63,7 @@ async def _submit(desk: Desk, tenant: Tenant, raw: dict[str, Any], form: Form, i
     await connect(desk, tenant.id, draft, ports, form.files, prefix=f"jobs/{job_id}")
     check_labels(draft, document.labels)
     check_callback(draft, document.callback_url, desk)
+    check_priority(draft, document.priority)
     check_parameters(draft, document.parameters)
     limits = limits_of(draft, document.limits, desk)
     if source is not None and not draft.faults:
@@ -67,22 +81,29 @@ async def _submit(desk: Desk, tenant: Tenant, raw: dict[str, Any], form: Form, i
         limits=limits,
         labels=document.labels,
         callback_url=document.callback_url,
+        priority=document.priority,
         attempts_max=desk.settings.attempts_max,
     )
-    return await desk.file(_store, desk, job, source, form.files, idempotency)
+    job, earlier = await desk.ask(look_up, desk, job, source, form.files) if document.cache else (job, None)
+    return await desk.file(_store, desk, job, source, form.files, idempotency, earlier)
 
 
-def _store(desk: Desk, job: Job, source: bytes, files: dict[str, Arrived], idempotency: Idempotency | None) -> Submitted:
+def _store(
+    desk: Desk, job: Job, source: bytes, files: dict[str, Arrived], idempotency: Idempotency | None, earlier: Job | None
+) -> Submitted:
     """Blobs first, then the row, then its ticket. One blocking call: a request that is cancelled half-way cannot part the row from
     its blobs, and each way to a thread and back is a part of what the caller waits for."""
-    check_space(desk, job.reserved_bytes + len(source))
+    check_space(desk, len(source) + (job.reserved_bytes if earlier is None else 0))
     with desk.blobs.unsettled(job.tenant, job.blob_prefix):
         try:
             with desk.blobs.incoming(floor_bytes=desk.settings.disk_floor_bytes) as incoming:
                 incoming.write(source)
                 arrived = {port: file.incoming for port, file in files.items()} | {"script": incoming}
                 desk.blobs.keep_all(job.tenant, {job.inputs[port].blob: file for port, file in arrived.items()})
-            submitted = desk.store.submit(job, idempotency=idempotency)
+            if earlier is not None and take_over(desk, job, earlier):
+                submitted = desk.store.submit_cached(job, earlier, idempotency=idempotency)
+            else:
+                submitted = desk.store.submit(job, idempotency=idempotency)
         except StoreUnavailable:
             raise  # The row may be there, only the answer lost: a worker looks, and then removes the blobs or not.
         except BaseException:
@@ -91,5 +112,7 @@ def _store(desk: Desk, job: Job, source: bytes, files: dict[str, Arrived], idemp
         if submitted.replayed:
             desk.blobs.delete(job.tenant, job.blob_prefix)
     if not submitted.replayed:
+        desk.events.notify(notices.of_job(submitted.job))
+    if not submitted.replayed and not submitted.job.state.final:
         desk.queue.send_ticket(job.kind.lane)
     return submitted

@@ -15,9 +15,11 @@ from cli import job_commands, terminal
 from cli.batch_commands import batch_app
 from cli.doctor_command import doctor
 from cli.errors import ExitCode
+from cli.event_commands import events
 from cli.image_commands import images_app
 from cli.receipt_commands import receipt_app
 from cli.service_commands import config_app, datasets_app
+from cli.usage_commands import usage
 from cli.webhook_commands import webhook_app
 from fumehood import __version__
 from fumehood.errors import FumehoodError
@@ -106,6 +108,8 @@ app.add_typer(receipt_app, name="receipt")
 app.add_typer(webhook_app, name="webhook")
 app.add_typer(images_app, name="images")
 app.add_typer(config_app, name="config")
+app.command()(events)
+app.command()(usage)
 app.command()(doctor)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -136,8 +137,8 @@ def _wait(client: Surface, record: Document) -> Document:
     screen = terminal.console(sys.stderr)
     if not screen.is_terminal or screen.is_dumb_terminal:
         said = _told(record)
-        while record["finished_at"] is None:
-            record = client.batch(record["id"], wait_seconds=5)
+        for latest in _records(client, record):
+            record = latest
             if _told(record) != said:
                 said = _told(record)
                 terminal.say(said)
@@ -147,13 +148,21 @@ def _wait(client: Surface, record: Document) -> Document:
     text = TextColumn("{task.description}", markup=False)
     with Progress(BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), text, console=screen, transient=True) as progress:
         bar = progress.add_task("", total=record["items"])
-        while True:
+        for latest in _records(client, record):
+            record = latest
             counts = record["counts"]
             ended = counts["succeeded"] + counts["failed"] + counts["cancelled"]
             progress.update(bar, completed=ended, description=f"{counts['failed']} failed" if counts["failed"] else "")
-            if record["finished_at"] is not None:
-                return record
-            record = client.batch(record["id"], wait_seconds=1)
+    return record
+
+
+def _records(client: Surface, record: Document) -> Iterator[Document]:
+    """The batch's record whenever its counts have changed, to that of its end."""
+    from fumehood.client.following import batch_progress
+    from fumehood.client.watching import Patience
+    from fumehood.client.wire import each_now
+
+    return each_now(batch_progress(client.later, record, Patience(None, record["id"])))
 
 
 def _told(record: Document) -> str:

@@ -34,11 +34,11 @@ def safe_path(name: str) -> PurePosixPath:
     return PurePosixPath(*(safe_name(part) for part in name.split("/") if part)) if name.strip("/") else PurePosixPath("_")
 
 
-def save(client: Surface, address: str, target: Path, *, accept: str = "*/*") -> int:
+def save(client: Surface, address: str, target: Path, *, accept: str = "*/*", **query: str | None) -> int:
     """Download to `target`, which appears when it is complete; what stood there is replaced. Returns its size in bytes."""
     unfinished = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        with client.content(address, accept=accept) as response, unfinished.open("xb") as file:
+        with client.content(address, accept=accept, **query) as response, unfinished.open("xb") as file:
             for chunk in response.iter_bytes():
                 file.write(chunk)
             count = file.tell()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +27,7 @@ Out2 = Annotated[Path | None, typer.Option(metavar="FILE", help="The same for th
 Figures = Annotated[Path | None, typer.Option(metavar="DIR", help="Save the figures there.")]
 Artifacts = Annotated[Path | None, typer.Option(metavar="DIR", help="Save the files from ./outputs/ there.")]
 Local = Annotated[bool, typer.Option("--local", help="On this machine: needs Docker, and no service. Keeps nothing.")]
+Cache = Annotated[bool, typer.Option("--cache", help="Take the result of an earlier job that is the same and asked for this, too.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the record as one JSON document on stdout.")]
 
 
@@ -40,6 +42,7 @@ def run(
     follow: Annotated[bool, typer.Option(help="Show the log while the job runs.")] = True,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only save what was asked for, and say what went wrong.")] = False,
     local: Local = False,
+    cache: Cache = False,
 ) -> None:
     """Run a script, follow its log, show and save what it returns.
 
@@ -56,18 +59,25 @@ def run(
     wishes = running.Wishes(
         tables=tables, accepts=accepts, figures=figures, artifacts=artifacts, as_json=as_json, follow=follow, quiet=quiet, local=local
     )
+    if cache and local:
+        raise BadInput("--cache finds what a service has kept; a local run keeps nothing")
+    request = _cached(request, cache)
     with local_service(request) if local else connect() as client:
         raise typer.Exit(running.run(client, request, wishes))
 
 
 @with_request()
-def submit(request: Request, as_json: AsJson = False) -> None:
+def submit(request: Request, as_json: AsJson = False, cache: Cache = False) -> None:
     """Queue a script and print the job's id."""
     from cli import running
 
     with connect() as client:
-        record = running.submit(client, request, quiet=False)
+        record = running.submit(client, _cached(request, cache), quiet=False)
     print_json(record) if as_json else print(terminal.one_line(record["id"]))
+
+
+def _cached(request: Request, cache: bool) -> Request:
+    return replace(request, document={**request.document, "cache": True}) if cache else request
 
 
 def status(job: JobId, as_json: AsJson = False) -> None:

@@ -45,6 +45,7 @@ from worker.registration import Registration
 from worker.rounds import Chore, Rounds
 from worker.sandbox import Stop, StopSignal
 from worker.slots import Slots
+from worker.telemetry import Telemetry
 
 DISK_FLOOR_BYTES = 64 * MIB
 START_SECONDS = 30.0
@@ -160,6 +161,7 @@ class _Service:
             events=events,
             queue=self._queue,
             host=self._host,
+            telemetry=Telemetry(traces=app.state.desk.traces),
             doubt=self.doubts.append,
             floor_bytes=settings.disk_floor_bytes,
             beat_seconds=settings.beat_seconds,

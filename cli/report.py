@@ -99,6 +99,12 @@ def receipt(record: Document) -> str:
     return f"{what}; {gone['files']} files, {size(gone['bytes'])}; gone at {when(gone['erased_at'])}"
 
 
+def taken_from(record: Document) -> str | None:
+    """Whose result a job has that never ran."""
+    earlier = record.get("cached_from")
+    return f"result of {one_line(earlier['job'])}, which ended at {when(earlier['finished_at'])}" if earlier else None
+
+
 def when(text: str | None) -> str:
     """A timestamp of the service as a person reads it, in the local time zone."""
     moment = _moment(text)
@@ -114,6 +120,8 @@ def details(record: Document) -> Iterator[tuple[str, str]]:
     yield "created", when(record.get("created_at"))
     if record.get("finished_at"):
         yield "finished", when(record["finished_at"])
+    if told := taken_from(record):
+        yield "cached", told
     for line in failure(record) if record["state"] == "failed" else ():
         yield "error", line
     for port, entry in (record.get("inputs") or {}).items():

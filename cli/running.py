@@ -163,6 +163,8 @@ def _finish(client: Surface, record: Document, wishes: Wishes) -> ExitCode:
     if talk:
         for note in report.notes(record):
             print(report.labelled("note", note))
+        if told := report.taken_from(record):
+            print(report.labelled("cached", told))
         print(report.labelled("erased", report.receipt(record)))
         print(report.labelled("times", report.times(record)))
     if wishes.as_json:

@@ -21,6 +21,7 @@ from fumehood.pages import PAGE_BYTES, PAGE_ROWS, read_cursor, read_page, write_
 from fumehood.records import Records
 from fumehood.rows import job_from_row, job_to_row, never_ran
 from fumehood.schema import BATCH_ITEMS, BATCHES, DATASETS, IDEMPOTENCY, JOB_NEEDS, JOBS
+from fumehood.usage import Amount, count
 
 # Below what any database takes as parameters of one statement.
 _STEP = 500
@@ -161,6 +162,8 @@ class Batches(Records):
             connection.execute(update(JOBS).where(*here, JOBS.c.erasure.is_(None)).values(erasure=nothing))
             connection.execute(update(JOBS).where(*here).values(cancelled))
             fair_share.left(connection, tenant, Lane.JOBS.value, jobs=len(ended))
+            if ended:
+                count(connection, tenant, Lane.JOBS, batch.labels, Amount(cancelled=len(ended)), now=now)
             running = (JOBS.c.batch == batch_id, JOBS.c.state == State.RUNNING.value)
             connection.execute(update(JOBS).where(*running).values(cancel_requested=True))
             connection.execute(update(BATCHES).where(BATCHES.c.seq == batch.seq).values(cancel_requested=True))

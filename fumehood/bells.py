@@ -1,4 +1,4 @@
-"""Bells: who waits in this process for news of a job. One connection hears of all jobs (Redis pub/sub) and rings for each.
+"""Bells: who waits in this process for news of a job, a batch or a tenant. One connection hears of all (Redis pub/sub) and rings for each.
 
 News are hints: «something was said about this job». What was said stands in its stream, how the job is in its row; so a bell
 that rings too often costs a look, and every wait has an end of its own besides.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from typing import Any
 
@@ -18,7 +18,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 CHANNEL = "fumehood:news"
-"""Every publisher says here which job there is news of, and the kinds: `job_… state,end`."""
+"""Every publisher says here what there is news of, and the kinds: `job_… state,end bat_… item`."""
 
 QUIET_SECONDS = 10.0
 """After so long without news the other side is asked whether it is there; a peer that is gone says nothing."""
@@ -100,9 +100,9 @@ class Bells:
             return bool(self._hanging)
 
 
-def news(job_id: str, kinds: list[str]) -> str:
+def news(kinds_by_stream: Mapping[str, Sequence[str]]) -> str:
     """What is said on the channel."""
-    return f"{job_id} {','.join(kinds)}"
+    return " ".join(f"{stream} {','.join(kinds)}" for stream, kinds in kinds_by_stream.items())
 
 
 class Ear:
@@ -125,6 +125,7 @@ class Ear:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        await self.client.aclose()  # also where nobody has listened yet
 
     async def _listen(self) -> None:
         try:
@@ -163,8 +164,9 @@ class Ear:
                     if message is None:
                         raise RedisConnectionError("no answer")
                 if message["type"] == "message":
-                    job_id, _, kinds = message["data"].decode().partition(" ")
-                    self.bells.ring(job_id, kinds.split(","))
+                    words = message["data"].decode().split(" ")
+                    for stream, kinds in zip(words[::2], words[1::2], strict=False):
+                        self.bells.ring(stream, kinds.split(","))
 
     async def _next(self, channel: redis.asyncio.client.PubSub, timeout_seconds: float) -> dict[str, Any] | None:
         # It may connect anew on the way, and be let in by a Redis that then says nothing.

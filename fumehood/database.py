@@ -8,10 +8,11 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, Row, Table, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, Row, Table, bindparam, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -169,6 +170,14 @@ class Database:
 def inserting(connection: Connection, table: Table) -> Any:
     """An INSERT that may say ON CONFLICT."""
     return _INSERT[connection.dialect.name](table)
+
+
+@cache
+def adding(dialect: str, table: Table, unique: tuple[str, ...]) -> Any:
+    """An INSERT of one row of `table` that adds its numbers to the row with the same `unique` columns, where there is one."""
+    insert = _INSERT[dialect](table).values({column.name: bindparam(column.name) for column in table.c})
+    added = {column.name: column + insert.excluded[column.name] for column in table.c if column.name not in unique}
+    return insert.on_conflict_do_update(index_elements=list(unique), set_=added)
 
 
 def _patience(url: URL, busy_seconds: float) -> dict[str, Any]:

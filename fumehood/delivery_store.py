@@ -15,7 +15,8 @@ from fumehood.errors import Conflict, NotFound
 from fumehood.job import State
 from fumehood.pages import read_page
 from fumehood.records import Records
-from fumehood.schema import DELIVERIES, JOBS
+from fumehood.schema import JOBS
+from fumehood.webhook_schema import DELIVERIES
 
 _STEP = 200
 _PENDING, _SENDING = DeliveryState.PENDING.value, DeliveryState.SENDING.value

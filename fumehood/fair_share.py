@@ -14,10 +14,27 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Float, Integer, Row, ScalarSelect, Select, Update, bindparam, case, func, literal_column, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Float,
+    Integer,
+    Row,
+    ScalarSelect,
+    Select,
+    Update,
+    bindparam,
+    case,
+    func,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from fumehood.database import inserting
 from fumehood.schema import JOBS, LANES, SHARES, TENANTS
+from fumehood.tenant import TenantState
 
 MEAN_SECONDS_FIRST = 1.0
 """What a tenant's first job is charged with until it has ended."""
@@ -43,7 +60,14 @@ class Candidate:
 def joined(connection: Connection, tenant: str, lane: str, *, jobs: int = 1) -> None:
     """So many jobs of a tenant wait now besides those that did."""
     new = inserting(connection, SHARES).values(
-        tenant=tenant, lane=lane, queued=jobs, running=0, in_line=False, mean_seconds=MEAN_SECONDS_FIRST, virtual_time=_now_in(lane), place=next_place()
+        tenant=tenant,
+        lane=lane,
+        queued=jobs,
+        running=0,
+        in_line=False,
+        mean_seconds=MEAN_SECONDS_FIRST,
+        virtual_time=_now_in(lane),
+        place=next_place(),
     )
     now, own = new.excluded.virtual_time, SHARES.c.virtual_time
     waits, runs = SHARES.c.queued > 0, SHARES.c.running > 0
@@ -82,7 +106,8 @@ def started(connection: Connection, lane: str, candidate: Candidate) -> None:
 
 
 def ended(connection: Connection, row: Row[Any], *, now: float) -> None:
-    """A job does not run any more, and does not wait again. The clock may have jumped: no job holds its slot for much longer than its limit."""
+    """A job does not run any more, and does not wait again. The clock may have jumped: no job holds its slot for
+    much longer than its limit."""
     held = max(0.0, min(now - row.started_at, 2 * row.limits["wall_seconds"] + CARRIED_SECONDS))
     values = {"of_tenant": row.tenant, "of_lane": row.lane, "held": held, "charged": row.charged or 0.0}
     connection.execute(_change("ended"), values)
@@ -169,7 +194,7 @@ def _shares(*columns: ColumnElement[Any]) -> Select[Any]:
 def _allowed() -> Select[Any]:
     """Those of them that may have a slot now."""
     quota = func.coalesce(TENANTS.c.quota["running_jobs"].as_integer(), bindparam("running_jobs", type_=Integer()))
-    active = func.coalesce(TENANTS.c.state, "active") == "active"
+    active = func.coalesce(TENANTS.c.state, TenantState.ACTIVE.value) == TenantState.ACTIVE.value
     return _shares(SHARES.c.queued, SHARES.c.running, quota.label("running_jobs")).where(active, SHARES.c.running < quota)
 
 

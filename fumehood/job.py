@@ -15,7 +15,8 @@ class State(StrEnum):
     """
     queued      entered by `submit`, and again when an attempt is handed back; left by `claim` or `cancel`
     running     entered by `claim`; left by `finish`, `give_back`
-    succeeded   final: the script returned and its result is published
+    succeeded   final: the script returned and its result is published. A job begins in it, by `submit_cached`, where it has the result
+                of an earlier one: it was never queued and never ran
     failed      final: any reason but `ok`, `cancelled`; out of `queued` only as `expired`, which no verb brings about yet
     cancelled   final: somebody asked for it
     """
@@ -82,6 +83,14 @@ class Input:
     """Where the input begins in its blob, and it has `bytes`; None where it is the whole blob."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """The job that a result is of. It may have been deleted since."""
+
+    job: str
+    finished_at: float
+
+
 QUEUE_COUNTED = 1000
 """A place in the queue is counted so far: whoever is behind a thousand others has no use for the rest, and counting takes time."""
 
@@ -111,6 +120,12 @@ class Job:
     """Within its tenant's queue: PRIORITIES, the highest first."""
     callback_url: str | None = None
     """Who is told of its end."""
+    traceparent: str | None = None
+    """The span that submitted it (fumehood.tracing), where traces are on."""
+    cache_key: str | None = None
+    """What the result cache knows it by (`fumehood.cache`); None where the cache was not asked for."""
+    cached_from: Origin | None = None
+    """Whose result it has; None where it ran, or was to run."""
 
     state: State = State.QUEUED
     attempt: int = 0

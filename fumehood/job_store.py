@@ -13,22 +13,27 @@ from sqlalchemy.exc import IntegrityError
 
 from fumehood import fair_share
 from fumehood.batch_store import Batches, end_items
+from fumehood.cache import Cached, with_result_of
 from fumehood.database import BUSY_SECONDS
 from fumehood.delivery_store import Deliveries
 from fumehood.errors import BadRequest, Conflict, IdempotencyReuse, LeaseLost
+from fumehood.item_ends import ItemEnds
 from fumehood.job import QUEUE_COUNTED, TRANSITIONS, Job, Kind, Lane, State
 from fumehood.migrations import upgrade
-from fumehood.moves import accept, change, claim_next, count_ahead, end, find, found, leased, move, next_reserves
+from fumehood.moves import accept, change, claim_next, count_ahead, end, find, found, leased, move
 from fumehood.needs import check_needs, needs_of
-from fumehood.outbox import forget_told
+from fumehood.outbox import forget_told, tell_of_job
 from fumehood.outcome import Erasure, Outcome, Reason
 from fumehood.pages import read_page
+from fumehood.queues import Queues
+from fumehood.quota import Defaults
 from fumehood.records import slots_of
 from fumehood.rows import erasure_to_row, job_from_row, job_to_row, never_ran
 from fumehood.schema import IDEMPOTENCY, JOB_LABELS, JOB_NEEDS, JOBS
+from fumehood.usage import count_ended
+from fumehood.usage_store import Usages
 from fumehood.webhook_secrets import WebhookSecrets
 
-RUNNING_JOBS = 1000
 WORKERS_COUNTED_SECONDS = 15.0
 # Old idempotency keys are forgotten by the submits that follow, a few each, so that no transaction is long.
 _FORGOTTEN_PER_SUBMIT = 20
@@ -54,7 +59,7 @@ class Lease:
     cancel_requested: bool
 
 
-class JobStore(Batches, Deliveries, WebhookSecrets):
+class JobStore(Usages, Cached, Queues, Batches, ItemEnds, Deliveries, WebhookSecrets):
     """SQLAlchemy 2 (Core) over SQLite (WAL, synchronous=FULL, BEGIN IMMEDIATE, busy_timeout) or PostgreSQL.
 
     Safe to share between threads. Every call raises `StoreUnavailable` when the database does not answer.
@@ -67,8 +72,9 @@ class JobStore(Batches, Deliveries, WebhookSecrets):
         idempotency_hours: float = 24.0,
         busy_seconds: float = BUSY_SECONDS,
         clock: Callable[[], float] = time.time,
+        defaults: Defaults | None = None,
     ) -> None:
-        super().__init__(url, busy_seconds=busy_seconds, clock=clock)
+        super().__init__(url, busy_seconds=busy_seconds, clock=clock, defaults=defaults)
         self._idempotency_seconds = idempotency_hours * 3600
 
     def migrate(self) -> None:
@@ -96,13 +102,13 @@ class JobStore(Batches, Deliveries, WebhookSecrets):
 
     # the front desk --------------------------------------------------------------------------------------------------
     def submit(self, job: Job, *, idempotency: Idempotency | None = None) -> Submitted:
-        """Insert a queued job, and the idempotency key, in one transaction. `created_at` is the store's where it is 0.
+        """Insert a queued job, or a final one of `submit_cached`, and the key, in one transaction. `created_at` is the store's where 0.
 
         Raises:
             IdempotencyReuse: the key stands for another request.
             BadRequest: an input dataset or job output was deleted meanwhile.
         """
-        if job.state is not State.QUEUED:
+        if job.state is not State.QUEUED and job.cached_from is None:
             raise ValueError(f"the job is {job.state}; expected a queued one")
         values = job_to_row(job) | {"created_at": job.created_at or self._clock()}
         try:
@@ -113,17 +119,24 @@ class JobStore(Batches, Deliveries, WebhookSecrets):
                         return Submitted(self._with_position(connection, first), replayed=True)
                 check_needs(connection, job)
                 row = connection.execute(accept(), values).one()
-                fair_share.joined(connection, job.tenant, job.kind.lane.value)
                 labels = [{"tenant": job.tenant, "key": key, "value": value, "job_seq": row.seq} for key, value in job.labels.items()]
                 if labels:
                     connection.execute(insert(JOB_LABELS), labels)
-                needs = needs_of(job)
-                if needs:
-                    connection.execute(insert(JOB_NEEDS), needs)
+                if job.state.final:
+                    count_ended(connection, job)
+                    tell_of_job(connection, job_from_row(row), now=values["created_at"])
+                else:
+                    fair_share.joined(connection, job.tenant, job.kind.lane.value)
+                    if needs := needs_of(job):
+                        connection.execute(insert(JOB_NEEDS), needs)
                 return Submitted(self._with_position(connection, row), replayed=False)
         except IntegrityError as error:
             # A foreign key of job_needs: deleted between our look and our insert (which SQLite's write lock excludes).
             raise BadRequest("an input of the job was deleted meanwhile") from error
+
+    def submit_cached(self, job: Job, earlier: Job, *, idempotency: Idempotency | None = None) -> Submitted:
+        """As `submit`, of a job that has the result of `earlier` and is final at once. Its outputs lie under its own keys already."""
+        return self.submit(with_result_of(job, earlier, now=self._clock()), idempotency=idempotency)
 
     def find_idempotent(self, tenant: str, idempotency: Idempotency) -> Job | None:
         """The job that this key made, if it is remembered. Raises IdempotencyReuse as `submit` does."""
@@ -213,15 +226,9 @@ class JobStore(Batches, Deliveries, WebhookSecrets):
         assert State.RUNNING in TRANSITIONS[State.QUEUED]
         made = {"new_worker": worker, "new_sandbox": sandbox, "new_scratch": scratch, "now": self._clock()}
         with self._database.claiming() as connection:
-            row = claim_next(connection, lane.value, budget_bytes=disk_budget_bytes, running_jobs=RUNNING_JOBS, made=made)
+            quota = self._defaults.quota.running_jobs
+            row = claim_next(connection, lane.value, budget_bytes=disk_budget_bytes, running_jobs=quota, made=made)
         return job_from_row(row) if row else None
-
-    def too_large_for_disk(self, lane: Lane, *, disk_budget_bytes: int) -> int | None:
-        """The bytes that the next job of `lane` reserves, where they exceed the budget although nothing runs: it waits for
-        free space, not for a finish. None where it does not, or there is no such job."""
-        with self._database.reading() as connection:
-            reserved = next_reserves(connection, lane.value, running_jobs=RUNNING_JOBS)
-        return reserved if reserved is not None and reserved > disk_budget_bytes else None
 
     def name_sandbox(self, job: Job, *, sandbox: str, scratch: str) -> Job:
         """Record what this attempt is about to create; beat + 1, so that a reaper that saw the row before, and looked for
@@ -276,33 +283,6 @@ class JobStore(Batches, Deliveries, WebhookSecrets):
                 "erasure": _receipt_of(job, erasure),
             }
             return job_from_row(move(connection, row, State.QUEUED, values, now=self._clock()))
-
-    def running(self) -> list[Job]:
-        """Every running job, all tenants: what the reaper looks at."""
-        lanes = [lane.value for lane in Lane]
-        query = select(JOBS).where(JOBS.c.lane.in_(lanes), JOBS.c.state == State.RUNNING.value).order_by(JOBS.c.seq)
-        with self._database.reading() as connection:
-            return [job_from_row(row) for row in connection.execute(query)]
-
-    def queued(self, lane: Lane) -> int:
-        """How many wait."""
-        with self._database.reading() as connection:
-            return fair_share.count_waiting(connection, lane.value)
-
-    def eligible(self, lane: Lane) -> int:
-        """How many could start at once: those whose tenant is suspended, or has as many running as it may, are not among them."""
-        with self._database.reading() as connection:
-            return fair_share.count_eligible(connection, lane.value, running_jobs=RUNNING_JOBS)
-
-    def errands(self, *, limit: int = 1000) -> list[Job]:
-        """Errands, all tenants and states, the oldest of each state first.
-
-        Whoever asked deletes its own, so these are few; the reaper looks for forgotten ones.
-        """
-        # In the order of an index: that of `seq` alone would read the whole table.
-        query = select(JOBS).where(JOBS.c.lane == Lane.ERRANDS.value).order_by(JOBS.c.lane, JOBS.c.state, JOBS.c.seq).limit(limit)
-        with self._database.reading() as connection:
-            return [job_from_row(row) for row in connection.execute(query)]
 
     # -----------------------------------------------------------------------------------------------------------------
     def _remember(self, connection: Connection, job: Job, idempotency: Idempotency) -> Row[Any] | None:

@@ -107,6 +107,24 @@ def requested(values: dict[str, Any], *, default: Limits, ceiling: Limits) -> Li
     return replace(default, **clean)
 
 
+def limits_over(default: Limits, values: Any) -> Limits:
+    """`default` with `values` (a JSON object) instead, whatever the default's own height: a ceiling may be above another one.
+
+    Raises:
+        BadRequest: as `requested` does; pointers begin with `/limits`.
+    """
+    if not isinstance(values, dict):
+        raise BadRequest("the limits are not usable", errors=(BadField("/limits", "expected an object"),))
+    return requested(values, default=default, ceiling=HIGHEST)
+
+
+def at_most(limits: Limits, ceiling: Limits) -> Limits:
+    """`limits`, none of those that a job may ask for above the `ceiling`'s."""
+    lowered: dict[str, Any] = {name: min(getattr(limits, name), getattr(ceiling, name)) for name in REQUESTABLE}
+    lowered["disk_bytes"] = min(lowered["disk_bytes"], lowered["memory_bytes"] - 1)
+    return replace(ceiling, **lowered)
+
+
 def parameters_bytes(parameters: dict[str, Any]) -> int:
     """The size of a job's parameters: as JSON without spaces, in UTF-8, however they were written."""
     return len(json.dumps(parameters, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass"))
@@ -153,3 +171,10 @@ CEILING = Limits(
 )
 
 assert set(FLOOR) == {field.name for field in fields(Limits)}
+
+HIGHEST = Limits(
+    **{name: 2**53 for name in FLOOR if name not in (*_FLOATS, "disk_bytes")},
+    **dict.fromkeys(_FLOATS, float(2**53)),  # type: ignore[arg-type]
+    disk_bytes=2**53 - 1,
+)
+"""No bound but the form: the ceiling of a tenant that has none but the service's."""

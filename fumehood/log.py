@@ -17,6 +17,8 @@ import structlog
 from structlog.typing import EventDict, Processor
 
 from fumehood.errors import FumehoodError
+from fumehood.job import Job
+from fumehood.tracing import parse
 
 MESSAGE_CHARACTERS = 300
 FRAMES = 12
@@ -57,6 +59,13 @@ def configure(level: str = "info", *, stream: TextIO | None = None) -> None:
     root.setLevel(max(number, logging.WARNING))
     for name in OURS:
         logging.getLogger(name).setLevel(number)
+
+
+def about(job: Job) -> dict[str, Any]:
+    """What every event of work on a job says: whose it is, and which trace it belongs to, if any."""
+    facts = {"job": job.id, "tenant": job.tenant, "batch": job.batch}
+    context = parse(job.traceparent)
+    return {name: value for name, value in facts.items() if value is not None} | ({"trace_id": context.trace_id} if context else {})
 
 
 def said(error: BaseException) -> str:

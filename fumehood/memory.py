@@ -11,7 +11,22 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from fumehood.bells import Bell, Bells
-from fumehood.events import STREAM_EVENTS, Event, Events, Newest, as_document, start_of
+from fumehood.events import (
+    MARK,
+    NOTICES,
+    PAGE_EVENTS,
+    STREAM_EVENTS,
+    Event,
+    Events,
+    Newest,
+    Notice,
+    Page,
+    as_document,
+    as_notice,
+    kinds_by_stream,
+    page_of,
+    start_of,
+)
 from fumehood.job import Lane
 from fumehood.job_queue import TICKETS_MAX, JobQueue
 
@@ -55,19 +70,37 @@ class MemoryEvents(Events):
         self._count = 0
         self._bells = Bells(lambda: self.away)
 
-    def publish_all(self, job_id: str, told: Sequence[tuple[str, dict[str, Any]]]) -> None:
+    def publish_all(self, job_id: str, told: Sequence[tuple[str, dict[str, Any]]], notices: Sequence[Notice] = ()) -> None:
         documents = [(kind, document) for kind, data in told if (document := as_document(job_id, kind, data)) is not None]
-        if self.away or not documents:
+        if self.away:
             return
         with self._lock:
-            stream = self._streams[job_id]
+            stream = self._streams[job_id] if documents else deque()
             for kind, document in documents:
-                self._count += 1
-                stream.append(Event(f"{self._count}-0", kind, json.loads(document)))
+                stream.append(self._event(kind, document))
                 kept = self._newest.count(job_id, len(document))
                 while kept is not None and len(stream) > kept:
                     stream.popleft()
-        self._bells.ring(job_id, [kind for kind, _ in documents])
+            for notice in notices:
+                if (document := as_notice(notice)) is not None:
+                    self._notices(notice.stream).append(self._event(notice.kind, document))
+        for name, kinds in kinds_by_stream(job_id, [kind for kind, _ in documents], notices).items():
+            self._bells.ring(name, kinds)
+
+    async def newest(self, stream: str) -> str | None:
+        if self.away:
+            return None
+        with self._lock:
+            kept = self._notices(stream)
+            if not kept:
+                kept.append(self._event(MARK, "{}"))
+            return kept[-1].id
+
+    async def since(self, stream: str, after: str) -> Page | None:
+        if self.away:
+            return None
+        begin = _position(start_of(after))
+        return page_of([event for event in self.published(stream) if _position(event.id) >= begin][: PAGE_EVENTS + 1], after)
 
     def forget(self, job_id: str) -> None:
         if not self.away:
@@ -91,6 +124,15 @@ class MemoryEvents(Events):
                             return
                 if not await bell.wait(deadline - time.monotonic()):
                     return
+
+    def _event(self, kind: str, document: str) -> Event:
+        self._count += 1
+        return Event(f"{self._count}-0", kind, json.loads(document))
+
+    def _notices(self, stream: str) -> deque[Event]:
+        if stream not in self._streams:
+            self._streams[stream] = deque(maxlen=NOTICES)
+        return self._streams[stream]
 
     @property
     def followed(self) -> bool:

@@ -35,6 +35,7 @@ from fumehood.outbox import tell_of_job
 from fumehood.outcome import Outcome, Reason
 from fumehood.rows import job_from_row
 from fumehood.schema import JOB_NEEDS, JOBS
+from fumehood.usage import count_ended
 
 # Which final state a reason means; every other reason is a failure.
 FINAL_STATE = {reason: State.FAILED for reason in Reason} | {Reason.OK: State.SUCCEEDED, Reason.CANCELLED: State.CANCELLED}
@@ -92,9 +93,10 @@ def end(connection: Connection, row: Row[Any], outcome: Outcome, erasure: dict[s
     """Into the final state that the outcome's reason means. A job that has ended needs nothing any more."""
     connection.execute(_need_nothing(), {"of_id": row.id})
     values = {"outcome": outcome.as_dict(), "erasure": erasure, "finished_at": now}
-    job = job_from_row(move(connection, row, FINAL_STATE[outcome.reason], values, now=now))
-    tell_of_job(connection, job, now=now)
-    return job
+    ended = job_from_row(move(connection, row, FINAL_STATE[outcome.reason], values, now=now))
+    count_ended(connection, ended)
+    tell_of_job(connection, ended, now=now)
+    return ended
 
 
 def claim_next(connection: Connection, lane: str, *, budget_bytes: int, running_jobs: int, made: dict[str, Any]) -> Row[Any] | None:
@@ -161,7 +163,11 @@ def _need_nothing() -> Delete:
 def _queue(*columns: ColumnElement[Any]) -> Select[Any]:
     """What waits of a tenant and a lane, in the order of an index of just these."""
     ours = (JOBS.c.tenant == bindparam("of_tenant"), JOBS.c.lane == bindparam("of_lane"))
-    return select(*columns).where(JOBS.c.state == literal_column(f"'{State.QUEUED.value}'"), *ours).order_by(JOBS.c.tenant, JOBS.c.lane, JOBS.c.rank, JOBS.c.place, JOBS.c.seq)
+    return (
+        select(*columns)
+        .where(JOBS.c.state == literal_column(f"'{State.QUEUED.value}'"), *ours)
+        .order_by(JOBS.c.tenant, JOBS.c.lane, JOBS.c.rank, JOBS.c.place, JOBS.c.seq)
+    )
 
 
 @cache

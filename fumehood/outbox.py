@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Delete, Insert, Select, bindparam, delete, fu
 from fumehood.batch import Batch
 from fumehood.delivery import BATCH_FINISHED, QUEUE_MAX, DeliveryState, Trouble, Try, payload_of_job
 from fumehood.job import Job, new_id
-from fumehood.schema import DELIVERIES
+from fumehood.webhook_schema import DELIVERIES
 
 
 def tell_of_job(connection: Connection, job: Job, *, now: float) -> None:

@@ -1,64 +1,26 @@
-"""Records: the verbs of the job store that are no moves of a job: tenants and their keys, datasets, workers, images."""
+"""Records: the verbs of the job store that are no moves of a job, besides those of tenants: datasets, workers, images."""
 
 from __future__ import annotations
 
-import secrets
-import time
-from collections.abc import Callable
-from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, select
+from sqlalchemy import ColumnElement, Connection, delete, select
 from sqlalchemy.exc import IntegrityError
 
-from fumehood.database import BUSY_SECONDS, Database
 from fumehood.dataset import Dataset
-from fumehood.errors import Conflict, Misconfigured, NotFound
+from fumehood.errors import Conflict, NotFound
 from fumehood.image import Image
-from fumehood.job import new_id
+from fumehood.metrics import Document
 from fumehood.pages import read_page
+from fumehood.readings import Readings
 from fumehood.receipt import PublicKey
 from fumehood.rows import dataset_from_row, dataset_to_row, image_from_row
-from fumehood.schema import API_KEYS, DATASETS, IMAGES, RECEIPT_KEYS, TENANTS, WORKERS
-from fumehood.tenant import Tenant, hash_key, key_matches, key_prefix
+from fumehood.schema import DATASETS, IMAGES, RECEIPT_KEYS, WORKERS
+from fumehood.tenant_store import Tenants
 
 
-class Records:
+class Records(Readings, Tenants):
     """The half of `JobStore` that moves no job."""
-
-    def __init__(self, url: str, *, busy_seconds: float = BUSY_SECONDS, clock: Callable[[], float] = time.time) -> None:
-        self._database = Database(url, busy_seconds=busy_seconds)
-        self._clock = clock
-
-    # tenants and keys ------------------------------------------------------------------------------------------------
-    def ensure_tenant(self, name: str, key: str) -> Tenant:
-        """The tenant called `name`, made if absent, with `key` as one of its keys (stored hashed).
-
-        Raises:
-            Misconfigured: `key` does not have the form of a key, or its prefix belongs to another key.
-        """
-        prefix = key_prefix(key)
-        if prefix is None:
-            raise Misconfigured("the key is not one: expected fh_, 12 hexadecimal digits, _, 64 hexadecimal digits")
-        salt, now = secrets.token_bytes(16), self._clock()
-        with self._database.writing() as connection:
-            made = {"id": new_id("ten"), "name": name, "created_at": now}
-            tenant = self._database.insert_or_get(connection, TENANTS, made, unique=("name",))
-            stored = {"prefix": prefix, "tenant": tenant.id, "salt": salt, "digest": hash_key(key, salt), "created_at": now}
-            known = self._database.insert_or_get(connection, API_KEYS, stored, unique=("prefix",))
-            if known.tenant != tenant.id or not key_matches(key, known.salt, known.digest):
-                raise Misconfigured(f"the key's prefix {prefix} belongs to another key; make a new one")
-        return Tenant(id=tenant.id, name=tenant.name)
-
-    def tenant_of_key(self, key: str) -> Tenant | None:
-        prefix = key_prefix(key)
-        if prefix is None:
-            return None
-        with self._database.reading() as connection:
-            row = connection.execute(_owner_of_key(), {"of_prefix": prefix}).one_or_none()
-        if row is None or not key_matches(key, row.salt, row.digest):
-            return None
-        return Tenant(id=row.id, name=row.name)
 
     # datasets --------------------------------------------------------------------------------------------------------
     def add_dataset(self, dataset: Dataset) -> tuple[Dataset, bool]:
@@ -108,16 +70,16 @@ class Records:
         return dataset_from_row(row)
 
     # workers ---------------------------------------------------------------------------------------------------------
-    def worker_beat(self, worker: str, facts: dict[str, Any]) -> None:
-        """Upsert a worker's row: image digest, slots, whether it is ready and if not, why."""
-        values = {"id": worker, "facts": facts, "seen_at": self._clock()}
+    def worker_beat(self, worker: str, facts: dict[str, Any], *, tally: Document | None = None) -> None:
+        """Upsert a worker's row: image digest, slots, whether it is ready and if not, why; and what it has counted so far."""
+        values = {"id": worker, "facts": facts, "tally": tally, "seen_at": self._clock()}
         with self._database.writing() as connection:
             self._database.upsert(connection, WORKERS, values, unique=("id",))
 
     def workers(self, *, seen_within_seconds: float) -> list[dict[str, Any]]:
         """The facts of every worker that was seen lately, and its `worker` (id) and `seen_at`."""
         with self._database.reading() as connection:
-            seen = select(WORKERS).where(WORKERS.c.seen_at >= self._clock() - seen_within_seconds)
+            seen = select(WORKERS.c.id, WORKERS.c.facts, WORKERS.c.seen_at).where(WORKERS.c.seen_at >= self._clock() - seen_within_seconds)
             rows = connection.execute(seen.order_by(WORKERS.c.id)).all()
             return [row.facts | {"worker": row.id, "seen_at": row.seen_at} for row in rows]
 
@@ -170,9 +132,3 @@ def slots_of(connection: Connection, lane: str, *, seen_after: float) -> int:
 def _no_dataset(dataset_id: str) -> NotFound:
     return NotFound(f"there is no dataset {dataset_id!r}")
 
-
-@cache
-def _owner_of_key() -> Select[Any]:
-    """Asked by every request; built once (see fumehood.moves)."""
-    owner = select(API_KEYS.c.salt, API_KEYS.c.digest, TENANTS.c.id, TENANTS.c.name).join(TENANTS)
-    return owner.where(API_KEYS.c.prefix == bindparam("of_prefix"))

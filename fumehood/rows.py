@@ -9,9 +9,10 @@ from sqlalchemy import Row
 
 from fumehood.dataset import Dataset
 from fumehood.image import Image
-from fumehood.job import Input, Job, Kind, State
+from fumehood.job import Input, Job, Kind, Origin, State
 from fumehood.limits import Limits
 from fumehood.outcome import Erasure, Outcome, Reason, Usage
+from fumehood.tracing import current_traceparent
 
 _DATASET_FIELDS = tuple(field.name for field in fields(Dataset))
 _ERASURE_FIELDS = tuple(field.name for field in fields(Erasure) if field.name != "job")
@@ -19,7 +20,8 @@ _IMAGE_FIELDS = tuple(field.name for field in fields(Image))
 
 
 def job_to_row(job: Job) -> dict[str, Any]:
-    """Everything but `seq` and `place`, which the database gives, and what is counted when asked for."""
+    """Everything but `seq` and `place`, which the database gives, and what is counted when asked for. A job is part of the trace of
+    whoever stores it."""
     return {
         "id": job.id,
         "tenant": job.tenant,
@@ -42,6 +44,9 @@ def job_to_row(job: Job) -> dict[str, Any]:
         "item": job.item,
         "rank": -job.priority,
         "callback_url": job.callback_url,
+        "traceparent": job.traceparent or current_traceparent(),
+        "cache_key": job.cache_key,
+        "cached_from": asdict(job.cached_from) if job.cached_from else None,
         "reserved_bytes": job.reserved_bytes,
         "limits": job.limits.as_dict(),
         "inputs": {port: asdict(connected) for port, connected in job.inputs.items()},
@@ -66,6 +71,9 @@ def job_from_row(stored: Row[Any]) -> Job:
         batch=row["batch"],
         item=row["item"],
         callback_url=row["callback_url"],
+        traceparent=row["traceparent"],
+        cache_key=row["cache_key"],
+        cached_from=Origin(**row["cached_from"]) if row["cached_from"] else None,
         attempts_max=row["attempts_max"],
         priority=-row["rank"],
         state=State(row["state"]),

@@ -7,10 +7,11 @@
        │          └── idempotency    a caller's key, and the job or the batch it made
        ├── batches ── batch_items    one row per item, which names the job that runs it
        ├── deliveries                messages to the tenant's own server, and what came of them
-       ├── webhook_secrets           what they are signed with
+       ├── webhook_secrets           what they are signed with (both in fumehood.webhook_schema)
        └── datasets
     shares                           of each tenant and lane: who waits, and what its jobs have held so far (fumehood.fair_share)
     lanes                            how far each lane has come
+    usage                            what a tenant has used, by label and day; jobs that are deleted stay counted
     workers                          who is there; nothing refers to it
     receipt_keys                     public keys that workers have signed receipts with; never forgotten
     images                           what scripts have run in, by digest; kept for the records that name it
@@ -37,7 +38,6 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
-    TextClause,
     TypeDecorator,
     UniqueConstraint,
     text,
@@ -61,9 +61,9 @@ _Document = JSON(none_as_null=True)
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 
 
-def _where(condition: str) -> dict[str, TextClause]:
-    """Of an index: the rows that stand in it. A statement uses it where it says the condition in the same words."""
-    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+def _index_where(name: str, condition: str, *columns: str) -> Index:
+    """An index of some rows. A statement uses it where it says the condition in the same words."""
+    return Index(name, *columns, sqlite_where=text(condition), postgresql_where=text(condition))
 
 
 class _Text(TypeDecorator[str]):
@@ -85,7 +85,9 @@ TENANTS = Table(
     Column("created_at", Float, nullable=False),
     Column("state", _Text, nullable=False, server_default="active"),
     Column("weight", Float, nullable=False, server_default="1"),
+    # Each says only where it differs from the defaults, which are settings.
     Column("quota", _Document),
+    Column("retention", _Document),
 )
 
 API_KEYS = Table(
@@ -96,6 +98,14 @@ API_KEYS = Table(
     Column("salt", LargeBinary, nullable=False),
     Column("digest", LargeBinary, nullable=False),
     Column("created_at", Float, nullable=False),
+    Column("name", _Text, nullable=False, server_default=""),
+    # Words; a key that none was given may do nothing.
+    Column("scopes", _Text, nullable=False, server_default=""),
+    Column("expires_at", Float),
+    # A revoked key stays until its tenant goes, so that its prefix still tells which it was.
+    Column("revoked_at", Float),
+    Column("used_at", Float),
+    Index(None, "tenant", "created_at"),
 )
 
 JOBS = Table(
@@ -130,6 +140,11 @@ JOBS = Table(
     # The seconds that its tenant was charged with when it was started.
     Column("charged", Float),
     Column("callback_url", _Text),
+    # The span that submitted it, as W3C trace context writes one; null where nobody traces.
+    Column("traceparent", _Text),
+    # What the result cache finds it by, where it was asked for; and the job whose result it has, where it never ran.
+    Column("cache_key", _Text),
+    Column("cached_from", _Document),
     # A copy of Job.reserved_bytes, for the claim's condition.
     Column("reserved_bytes", BigInteger, nullable=False),
     Column("limits", _Document, nullable=False),
@@ -139,10 +154,11 @@ JOBS = Table(
     Column("outcome", _Document),
     Column("erasure", _Document),
     Index(None, "lane", "state", "seq"),  # running; forgotten errands
-    Index("ix_jobs_queue", "tenant", "lane", "rank", "place", "seq", **_where("state = 'queued'")),  # claim, queue position
+    _index_where("ix_jobs_queue", "state = 'queued'", "tenant", "lane", "rank", "place", "seq"),  # claim, queue position
     Index(None, "tenant", "lane", "seq"),  # pages
     Index(None, "tenant", "lane", "state", "seq"),  # pages of one state
     Index(None, "batch", "state"),  # what is left of a batch
+    Index(None, "cache_key", "state", "seq", sqlite_where=text("cache_key IS NOT NULL"), postgresql_where=text("cache_key IS NOT NULL")),
     sqlite_autoincrement=True,
 )
 
@@ -159,8 +175,8 @@ SHARES = Table(
     # Of two at the same time: where it began to wait, among the jobs.
     Column("place", BigInteger, nullable=False),
     Column("mean_seconds", Float, nullable=False),
-    Index("ix_shares_waiting", "lane", "in_line", "virtual_time", "place", **_where("queued > 0")),
-    Index("ix_shares_running", "lane", **_where("running > 0")),
+    _index_where("ix_shares_waiting", "queued > 0", "lane", "in_line", "virtual_time", "place"),
+    _index_where("ix_shares_running", "running > 0", "lane"),
 )
 
 LANES = Table(
@@ -256,44 +272,27 @@ BATCH_ITEMS = Table(
     Column("ending", _Document),
 )
 
-DELIVERIES = Table(
-    "deliveries",
-    METADATA,
-    Column("seq", _Sequence, primary_key=True, autoincrement=True),
-    Column("id", _Text, nullable=False, unique=True),
-    Column("tenant", _Text, nullable=False),
-    Column("event", _Text, nullable=False),
-    # A job or a batch; without a foreign key, because the log of what was sent may outlive it.
-    Column("about", _Text, nullable=False),
-    Column("url", _Text, nullable=False),
-    Column("host", _Text, nullable=False),
-    Column("state", _Text, nullable=False),
-    Column("payload", _Document),
-    Column("attempt", Integer, nullable=False),
-    Column("fence", Integer, nullable=False),
-    Column("due_at", Float, nullable=False),
-    Column("created_at", Float, nullable=False),
-    Column("ended_at", Float),
-    Column("tries", _Document, nullable=False),
-    Index(None, "state", "tenant", "due_at"),  # what is due, by tenant; leases that ran out
-    Index(None, "tenant", "seq"),  # pages
-    Index(None, "tenant", "state", "seq"),  # pages of one state; how many wait
-    Index(None, "tenant", "about", "seq"),  # pages of one job
-    Index(None, "ended_at"),  # old ones
-    sqlite_autoincrement=True,
-)
-
-WEBHOOK_SECRETS = Table(
-    "webhook_secrets",
+USAGE = Table(
+    "usage",
     METADATA,
     Column("tenant", _Text, primary_key=True),
-    # Rises with each change, so that of two that make one at the same moment both get the same.
-    Column("number", Integer, primary_key=True, autoincrement=False),
-    # As it is: whoever signs must know it.
-    Column("secret", _Text, nullable=False),
-    Column("created_at", Float, nullable=False),
-    # When it stops being signed with; null of the newest.
-    Column("ends_at", Float),
+    # Both empty in the row that counts all jobs of the day, whatever their labels.
+    Column("label_name", _Text, primary_key=True),
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("label_value", _Text, primary_key=True),
+    Column("work", _Text, primary_key=True),
+    # How many labels of the day have a row; in the row that counts all.
+    Column("labels", Integer, nullable=False),
+    Column("succeeded", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("cancelled", BigInteger, nullable=False),
+    Column("cached", BigInteger, nullable=False),
+    Column("cpu_seconds", Float, nullable=False),
+    Column("gb_seconds", Float, nullable=False),
+    Column("wall_seconds", Float, nullable=False),
+    Column("bytes_in", BigInteger, nullable=False),
+    Column("bytes_out", BigInteger, nullable=False),
+    Index(None, "tenant", "day"),  # what is past its time
 )
 
 WORKERS = Table(
@@ -301,6 +300,8 @@ WORKERS = Table(
     METADATA,
     Column("id", _Text, primary_key=True),
     Column("facts", _Document, nullable=False),
+    # What it has counted since it began (fumehood.metrics.Document).
+    Column("tally", _Document),
     Column("seen_at", Float, nullable=False),
 )
 

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fumehood.addresses import Allowed
 from fumehood.errors import FumehoodError, Misconfigured
 from fumehood.limits import CEILING, GIB, MIB, REQUESTABLE, Limits
+from fumehood.quota import Defaults, Quota, Retention
 
 RETRIES_MAX = 20
 RETRY_SECONDS_MAX = 7 * 86_400
@@ -107,6 +108,18 @@ class Settings(BaseSettings):
 
     limits: Limits = Field(default_factory=Limits, description="Limits of a job that names none; `FUMEHOOD_LIMITS` is a JSON object.")
     ceiling: Limits = Field(CEILING, description="Highest limits that a job may ask for; `FUMEHOOD_CEILING` is a JSON object.")
+    quota: Quota = Field(
+        default_factory=Quota, description="Quota of a tenant that has none of its own; `FUMEHOOD_QUOTA` is a JSON object."
+    )
+    retention: Retention = Field(
+        default_factory=Retention, description="How long things are kept; `FUMEHOOD_RETENTION` is a JSON object, a tenant may differ."
+    )
+    metrics_open: bool = Field(False, description="Whether `GET /metrics` answers without a key.")
+    otlp_endpoint: str | None = Field(
+        None,
+        description="Address of an OpenTelemetry collector (OTLP over HTTP, such as `http://127.0.0.1:4318`); none: nothing is traced.",
+    )
+    otlp_share: float = Field(1.0, ge=0, le=1, description="Share of traces that are told, of those that no caller began.")
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = Field(
         "info", description="Least severe log event that is written."
     )
@@ -142,10 +155,30 @@ class Settings(BaseSettings):
             raise ValueError(f"expected at most {RETRIES_MAX} numbers of seconds, each above 0 and at most {RETRY_SECONDS_MAX:,}")
         return value
 
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _collector_is_an_address(cls, value: str | None) -> str | None:
+        parts = urlsplit(value or "")
+        if value and (parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment):
+            raise ValueError("otlp_endpoint is no plain address; expected http://host:port or https://host:port, without a user")
+        return value or None
+
     @field_validator("ceiling", mode="before")
     @classmethod
     def _named_ceilings_change_no_others(cls, value: object) -> object:
         return CEILING.as_dict() | value if isinstance(value, dict) else value
+
+    @field_validator("quota", "retention", mode="before")
+    @classmethod
+    def _what_is_not_named_stays_as_it_is(cls, value: object, info: ValidationInfo) -> object:
+        if not isinstance(value, dict):
+            return value
+        built_in = (Quota() if info.field_name == "quota" else Retention()).as_dict()
+        strange = sorted(set(value) - set(built_in))
+        if strange:
+            raise ValueError(f"there is no {strange[0]!r}; expected {', '.join(built_in)}")
+        ceiling = value.get("ceiling")
+        return built_in | value | ({"ceiling": built_in["ceiling"] | ceiling} if isinstance(ceiling, dict) else {})
 
     @model_validator(mode="after")
     def _check_against_each_other(self) -> Settings:
@@ -168,6 +201,10 @@ class Settings(BaseSettings):
     @property
     def webhook_pauses_seconds(self) -> tuple[float, ...]:
         return tuple(float(each) for each in _listed(self.webhook_retry_seconds))
+
+    @property
+    def tenant_defaults(self) -> Defaults:
+        return Defaults(quota=self.quota, retention=self.retention, ceiling=self.ceiling)
 
     @property
     def store_url(self) -> str:
@@ -211,5 +248,5 @@ def read(**overrides: Any) -> Settings:
             for problem in error.errors(include_input=False, include_url=False)
         ]
         raise Misconfigured("\n".join(lines)) from None
-    except FumehoodError as error:  # A value of `limits` or `ceiling` that no run can have.
-        raise Misconfigured(f"setting limits or ceiling: {error}") from None
+    except FumehoodError as error:  # A value of `limits` or `ceiling` that no run can have, or of the others.
+        raise Misconfigured(f"setting limits, ceiling, quota or retention: {error}") from None

@@ -1,4 +1,4 @@
-"""Tenant: who a request belongs to. Keys are shown once and stored hashed."""
+"""Tenant: who a request belongs to, what it may have, and what a key of it may be used for. Keys are shown once and stored hashed."""
 
 from __future__ import annotations
 
@@ -6,13 +6,74 @@ import hashlib
 import hmac
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from fumehood.quota import Quota, Retention
+
+WEIGHT_RANGE = (0.01, 100.0)
+
+
+class TenantState(StrEnum):
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    """Its keys are refused and its queued jobs wait; what runs ends. The operator suspends and resumes."""
+    DELETING = "deleting"
+    """As suspended, for ever: a worker erases what it has, and then the tenant itself."""
+
+
+class Scope(StrEnum):
+    """What a key may be used for; one does not mean another."""
+
+    SUBMIT = "submit"
+    """Whatever makes, changes or deletes something of the tenant."""
+    READ = "read"
+    ADMIN = "admin"
+    """The operator's: tenants, keys, the audit log, metrics."""
+
+
+ALL_SCOPES = frozenset(Scope)
+TENANT_SCOPES = frozenset({Scope.SUBMIT, Scope.READ})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tenant:
     id: str
     name: str
+    state: TenantState = TenantState.ACTIVE
+    weight: float = 1.0
+    """Its share of the slots, against the weights of the others that want some."""
+    quota: Quota = field(default_factory=Quota)
+    """What holds: its own where it has one, else the operator's."""
+    retention: Retention = field(default_factory=Retention)
+    created_at: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Key:
+    """What may be known of a key; the key itself nobody knows but its holder."""
+
+    prefix: str
+    """The public part, between the two underscores."""
+    tenant: str
+    name: str
+    scopes: frozenset[Scope]
+    created_at: float
+    expires_at: float | None = None
+    revoked_at: float | None = None
+    used_at: float | None = None
+    """The last use, within a minute."""
+
+    def live(self, *, now: float) -> bool:
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Caller:
+    """Who a request comes from: a tenant, by one of its live keys."""
+
+    tenant: Tenant
+    key: Key
 
 
 KEY_PATTERN = re.compile(r"fh_([0-9a-f]{12})_([0-9a-f]{64})")
@@ -36,3 +97,12 @@ def hash_key(key: str, salt: bytes) -> bytes:
 
 def key_matches(key: str, salt: bytes, digest: bytes) -> bool:
     return hmac.compare_digest(hash_key(key, salt), digest)
+
+
+def write_scopes(scopes: frozenset[Scope]) -> str:
+    """As rows hold them."""
+    return " ".join(sorted(scopes))
+
+
+def read_scopes(text: str) -> frozenset[Scope]:
+    return frozenset(Scope(word) for word in text.split())

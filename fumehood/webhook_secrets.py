@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, delete, func, select, update
 
 from fumehood.records import Records
-from fumehood.schema import WEBHOOK_SECRETS
 from fumehood.webhook import new_secret
+from fumehood.webhook_schema import WEBHOOK_SECRETS
 
 OVERLAP_SECONDS = 24 * 3600.0
 """How long a secret is signed with after it was changed."""

@@ -135,6 +135,9 @@ class Walk:
         # The document lets a caller wait for a minute; the walk has not the time.
         if isinstance(waits := (case.query or {}).get("wait"), int | float) and waits > WAIT_SECONDS_MAX:
             case.query["wait"] = WAIT_SECONDS_MAX
+        # Nor for a stream to end by itself.
+        if case.path.endswith("/events") and isinstance(case.query, dict) and isinstance(case.query.get("seconds", 1), int | float):
+            case.query["seconds"] = min(case.query.get("seconds", 1), WAIT_SECONDS_MAX)
         for name in [name for name in case.headers or {} if name.title() in headers.keys() | {"Authorization"}]:
             del case.headers[name]  # the walk's own word counts
         answer = case.call(base_url=self.address, session=self.session, headers=headers, timeout=ANSWER_SECONDS)

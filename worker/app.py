@@ -24,6 +24,7 @@ from fumehood.log import said
 from fumehood.outcome import Erasure
 from fumehood.receipt import SigningKey
 from fumehood.settings import Settings
+from fumehood.tracing import open_traces
 from worker import runtimes
 from worker.consumer import Consumer
 from worker.deps import Deps, unsigned
@@ -36,6 +37,7 @@ from worker.registration import Registration
 from worker.rounds import Chore, Rounds
 from worker.sandbox import Stop, StopSignal
 from worker.slots import Slots
+from worker.telemetry import Telemetry
 from worker.warm_pool import WarmPool
 
 log = structlog.get_logger(__name__)
@@ -58,7 +60,7 @@ class Worker:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         make_private(settings.home)
-        self._store = JobStore(settings.store_url)
+        self._store = JobStore(settings.store_url, defaults=settings.tenant_defaults)
         self._store.migrate()
         self._queue = CeleryQueue(settings)
         self._events = RedisEvents(settings)
@@ -100,6 +102,7 @@ class Worker:
             idle_seconds=settings.warm_idle_seconds,
             may_fill=lambda: self._slots.not_ready() is None,
         )
+        self._traces = open_traces(settings, service="fumehood-worker", instance=worker)
         self._deps = Deps(
             home=settings.home,
             worker=worker,
@@ -111,6 +114,7 @@ class Worker:
             pool=self._pool,
             doubt=self._slots.doubt,
             sign=_signer(settings, self._store),
+            telemetry=Telemetry(traces=self._traces),
             floor_bytes=settings.disk_floor_bytes,
             beat_seconds=settings.beat_seconds,
             lease_seconds=settings.lease_seconds,
@@ -160,6 +164,8 @@ class Worker:
         if idle and stopped:
             self._forget()
             self._registration.leave()
+        if self._traces is not None:
+            self._traces.close()
         self._host.close()
         self._queue.close()
         self._events.close()

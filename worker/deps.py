@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
 
+from fumehood import notices
 from fumehood.blob_store import BlobStore
 from fumehood.errors import StoreUnavailable
 from fumehood.job import Job, Lane, State
@@ -19,6 +20,7 @@ from fumehood.outcome import Erasure
 from worker.live_log import Publishes
 from worker.sandbox import Container, SandboxHost
 from worker.scratch import Removed
+from worker.telemetry import Telemetry
 from worker.warm_pool import WarmPool
 
 log = structlog.get_logger(__name__)
@@ -48,6 +50,8 @@ class Deps:
     """None where every sandbox is started for its job."""
     sign: Callable[[Erasure], Erasure] = unsigned
     """Signs receipts."""
+    telemetry: Telemetry = field(default_factory=Telemetry)
+    """What is counted and told of the attempts."""
     doubt: Callable[[str], None]
     floor_bytes: int
     """Free disk below which the service takes no work."""
@@ -77,7 +81,7 @@ def receipt(job: Job, deps: Deps, container: Container | None, files: Removed) -
 
 
 def announce(events: Publishes, job: Job) -> None:
-    """Tell those who follow a job what its row says now."""
+    """Tell those who follow a job, its batch or its tenant what its row says now."""
     reason = job.outcome.reason if job.outcome is not None else None
     state: dict[str, Any] = {"state": str(job.state), "reason": str(reason) if reason is not None else None}
     told: list[tuple[str, dict[str, Any]]] = [("state", state)]
@@ -85,7 +89,7 @@ def announce(events: Publishes, job: Job) -> None:
         told.insert(0, ("attempt", {"attempt": job.attempt}))
     if job.state.final:
         told.append(("end", state))
-    events.publish_all(job.id, told)
+    events.publish_all(job.id, told, notices.of_job(job))
 
 
 def discard(blobs: BlobStore, job: Job) -> None:

@@ -11,7 +11,7 @@ import structlog
 
 from fumehood.errors import Conflict, NotFound
 from fumehood.job import Lane, State
-from fumehood.log import said
+from fumehood.log import about, said
 from worker.deps import Deps
 from worker.slots import Slots
 
@@ -83,7 +83,7 @@ class Housekeeping:
         budget_bytes = self._slots.disk_budget_bytes() if reason is None else 0
         reason = reason or self._starved(budget_bytes)
         state = {"ready": reason is None, "reason": reason, "disk_budget_bytes": budget_bytes}
-        self._deps.store.worker_beat(self._deps.worker, self._facts() | sizes | state)
+        self._deps.store.worker_beat(self._deps.worker, self._facts() | sizes | state, tally=self._deps.telemetry.tally.document())
 
     def _starved(self, budget_bytes: int) -> str | None:
         """That a lane stands still, because its next job does not fit the disk although nothing runs. It is tried all the
@@ -140,6 +140,7 @@ class Housekeeping:
         settled = self._deps.blobs.settle(lambda tenant, prefix: self._exists(tenant, *prefix.split("/", 1)))
         if settled:
             log.warning("blobs of unfinished requests removed", prefixes=settled)
+            self._deps.telemetry.leftover("blobs", by=settled)
 
     def sweep_blobs(self) -> None:
         """Blobs of jobs and datasets that do not exist (any more), a bounded number each time; the next round goes on where
@@ -160,7 +161,8 @@ class Housekeeping:
             if young or self._exists(tenant, room, name):
                 continue
             files, size = self._deps.blobs.delete(tenant, f"{room}/{name}")
-            log.info("blobs of nobody removed", id=name, files=files, bytes=size)
+            log.info("blobs of nobody removed", id=name, tenant=tenant, files=files, bytes=size)
+            self._deps.telemetry.leftover("blobs")
         self._blobs_after = ("", "", "")
 
     def sweep_errands(self) -> None:
@@ -170,12 +172,12 @@ class Housekeeping:
             try:
                 if job.state is State.QUEUED and now - job.created_at > self._errand_wait_seconds + ERRAND_SLACK_SECONDS:
                     self._deps.store.request_cancel(job.tenant, job.id)
-                    log.info("errand nobody waits for cancelled", job=job.id)
+                    log.info("errand nobody waits for cancelled", **about(job))
                 elif job.state.final and now - (job.finished_at or job.created_at) > ERRAND_KEPT_SECONDS:
                     self._deps.store.delete_job(job.tenant, job.id)
                     self._deps.events.forget(job.id)
                     self._deps.blobs.delete(job.tenant, job.blob_prefix)
-                    log.info("forgotten errand removed", job=job.id)
+                    log.info("forgotten errand removed", **about(job))
             except (Conflict, NotFound):
                 continue  # Its asker, or another worker, was faster.
 

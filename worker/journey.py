@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,13 +20,14 @@ import structlog
 
 from fumehood.errors import LeaseLost, NotFound, StoreUnavailable
 from fumehood.job import Job, Kind, State
-from fumehood.log import said
+from fumehood.log import about, said
 from fumehood.outcome import Blame, Erasure, Outcome, Reason, Usage
 from worker.chunk import StagedItems, stage_items
 from worker.collect import Report, collect
 from worker.deps import Deps, announce, discard, insist, receipt
 from worker.lease import Lease
 from worker.live_log import LiveLog
+from worker.rooms import Rooms
 from worker.sandbox import Container, Exit, Sandbox, Stop, StopSignal
 from worker.scratch import OUTPUTS, Removed, Scratch
 from worker.verdict import judge
@@ -75,28 +76,12 @@ class Bench:
     start_reason: str | None = None
 
 
-@dataclass(slots=True)
-class Rooms:
-    """Which room the attempt is in, and the milliseconds spent in each."""
-
-    monotonic: Callable[[], float]
-    milliseconds: dict[str, float] = field(default_factory=dict)
-    current: str = "claim"
-
-    @contextmanager
-    def enter(self, room: str) -> Iterator[None]:
-        self.current, began = room, self.monotonic()
-        try:
-            yield
-        finally:
-            self.milliseconds[room] = round((self.monotonic() - began) * 1000, 3)
-
-
 def carry(job: Job, deps: Deps, stop: StopSignal) -> Job | None:
     """Take a claimed job to its end. Returns the row afterwards; None where it is not ours any more, or left to the reaper."""
     rooms, bench = Rooms(deps.monotonic), Bench()
     announce(deps.events, job)
     with (
+        structlog.contextvars.bound_contextvars(**about(job)),
         deps.pool.running() if deps.pool is not None else nullcontext(),
         Lease(
             deps.store,
@@ -138,8 +123,6 @@ def carry(job: Job, deps: Deps, stop: StopSignal) -> Job | None:
             outcome = Outcome(reason=Reason.SANDBOX_ERROR, message=SERVICE_FAULT)
         with rooms.enter("erase"):
             erasure = erase(job, deps, bench)
-        if erasure is None:
-            return None
         outcome = replace(
             outcome,
             milliseconds=outcome.milliseconds | rooms.milliseconds,
@@ -147,7 +130,10 @@ def carry(job: Job, deps: Deps, stop: StopSignal) -> Job | None:
             start=bench.start,
             start_reason=bench.start_reason,
         )
-        return finish(job, outcome, erasure, deps, count_attempt=stop.reason is not Stop.SHUTDOWN)
+        counts = stop.reason is not Stop.SHUTDOWN
+        after = finish(job, outcome, erasure, deps, count_attempt=counts) if erasure is not None else None
+        deps.telemetry.attempt(job, outcome, after, rooms, now=deps.now)
+        return after
 
 
 # the rooms ------------------------------------------------------------------------------------------------------------

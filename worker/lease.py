@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 from types import TracebackType
 from typing import Protocol
 
@@ -50,7 +51,8 @@ class Lease:
         self._deadline = monotonic() + held_seconds
         self._renewed_at = monotonic()
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._hold, name=f"lease-{job.id[:12]}", daemon=True)
+        # In the context of whoever carries the job, so that its events say whose job it is.
+        self._thread = threading.Thread(target=copy_context().run, args=(self._hold,), name=f"lease-{job.id[:12]}", daemon=True)
 
     def __enter__(self) -> Lease:
         self._thread.start()

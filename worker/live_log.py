@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from fumehood.events import Notice
 from fumehood.job import Job
 from fumehood.log import said
 from worker.scratch import Scratch
@@ -25,7 +26,7 @@ PAUSE_SECONDS = 10.0
 class Publishes(Protocol):
     def publish(self, job_id: str, kind: str, data: dict[str, Any]) -> None: ...
 
-    def publish_all(self, job_id: str, told: Sequence[tuple[str, dict[str, Any]]]) -> None: ...
+    def publish_all(self, job_id: str, told: Sequence[tuple[str, dict[str, Any]]], notices: Sequence[Notice] = ()) -> None: ...
 
     def forget(self, job_id: str) -> None: ...
 

@@ -13,6 +13,7 @@ import structlog
 
 from fumehood.errors import LeaseLost
 from fumehood.job import Job, State
+from fumehood.log import about
 from fumehood.outcome import Outcome, Reason
 from worker.deps import Deps, announce, discard, receipt
 from worker.registration import Registration
@@ -84,6 +85,7 @@ class Reaper:
                 if removed := self._deps.host.remove(name):
                     self._removed[name] = removed
                     log.warning("orphan container removed", sandbox=name, worker=worker)
+                    self._deps.telemetry.leftover("container")
             except Exception as error:
                 stuck[name] = worker
                 self._refused.add(name)
@@ -101,6 +103,7 @@ class Reaper:
                 failures.append(error)
             else:
                 log.warning("orphan scratch removed", scratch=directory.name, worker=worker)
+                self._deps.telemetry.leftover("scratch")
 
     def take_expired_leases(self) -> None:
         """Hand back every job whose beat stands still. Where its worker is another host's, only the lease is ours to take."""
@@ -119,7 +122,7 @@ class Reaper:
             self._seen[job.id] = seen
             if now - seen.since < self._deps.lease_seconds:
                 continue
-            log.warning("lease expired", job=job.id, attempt=job.attempt, worker=job.worker, still_seconds=round(now - seen.since, 1))
+            log.warning("lease expired", **about(job), attempt=job.attempt, worker=job.worker, still_seconds=round(now - seen.since, 1))
             try:
                 self._take_back(job)
             except Exception as error:
@@ -148,6 +151,7 @@ class Reaper:
         self._erased.pop(job.scratch or "", None)
         discard(self._deps.blobs, job)
         announce(self._deps.events, after)
-        log.warning("job taken back", job=job.id, attempt=job.attempt, worker=job.worker, state=after.state)
+        self._deps.telemetry.taken_back(job, LOST, after, now=self._deps.now())
+        log.warning("job taken back", **about(job), attempt=job.attempt, worker=job.worker, state=after.state)
         if after.state is State.QUEUED:
             self._deps.queue.send_ticket(job.kind.lane)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Protocol
 
 from fumehood.errors import SandboxError
@@ -25,7 +26,9 @@ class Removal:
         """Only of a container that is dead, or may die now; as soon as `after`, which has an end of its own, returns. Never
         raises: `finish` tries again."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._remove, args=(after,), name=f"removal-{self._name}", daemon=True)
+            self._thread = threading.Thread(
+                target=copy_context().run, args=(self._remove, after), name=f"removal-{self._name}", daemon=True
+            )
             self._thread.start()
 
     def finish(self) -> None:

@@ -57,6 +57,8 @@ def settings() -> str:
 def _default(name: str, value: object) -> str:
     if name in ("limits", "ceiling"):
         return "[see limits](#limits)"
+    if name in ("quota", "retention"):
+        return "[see tenants](../how-to/tenants.md)"
     if value is PydanticUndefined:
         return "one per CPU"
     return "" if value is None else f"`{value}`"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fumehood.client import wire
 from fumehood.client.body import Upload
 from fumehood.client.errors import NotSendable
+from fumehood.client.following import batch_progress, follow_batch
 from fumehood.client.inputs import Sendable, table_input
 from fumehood.client.script import check_call
 from fumehood.client.staging import plain
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Told = Callable[[Document], object]
-LOOK_SECONDS = 1.0
-"""How often somebody is told who wants to see the counts."""
 LOG_BYTES_MAX = 200 * 2**20
 _FIELDS = ("name", "dataset1", "dataset2", "parameters")
 
@@ -101,20 +101,40 @@ class AsyncBatchHandle:
         return dict(self.record["counts"])
 
     async def wait(self, timeout_seconds: float | None = None, *, on_change: Told | None = None) -> Document:
-        """Wait until every item has ended, well or not. Returns the batch's record; `on_change` is called with it from time to time.
+        """Wait until every item has ended, well or not. Returns the batch's record; `on_change` is called with it when counts have changed.
 
         Raises:
             WaitedTooLong: it has not ended; it goes on.
         """
         patience = Patience(timeout_seconds, self.id)
-        at_most = WAIT_SECONDS if on_change is None else LOOK_SECONDS
+        if on_change is not None and self.record.get("finished_at") is None:
+            async with aclosing(batch_progress(self._surface, self.record, patience)) as records:
+                async for self.record in records:
+                    on_change(self.record)
         while self.record.get("finished_at") is None:
-            self.record = await self._surface.batch(self.id, wait_seconds=patience.left(at_most))
-            if on_change is not None:
-                on_change(self.record)
+            self.record = await self._surface.batch(self.id, wait_seconds=patience.left(WAIT_SECONDS))
             if self.record.get("finished_at") is None:
                 await self._surface.wire.sleep(patience.left(BACKOFF_SECONDS))
         return self.record
+
+    async def follow(self, timeout_seconds: float | None = None) -> AsyncGenerator[Document, None]:
+        """Each item once, as it ends: `number`, `name`, `state`, `reason` and `job`; first those that have ended already. `record` has the
+        counts meanwhile, and is the last one when this ends.
+
+        Raises:
+            WaitedTooLong: the batch has not ended; it goes on.
+        """
+        patience = Patience(timeout_seconds, self.id)
+        seen: set[int] = set()
+        async with aclosing(follow_batch(self._surface, self.id, patience_seconds=patience.left)) as events:
+            async for event in events:
+                patience.left()
+                if event.kind == "item" and event.data["number"] not in seen:
+                    seen.add(event.data["number"])
+                    yield event.data
+                elif "counts" in event.data:
+                    self.record = {**self.record, "counts": event.data["counts"]}
+        self.record = await self._surface.batch(self.id)
 
     async def items(self, *, state: str | None = None) -> list[Document]:
         """What the service says of each item, by number: `number`, `name`, `state`, `reason`, `message`, `rows`; of one `state` alone."""
@@ -182,6 +202,15 @@ class BatchHandle:
     log = wire.at_once(AsyncBatchHandle.log, wire.same)
     cancel = wire.at_once(AsyncBatchHandle.cancel, wire.same)
     delete = wire.at_once(AsyncBatchHandle.delete, wire.same)
+
+    def follow(self, timeout_seconds: float | None = None) -> Iterator[Document]:
+        """Each item once, as it ends: `number`, `name`, `state`, `reason` and `job`; first those that have ended already. `record` has the
+        counts meanwhile, and is the last one when this ends.
+
+        Raises:
+            WaitedTooLong: the batch has not ended; it goes on.
+        """
+        return wire.each_now(self.later.follow(timeout_seconds))
 
     def results(self, timeout_seconds: float | None = None) -> Iterator[tuple[int, pd.DataFrame]]:
         """Wait for the end, then number and frame of every item that succeeded, by number; fetched one by one as they are taken.

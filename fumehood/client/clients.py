@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,7 @@ class AsyncClient:
         parameters: Mapping[str, Any] | None = None,
         limits: Mapping[str, float] | None = None,
         labels: Mapping[str, str] | None = None,
+        cache: bool = False,
         on_log: Callable[[str], object] | None = None,
         progress: bool | None = None,
         timeout_seconds: float | None = None,
@@ -86,6 +88,7 @@ class AsyncClient:
         parameters: keyword parameters of the function, JSON values; further keywords of this call are parameters too.
         limits: such as `{"wall_seconds": 60, "memory_bytes": 2**30}`; the others keep the service's defaults.
         labels: names and values to find the job by.
+        cache: take the result of an earlier job that is the same (script, tables, parameters, limits, image) and asked for this, too.
         on_log: called with each line of the log, as it comes.
         progress: a line that says how far it is; by default on a terminal and in a notebook.
         timeout_seconds: for the waiting, not for the script; after that the job is cancelled.
@@ -101,7 +104,7 @@ class AsyncClient:
         patience = Patience(timeout_seconds, "the job")
         values = {**(parameters or {}), **more_parameters}
         with progress_line(progress) as shown:
-            handle = await self._submit(script, df1, df2, bundle, values, limits, labels, shown)
+            handle = await self._submit(script, df1, df2, bundle, values, limits, labels, cache, shown)
             try:
                 await handle.attend(on_log, shown, patience)
             except (Unreachable, ServiceProblem):
@@ -123,6 +126,7 @@ class AsyncClient:
         limits: Mapping[str, float] | None = None,
         labels: Mapping[str, str] | None = None,
         callback_url: str | None = None,
+        cache: bool = False,
         progress: bool | None = None,
         **more_parameters: Any,
     ) -> AsyncJobHandle:
@@ -136,7 +140,7 @@ class AsyncClient:
         """
         values = {**(parameters or {}), **more_parameters}
         with progress_line(progress) as shown:
-            return await self._submit(script, df1, df2, bundle, values, limits, labels, shown, callback_url)
+            return await self._submit(script, df1, df2, bundle, values, limits, labels, cache, shown, callback_url)
 
     async def batch(
         self,
@@ -234,6 +238,14 @@ class AsyncClient:
         """The public keys that the service signs receipts with, the newest first; for `fumehood.receipt.verify`. Keep a copy."""
         return [str(one["public"]) async for one in self._surface.listing("/v1/receipts/keys")]
 
+    async def usage(
+        self, first: date | str | None = None, last: date | str | None = None, *, label: str | None = None, by: str = "day"
+    ) -> list[Document]:
+        """What was used from the day `first` to the day `last` (UTC; else in 30 days until today), by `"day"` or for the whole
+        `"period"`; with `label` a row for each value of that label. `pandas.DataFrame(client.usage())` is a table of it."""
+        days = {"from": str(first) if first else None, "to": str(last) if last else None}
+        return [row async for row in self._surface.listing("/v1/usage", **days, label=label, by=by)]
+
     async def delete(self, what: Dataset | Facts | AsyncJobHandle | JobHandle) -> None:
         """Forget a dataset, or a job that has ended with all it left.
 
@@ -251,6 +263,7 @@ class AsyncClient:
         parameters: Mapping[str, Any],
         limits: Mapping[str, float] | None,
         labels: Mapping[str, str] | None,
+        cache: bool,
         shown: Progress,
         callback_url: str | None = None,
     ) -> AsyncJobHandle:
@@ -258,7 +271,7 @@ class AsyncClient:
         check_call(given, parameters, len(tables))
         script = script_of(given, with_bundle=bundle is not None)
         request: Document = {"parameters": plain(parameters), "limits": dict(limits or {}), "labels": dict(labels or {})}
-        request["callback_url"] = callback_url
+        request |= {"cache": cache, "callback_url": callback_url}
         with tempfile.TemporaryDirectory(prefix="fumehood-") as place:
             staged = await self._surface.wire.aside(lambda: stage(script, tables, bundle, Path(place)))
             shown.begin_upload(staged.bytes)
@@ -314,6 +327,7 @@ class Client:
     images = wire.at_once(AsyncClient.images, wire.same)
     packages = wire.at_once(AsyncClient.packages, wire.same)
     receipt_keys = wire.at_once(AsyncClient.receipt_keys, wire.same)
+    usage = wire.at_once(AsyncClient.usage, wire.same)
     delete = wire.at_once(AsyncClient.delete, wire.same)
 
 

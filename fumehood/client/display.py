@@ -34,7 +34,9 @@ def line(record: dict[str, Any]) -> str:
     parts += [
         f"{count} {what.removesuffix('s') if count == 1 else what}" for what in ("figures", "artifacts") if (count := record.get(what))
     ]
-    if record.get("usage"):
+    if record.get("cached_from"):
+        parts.append(f"as {record['cached_from']['job']} left it")
+    elif record.get("usage"):
         parts.append(duration(record["usage"]["wall_seconds"]))
     state = str(record.get("state"))
     reason = f" ({record['reason']})" if record.get("reason") not in (None, "ok", state) else ""

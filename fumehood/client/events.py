@@ -14,7 +14,8 @@ LINE_BYTES_MAX = 2**20
 
 @dataclass(frozen=True, slots=True)
 class ServerEvent:
-    """`kind` is `state`, `log`, `progress`, `attempt` or `end`; `tick` for the comments that keep a silent stream alive."""
+    """`kind` is `state`, `log`, `progress`, `attempt` or `end` of a job; `item`, `progress`, `gap` or `end` of a batch; `now`, `job`,
+    `batch` or `gap` of all; `tick` for the comments that keep a silent stream alive."""
 
     kind: str
     id: str | None = None

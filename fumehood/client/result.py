@@ -45,6 +45,12 @@ class Facts:
         return Usage(**self.record["usage"]) if self.record.get("usage") else None
 
     @property
+    def cached_from(self) -> str | None:
+        """The job whose result this is; None where this one ran."""
+        origin = self.record.get("cached_from")
+        return str(origin["job"]) if origin else None
+
+    @property
     def notes(self) -> list[str]:
         """What was changed or left out on the way (renames, types, an index that was dropped), a sentence each."""
         notes = [note for note in self.record.get("notes") or [] if isinstance(note, dict)]

@@ -69,7 +69,7 @@ class AsyncSurface:
     # jobs ------------------------------------------------------------------------------------------------------------
     async def submit(self, script: Upload, inputs: Inputs, request: Document, *, on_bytes: OnBytes = lambda _: None) -> Document:
         """Queue a job. `inputs` by port: a file, a dataset's id, or `{"job": id, "output": "result"}`; `request` holds
-        `parameters`, `limits`, `labels`. Returns the job's record."""
+        `parameters`, `limits`, `labels`, `cache`. Returns the job's record."""
         return await self._post_form("job", "/v1/jobs", {"script": script, **inputs}, request, on_bytes)
 
     async def job(self, job_id: str, *, wait_seconds: float = 0) -> Document:
@@ -121,7 +121,7 @@ class AsyncSurface:
     async def delete_batch(self, batch_id: str) -> None:
         await self._again(lambda: self._document(wire.Request(method="DELETE", path=f"/v1/batches/{quoted(batch_id)}")))
 
-    # a job's events --------------------------------------------------------------------------------------------------
+    # events --------------------------------------------------------------------------------------------------------
     async def follow(
         self, job_id: str, *, patience_seconds: Callable[[], float] = lambda: wire.READ_SECONDS
     ) -> AsyncGenerator[ServerEvent, None]:
@@ -131,7 +131,7 @@ class AsyncSurface:
         last: str | None = None
         while True:
             try:
-                async with aclosing(self._events(job_id, last, patience_seconds())) as events:
+                async with aclosing(self.stream(f"/v1/jobs/{quoted(job_id)}/log", last, patience_seconds())) as events:
                     async for event in events:
                         last = event.id or last
                         yield event
@@ -142,9 +142,10 @@ class AsyncSurface:
             if is_final(await self.waited(job_id, min(2, patience_seconds()))):
                 return
 
-    async def _events(self, job_id: str, last: str | None, read_seconds: float) -> AsyncGenerator[ServerEvent, None]:
+    async def stream(self, path: str, last: str | None, read_seconds: float, **query: str) -> AsyncGenerator[ServerEvent, None]:
+        """The events of one connection, behind the event `last`; it ends when the connection does. Raises Unreachable."""
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
-        request = wire.Request(method="GET", path=f"/v1/jobs/{quoted(job_id)}/log", headers=headers, read_seconds=read_seconds)
+        request = wire.Request(method="GET", path=path, query=query, headers=headers, read_seconds=read_seconds)
         async with self._open(request) as answer:
             try:
                 async with aclosing(read_events(answer.chunks)) as events:
@@ -155,11 +156,12 @@ class AsyncSurface:
 
     # bytes -----------------------------------------------------------------------------------------------------------
     @asynccontextmanager
-    async def content(self, path: str, *, accept: str = "*/*") -> AsyncIterator[wire.Answer]:
+    async def content(self, path: str, *, accept: str = "*/*", **query: str | None) -> AsyncIterator[wire.Answer]:
         """The answer to a GET, its bytes to be read as they come; nothing of them is held in memory.
 
         What reading raises inside the block (a connection that breaks) comes out as `Unreachable`."""
-        async with self._open(wire.Request(method="GET", path=path, headers={"Accept": accept})) as answer:
+        given = {name: value for name, value in query.items() if value is not None}
+        async with self._open(wire.Request(method="GET", path=path, query=given, headers={"Accept": accept})) as answer:
             yield answer
 
     async def read(self, path: str, *, accept: str = "*/*", bytes_max: int) -> bytearray:
@@ -309,13 +311,13 @@ class Surface:
     def follow(self, job_id: str) -> Iterator[ServerEvent]:
         return wire.each_now(self.later.follow(job_id))
 
-    def content(self, path: str, *, accept: str = "*/*") -> AbstractContextManager[httpx.Response]:
+    def content(self, path: str, *, accept: str = "*/*", **query: str | None) -> AbstractContextManager[httpx.Response]:
         """The answer to a GET, to be read with `iter_bytes()`."""
-        return self._content(path, accept)
+        return self._content(path, accept, query)
 
     @contextmanager
-    def _content(self, path: str, accept: str) -> Iterator[httpx.Response]:
-        with wire.within(self.later.content(path, accept=accept)) as answer:
+    def _content(self, path: str, accept: str, query: Mapping[str, str | None]) -> Iterator[httpx.Response]:
+        with wire.within(self.later.content(path, accept=accept, **query)) as answer:
             yield answer.response
 
 

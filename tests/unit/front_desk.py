@@ -21,7 +21,7 @@ from starlette.types import Message
 
 from api.app import create_app
 from api.desk import Desk
-from fumehood import log
+from fumehood import log, notices
 from fumehood.job import Job, Kind, Lane
 from fumehood.job_store import JobStore
 from fumehood.outcome import Erasure, Outcome, Reason, Usage
@@ -108,7 +108,10 @@ class Worker:
         return ran()
 
     def claim(self, lane: Lane = Lane.JOBS) -> Job | None:
-        return self.desk.store.claim(worker="wrk_test", lane=lane, disk_budget_bytes=DISK_BUDGET_BYTES)
+        job = self.desk.store.claim(worker="wrk_test", lane=lane, disk_budget_bytes=DISK_BUDGET_BYTES)
+        if job is not None:
+            self.desk.events.notify(notices.of_job(job))
+        return job
 
     def finish(self, job: Job, made: Made | None = None, receipt: Erasure | None = None) -> Job:
         source = job.inputs.get("dataset1") or job.inputs["script"]
@@ -130,7 +133,8 @@ class Worker:
             image="sha256:" + "0" * 64,
         )
         job = self.desk.store.finish(job, outcome, receipt or erasure(job))
-        self.desk.events.publish(job.id, "end", {"state": job.state.value, "reason": made.reason.value})
+        end = {"state": job.state.value, "reason": made.reason.value}
+        self.desk.events.publish_all(job.id, [("end", end)], notices.of_job(job))
         return job
 
     def work(self, lane: Lane = Lane.JOBS) -> list[Job]:

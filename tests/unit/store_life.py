@@ -25,7 +25,7 @@ from fumehood.job_store import Idempotency, JobStore
 from fumehood.memory import MemoryQueue
 from fumehood.outcome import Erasure, Reason
 from fumehood.rows import job_from_row
-from fumehood.schema import JOBS, LANES, METADATA, SHARES
+from fumehood.schema import JOBS, LANES, METADATA, SHARES, USAGE
 from fumehood.testing import job, outcome
 from tests.unit.store_world import STEPS, Attempt, Overdue, World, broken
 from tests.unit.stores import Clock, counted, shares
@@ -102,6 +102,7 @@ class Life(RuleBasedStateMachine):
         return self._acknowledged(submitted.job, tickets=tickets)
 
     def _acknowledged(self, submitted: Job, *, tickets: int) -> str:
+        self.numbers["acknowledged"] += 1
         self.known[submitted.id] = replace(submitted, queue_position=None)
         for _ in range(tickets):  # none: it was lost on the way
             self.queue.send_ticket(Lane.JOBS)
@@ -339,9 +340,12 @@ class Life(RuleBasedStateMachine):
             self.forget(job_id)
         with self.store._database.reading() as connection:
             # What a tenant has used, and how far a lane has come, is not forgotten with its jobs.
-            own = [table for table in METADATA.sorted_tables if table not in (SHARES, LANES)]
+            own = [table for table in METADATA.sorted_tables if table not in (SHARES, LANES, USAGE)]
             tables = {table.name: select(func.count()).select_from(table) for table in own}
             counts = {name: connection.execute(count).scalar_one() for name, count in tables.items()}
+            used = select(func.sum(USAGE.c.succeeded + USAGE.c.failed + USAGE.c.cancelled)).where(USAGE.c.label_name == "")
+            ended = int(connection.execute(used).scalar_one())
+        self.check(ended == self.numbers["acknowledged"], f"{self.numbers['acknowledged']} jobs ended; usage counts {ended}")
         self.check(not any(counts.values()), f"everything was deleted, and left: {counts}")
         exist = self.world.inputs | self.world.containers | self.world.directories
         self.check(not exist, f"everything has ended, and left: {sorted(exist)}")

@@ -87,7 +87,9 @@ def batch_of(count: int, isolation: Isolation = Isolation.ITEM, **overrides: Any
 def shares(store: JobStore) -> dict[tuple[str, str], tuple[int, int]]:
     """How many of each tenant and lane are queued and running, as the shares count them."""
     with store._database.reading() as connection:
-        return {(row.tenant, row.lane): (row.queued, row.running) for row in connection.execute(select(SHARES)) if row.queued or row.running}
+        return {
+            (row.tenant, row.lane): (row.queued, row.running) for row in connection.execute(select(SHARES)) if row.queued or row.running
+        }
 
 
 def counted(store: JobStore) -> dict[tuple[str, str], tuple[int, int]]:

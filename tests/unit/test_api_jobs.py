@@ -88,7 +88,7 @@ def test_a_failed_job_is_no_error_of_the_api(stand: Stand, us: Counter) -> None:
         ({"script": 5}, "/script"),
         ({"script": "x = '\0'"}, "/script"),
         ({"script": "#" * 2000}, "/script"),
-        ({"priority": 1}, "/priority"),
+        *(({"priority": each}, "/priority") for each in (11, -11, 1.0, "1", True, 10**30)),
         ({"dataset1": 5}, "/dataset1"),
         ({"dataset1": f"ds_{'0' * 32}"}, "/dataset1"),
         ({"dataset2": "\0"}, "/dataset2"),

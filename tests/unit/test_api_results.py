@@ -194,8 +194,8 @@ def test_progress_tells_how_many_jobs_are_ahead(stand: Stand, us: Counter, monke
         us.post(f"/v1/jobs/{name}/cancel")
         text = following.result(20).text
     assert [block for block in text.split("\n\n") if "progress" in block] == [
-        'event: progress\ndata: {"queue_position": 1}',
-        'event: progress\ndata: {"queue_position": 0}',
+        'event: progress\ndata: {"queue_position": 1, "estimated_start_at": null}',
+        'event: progress\ndata: {"queue_position": 0, "estimated_start_at": null}',
     ]
 
 

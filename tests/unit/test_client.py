@@ -24,7 +24,9 @@ from fumehood.client.errors import (
     Unusable,
 )  # fmt: skip
 from fumehood.client.events import LINE_BYTES_MAX, ServerEvent, read_events
-from fumehood.client.surface import ATTEMPTS_MAX, Surface
+from fumehood.client.following import batch_progress, follow_all, follow_batch
+from fumehood.client.surface import ATTEMPTS_MAX, BACKOFF_SECONDS, Surface
+from fumehood.client.watching import Patience
 from fumehood.client.wire import each_now
 
 Handler = Callable[[httpx.Request], httpx.Response]
@@ -336,3 +338,45 @@ def test_waiting_asks_until_the_job_is_final(client: Callable[[Handler], Surface
     assert client(line).wait("job_1") == JOB
     assert all(request.url.params["wait"] for request in line.requests)
     assert len(pauses) == 2
+
+
+# a batch's events, and those of all --------------------------------------------------------------------------------------
+
+BATCH = {"id": "bat_1", "finished_at": None, "counts": {"queued": 1}}
+PROGRESS = b'id: 5-0\nevent: progress\ndata: {"counts": {"queued": 1}}\n\n'
+ENDED = b'id: 7-0\nevent: end\ndata: {"counts": {"queued": 0}}\n\n'
+
+
+def test_a_broken_stream_of_a_batch_is_taken_up_behind_the_last_id(client: Callable[[Handler], Surface], pauses: list[float]) -> None:
+    item = b'event: item\ndata: {"number": 0}\n\n'
+    line = Line(events(PROGRESS, item, then=httpx.ReadError("reset")), httpx.Response(200, json=BATCH), events(item, ENDED))
+    told = list(each_now(follow_batch(client(line).later, "bat_1")))
+    assert [event.kind for event in told] == ["progress", "item", "item", "end"]
+    assert "last-event-id" not in line.requests[0].headers
+    assert line.requests[2].headers["last-event-id"] == "5-0"
+    assert pauses == [BACKOFF_SECONDS]
+
+
+def test_without_a_stream_the_progress_of_a_batch_is_asked_for(client: Callable[[Handler], Surface]) -> None:
+    done = {**BATCH, "finished_at": "2025-01-01T00:00:00.000Z"}
+    for refusal in (problem(404), problem(503)):
+        line = Line(refusal, httpx.Response(200, json=BATCH), httpx.Response(200, json=done))
+        assert list(each_now(batch_progress(client(line).later, BATCH, Patience(None, "bat_1")))) == [BATCH, done]
+        assert [request.url.path for request in line.requests] == ["/v1/batches/bat_1/events", "/v1/batches/bat_1", "/v1/batches/bat_1"]
+
+
+def test_all_events_are_followed_over_several_connections(client: Callable[[Handler], Surface]) -> None:
+    job = b'id: 6-0\nevent: job\ndata: {"id": "job_1", "state": "queued"}\n\n'
+    broken = events(job, then=httpx.ReadError("reset"))
+    line = Line(events(job), httpx.Response(200, json={}), broken, *[httpx.ConnectError("no")] * ATTEMPTS_MAX)
+    told = each_now(follow_all(client(line).later, after="4-0"))
+    assert [next(told).kind, next(told).kind] == ["job", "job"]
+    with pytest.raises(Unreachable):
+        next(told)
+    assert [line.requests[n].headers["last-event-id"] for n in (0, 2)] == ["4-0", "6-0"]
+
+
+def test_events_are_followed_for_as_long_as_was_asked(client: Callable[[Handler], Surface]) -> None:
+    line = Line(events(PROGRESS))
+    assert [event.kind for event in each_now(follow_all(client(line).later, seconds=0))] == ["progress"]
+    assert line.requests[0].url.params["seconds"] == "0.000"

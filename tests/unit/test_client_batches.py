@@ -118,3 +118,27 @@ def test_a_batch_is_cancelled_found_again_and_forgotten(client: Any, fumehood: L
     batch.delete()
     with pytest.raises(NotThere):
         client.find_batch(batch.id)
+
+
+def test_a_batch_is_followed_item_by_item(client: Any, worked: list[Job]) -> None:
+    batch = client.batch(double, [pd.DataFrame({"a": [n]}) for n in range(3)])
+    told = {item["number"]: item["state"] for item in batch.follow(30)}
+    assert told == {0: "succeeded", 1: "failed", 2: "succeeded"}
+    assert batch.record["finished_at"] is not None
+    again = [item["number"] for item in batch.follow(30)]
+    assert again == [0, 1, 2], "one that has ended is told as well, each item once"
+
+
+def test_who_follows_is_told_when_the_time_is_over(client: Any, fumehood: Listening) -> None:
+    fumehood.stand.queue.awake = {Lane.ERRANDS}
+    batch = client.batch(double, [pd.DataFrame({"a": [1]})])
+    with pytest.raises(WaitedTooLong):
+        list(batch.follow(1.0))
+
+
+def test_a_change_of_the_counts_is_told_to_who_waits(client: Any, worked: list[Job]) -> None:
+    batch = client.batch(double, [pd.DataFrame({"a": [n]}) for n in range(3)])
+    changes: list[dict[str, Any]] = []
+    record = batch.wait(30, on_change=changes.append)
+    assert changes[-1] == record
+    assert record["counts"]["succeeded"] == 2

@@ -18,9 +18,9 @@ from sqlalchemy import Connection, event
 
 from fumehood.database import Database
 from fumehood.errors import Misconfigured, NotFound, StoreUnavailable
+from fumehood.fair_share import count_waiting
 from fumehood.job import Job, Kind, Lane
 from fumehood.job_store import Idempotency, JobStore
-from fumehood.fair_share import count_waiting
 from fumehood.outcome import Reason
 from fumehood.testing import dataset, erasure, job, outcome
 
@@ -266,6 +266,7 @@ def _calls(store: JobStore) -> dict[str, Callable[[], Any]]:
         "too_large_for_disk": lambda: store.too_large_for_disk(Lane.JOBS, disk_budget_bytes=0),
         "queued": lambda: store.queued(Lane.JOBS),
         "eligible": lambda: store.eligible(Lane.JOBS),
+        "read_lanes": store.read_lanes,
         "list_datasets": lambda: store.list_datasets("ten_test"),
         "list_datasets of a name": lambda: store.list_datasets("ten_test", name="numbers.csv"),
         "find_dataset": lambda: store.find_dataset("ten_test", sha256=stored.sha256, format="csv"),

@@ -18,8 +18,8 @@ from fumehood.errors import Conflict, NotFound
 from fumehood.job import Job, Lane, State
 from fumehood.job_store import JobStore
 from fumehood.outcome import Reason
-from fumehood.schema import DELIVERIES
 from fumehood.testing import erasure, job, outcome
+from fumehood.webhook_schema import DELIVERIES
 from fumehood.webhook_secrets import OVERLAP_SECONDS, SECRETS_KEPT
 from tests.unit.stores import Clock, batch_of
 

@@ -14,7 +14,22 @@ import pytest
 import redis as redis_client
 
 from fumehood.bells import CHANNEL, Bell
-from fumehood.events import EVENT_BYTES, KEPT_AFTER_END_SECONDS, KEPT_SECONDS, STREAM_BYTES, Event, Events, RedisEvents
+from fumehood.events import (
+    EVENT_BYTES,
+    KEPT_AFTER_END_SECONDS,
+    KEPT_SECONDS,
+    MARK,
+    NOTICE_BYTES,
+    NOTICES,
+    NOTICES_KEPT_SECONDS,
+    PAGE_EVENTS,
+    STREAM_BYTES,
+    Event,
+    Events,
+    Notice,
+    Page,
+    RedisEvents,
+)
 from fumehood.job import new_id
 from fumehood.settings import Settings
 from fumehood.testing import MemoryEvents, RedisServer, free_port, redis_server
@@ -356,3 +371,168 @@ def test_a_redis_that_says_nothing_any_more_is_noticed(
 
         assert asyncio.run(listen())
         events.close()
+
+
+# notices -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def batch_id() -> str:
+    return new_id("bat")
+
+
+def looked(events: Events, stream: str, after: str) -> Page:
+    async def look() -> Page | None:
+        page = await events.since(stream, after)
+        await events.leave()
+        return page
+
+    page = asyncio.run(look())
+    assert page is not None
+    return page
+
+
+def newest(events: Events, stream: str) -> str:
+    async def look() -> str | None:
+        found = await events.newest(stream)
+        await events.leave()
+        return found
+
+    found = asyncio.run(look())
+    assert found is not None
+    return found
+
+
+def test_notices_come_behind_the_one_that_was_seen_last(events: Events, batch_id: str, job_id: str) -> None:
+    begun = newest(events, batch_id)
+    assert newest(events, batch_id) == begun, "a mark is made once"
+    events.publish_all(job_id, [("end", {})], [Notice(batch_id, "items", {"job": job_id}), Notice(new_id("ten"), "job", {})])
+    events.notify([Notice(batch_id, "cancelled", {})])
+    page = looked(events, batch_id, begun)
+    assert (short(page.events), page.held, page.more) == ([("items", {"job": job_id}), ("cancelled", {})], True, False)
+    assert short(looked(events, batch_id, page.events[0].id).events) == [("cancelled", {})]
+    assert looked(events, batch_id, page.events[1].id) == Page([], held=True, more=False)
+    assert newest(events, batch_id) == page.events[1].id
+    assert short(followed(events, job_id)) == [("end", {})]
+
+
+@pytest.mark.parametrize("after", ["", "$", "-", "+", "(0-0", "nonsense", "1-", "-1", "0", "1-2-3", "9" * 30, "9" * 19, "0\n"])
+def test_an_event_that_is_not_there_is_not_held(events: Events, batch_id: str, after: str) -> None:
+    events.notify([Notice(batch_id, "items", {})])
+    assert not looked(events, batch_id, after).held
+
+
+def test_an_event_of_another_stream_is_not_held(events: Events, batch_id: str) -> None:
+    other = new_id("bat")
+    events.notify([Notice(batch_id, "items", {}), Notice(other, "items", {})])
+    events.notify([Notice(batch_id, "items", {})])
+    page = looked(events, batch_id, newest(events, batch_id))
+    assert page.held
+    assert not looked(events, other, newest(events, batch_id)).held
+
+
+def test_what_a_forgotten_stream_held_is_not_held(events: Events, batch_id: str) -> None:
+    begun = newest(events, batch_id)
+    events.forget(batch_id)
+    assert looked(events, batch_id, begun) == Page([], held=False, more=False)
+    events.notify([Notice(batch_id, "items", {})])
+    page = looked(events, batch_id, begun)
+    assert (short(page.events), page.held) == ([("items", {})], False)
+
+
+def test_many_notices_come_page_by_page_and_the_oldest_make_room(events: Events, batch_id: str) -> None:
+    begun = newest(events, batch_id)
+    events.notify([Notice(batch_id, "items", {"number": number}) for number in range(NOTICES // 2)])
+    seen, after = [], begun
+    while True:
+        page = looked(events, batch_id, after)
+        assert page.held
+        assert len(page.events) <= PAGE_EVENTS
+        seen += [event.data["number"] for event in page.events]
+        if not page.more:
+            break
+        after = page.events[-1].id
+    assert seen == list(range(NOTICES // 2))
+    events.notify([Notice(batch_id, "items", {}) for _ in range(NOTICES + PAGE_EVENTS)])
+    assert not looked(events, batch_id, begun).held
+    assert looked(events, batch_id, newest(events, batch_id)).held
+
+
+def test_a_notice_is_short_or_is_none(events: Events, batch_id: str) -> None:
+    begun = newest(events, batch_id)
+    events.notify([Notice(batch_id, "items", {"text": "x" * NOTICE_BYTES}), Notice(batch_id, "items", {"text": "x"})])
+    assert short(looked(events, batch_id, begun).events) == [("items", {"text": "x"})]
+
+
+def test_a_notice_without_data_rings_and_is_not_kept(events: Events, batch_id: str) -> None:
+    async def listen() -> tuple[bool, Page | None]:
+        with events.listen(batch_id) as bell:
+            await heard(events, bell)
+            begun = await events.newest(batch_id)
+            assert begun is not None
+            await asyncio.to_thread(events.notify, [Notice(batch_id, "state")])
+            rung = await bell.wait(WAIT_SECONDS)
+            page = await events.since(batch_id, begun)
+        await events.leave()
+        return rung, page
+
+    assert asyncio.run(listen()) == (True, Page([], held=True, more=False))
+
+
+def test_one_publishing_rings_for_all_whom_it_is_about(events: Events, job_id: str, batch_id: str) -> None:
+    async def listen() -> list[bool]:
+        with events.listen(job_id, kind="end") as of_job, events.listen(batch_id) as of_batch, events.listen(new_id("bat")) as of_none:
+            for bell in (of_job, of_batch, of_none):
+                await heard(events, bell)
+            await asyncio.to_thread(events.publish_all, job_id, [("state", {}), ("end", {})], [Notice(batch_id, "items", {})])
+            rung = [await of_job.wait(WAIT_SECONDS), await of_batch.wait(WAIT_SECONDS), await of_none.wait(0.1)]
+        await events.leave()
+        return rung
+
+    assert asyncio.run(listen()) == [True, True, False]
+
+
+def test_a_stream_of_notices_is_small_and_is_forgotten_where_nobody_reads_it(
+    redis_events: RedisEvents, redis: RedisServer, batch_id: str
+) -> None:
+    with redis_client.Redis.from_url(redis.url, password=redis.password) as client:
+        for _ in range(30):
+            redis_events.notify([Notice(batch_id, "items", {"text": "x" * (NOTICE_BYTES - 20)})] * 100)
+        (key,) = client.keys(f"*{batch_id}*")
+        assert client.memory_usage(key, samples=0) < 1.5 * NOTICES * NOTICE_BYTES
+        assert NOTICES_KEPT_SECONDS - 60 < client.ttl(key) <= NOTICES_KEPT_SECONDS
+        client.expire(key, 10)
+        assert looked(redis_events, batch_id, newest(redis_events, batch_id)).held
+        assert client.ttl(key) > NOTICES_KEPT_SECONDS - 60, "who reads a stream keeps it"
+
+
+def test_a_job_its_batch_and_its_tenant_are_told_in_one_round_trip(
+    redis_events: RedisEvents, redis: RedisServer, job_id: str, batch_id: str
+) -> None:
+    """Commands that came in one pipeline are read together."""
+    with redis_client.Redis.from_url(redis.url, password=redis.password) as client:
+        redis_events.publish(job_id, "log", {})  # it is connected
+        before = client.info("stats")
+        redis_events.publish_all(job_id, [("state", {}), ("end", {})], [Notice(batch_id, "items", {}), Notice(new_id("ten"), "job", {})])
+        after = client.info("stats")
+    assert after["total_commands_processed"] - before["total_commands_processed"] == 1 + 2 + 1 + 2 + 2 + 1
+    assert after["total_reads_processed"] - before["total_reads_processed"] == 1 + 1
+
+
+def test_no_redis_is_no_stream(settings: Callable[..., Settings], batch_id: str) -> None:
+    with redis_server() as server:
+        events = RedisEvents(settings(redis_url=server.url, redis_password=server.password))
+        begun = newest(events, batch_id)
+
+    async def look() -> tuple[object, object]:
+        found = await events.newest(batch_id), await events.since(batch_id, begun)
+        await events.leave()
+        return found
+
+    assert asyncio.run(look()) == (None, None)
+    events.close()
+    memory = MemoryEvents()
+    memory.notify([Notice(batch_id, MARK, {})])
+    memory.away = True
+    assert asyncio.run(memory.newest(batch_id)) is None
+    assert asyncio.run(memory.since(batch_id, "1-0")) is None

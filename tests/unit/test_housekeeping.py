@@ -193,11 +193,15 @@ def test_the_row_says_who_is_there_and_why_it_takes_nothing(house: House) -> Non
     house.keeping.beat()
     (row,) = house.bench.store.workers(seen_within_seconds=60)
     assert (row["ready"], row["reason"], row["image"], row["jobs_slots"], row["errands_slots"]) == (True, None, "sha256:1", 2, 1)
+    house.bench.deps.telemetry.leftover("scratch")
     house.free_bytes = 0
     house.keeping.beat()
     (row,) = house.bench.store.workers(seen_within_seconds=60)
     assert row["ready"] is False
     assert "disk is nearly full" in row["reason"]
+    (reading,) = house.bench.store.read_workers(seen_within_seconds=60)
+    assert reading.tally == house.bench.deps.telemetry.tally.document()
+    assert [["scratch"], 1.0] in reading.tally["fumehood_leftovers_total"]
 
 
 def test_a_lane_whose_next_job_never_fits_the_disk_is_told_once_and_goes_on_when_it_fits(house: House) -> None:
@@ -293,6 +297,7 @@ def test_what_an_api_left_half_done_is_settled_by_its_row(house: House) -> None:
     house.keeping.settle_blobs()
     left = {path.name for path in (bench.home / "blobs" / bench.tenant).glob("*/*")}
     assert left == {job.id, kept.id}
+    assert [["blobs"], 3.0] in bench.deps.telemetry.tally.document()["fumehood_leftovers_total"]
 
 
 def test_the_sweep_of_blobs_is_bounded_and_goes_on_where_it_stopped(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,6 +44,7 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("api.multipart", "python_multipart.multipart"): "where the parts of a form begin and end; what they hold goes to disk unread",
     ("api.script_check", "json.loads"): "the answer of our own helper, 64 KiB at most, with a deadline",
     ("fumehood.pages", "base64.b64decode"): "a cursor of 200 characters that must be a number",
+    ("fumehood.usage_store", "base64.b64decode"): "a cursor of 1,000 characters that must be two or three lines of text",
     ("fumehood.script_reader", "json.loads"): "in the helper process: the question, written by us",
     ("fumehood.script_reader", "struct.unpack"): "in the helper process: the question's length, written by us",
     ("fumehood.script_reader", "compile"): "in the helper process: the script's text, never run; bounded in memory and time",

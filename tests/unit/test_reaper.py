@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog.testing
 
 from fumehood.errors import SandboxError, StoreUnavailable
 from fumehood.job import Job, Lane, State
@@ -107,6 +108,20 @@ def test_a_dead_workers_job_is_erased_and_handed_back_at_once(yard: Yard) -> Non
     assert yard.bench.scratch() == []
     assert yard.bench.queue.depth(Lane.JOBS) == 1
     assert not other._path.exists()
+
+
+def test_what_a_sweep_finds_is_counted_and_said_with_job_and_tenant(yard: Yard) -> None:
+    other = yard.other()
+    job = yard.started(other.worker)
+    counted = yard.bench.deps.telemetry.tally.document
+    yard.reaper.bury_dead_workers()
+    assert counted()["fumehood_leftovers_total"] == [[["container"], 0.0], [["scratch"], 0.0], [["blobs"], 0.0]]
+    yard.dies(other)
+    with structlog.testing.capture_logs() as logged:
+        yard.reaper.bury_dead_workers()
+    assert counted()["fumehood_leftovers_total"] == [[["container"], 1.0], [["scratch"], 1.0], [["blobs"], 0.0]]
+    assert counted()["fumehood_handed_back_total"] == [[["script", "lost", "service"], 1.0]]
+    assert [(event["job"], event["tenant"]) for event in logged if "job" in event] == [(job.id, job.tenant)]
 
 
 def test_a_living_workers_job_is_left_alone(yard: Yard) -> None:

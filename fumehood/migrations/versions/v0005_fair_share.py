@@ -45,7 +45,8 @@ def upgrade() -> None:
     # Whoever has something to do begins at the same time.
     op.execute(
         "INSERT INTO shares (tenant, lane, queued, running, in_line, virtual_time, place, mean_seconds) "
-        "SELECT tenant, lane, SUM(CASE WHEN state = 'queued' THEN 1 ELSE 0 END), SUM(CASE WHEN state = 'running' THEN 1 ELSE 0 END), TRUE, 0, MIN(seq), 1 "
+        "SELECT tenant, lane, SUM(CASE WHEN state = 'queued' THEN 1 ELSE 0 END), SUM(CASE WHEN state = 'running' THEN 1 ELSE 0 END), "
+        "TRUE, 0, MIN(seq), 1 "
         "FROM jobs WHERE lane IN ('jobs', 'errands') AND state IN ('queued', 'running') GROUP BY tenant, lane"
     )
     op.execute("UPDATE jobs SET place = seq WHERE lane IN ('jobs', 'errands') AND state = 'queued'")

@@ -1,0 +1,50 @@
+"""Queues: the verbs of the job store that look at what waits and what runs, over all tenants: for workers, which serve them all."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+
+from fumehood import fair_share
+from fumehood.job import Job, Lane, State
+from fumehood.moves import next_reserves
+from fumehood.rows import job_from_row
+from fumehood.schema import JOBS
+from fumehood.tenant_store import Tenants
+
+
+class Queues(Tenants):
+    """The part of `JobStore` that changes nothing, and asks for no tenant."""
+
+    def too_large_for_disk(self, lane: Lane, *, disk_budget_bytes: int) -> int | None:
+        """The bytes that the next job of `lane` reserves, where they exceed the budget although nothing runs: it waits for
+        free space, not for a finish. None where it does not, or there is no such job."""
+        with self._database.reading() as connection:
+            reserved = next_reserves(connection, lane.value, running_jobs=self._defaults.quota.running_jobs)
+        return reserved if reserved is not None and reserved > disk_budget_bytes else None
+
+    def running(self) -> list[Job]:
+        """Every running job, all tenants: what the reaper looks at."""
+        lanes = [lane.value for lane in Lane]
+        query = select(JOBS).where(JOBS.c.lane.in_(lanes), JOBS.c.state == State.RUNNING.value).order_by(JOBS.c.seq)
+        with self._database.reading() as connection:
+            return [job_from_row(row) for row in connection.execute(query)]
+
+    def queued(self, lane: Lane) -> int:
+        """How many wait."""
+        with self._database.reading() as connection:
+            return fair_share.count_waiting(connection, lane.value)
+
+    def eligible(self, lane: Lane) -> int:
+        """How many could start at once: those whose tenant is suspended, or has as many running as it may, are not among them."""
+        with self._database.reading() as connection:
+            return fair_share.count_eligible(connection, lane.value, running_jobs=self._defaults.quota.running_jobs)
+
+    def errands(self, *, limit: int = 1000) -> list[Job]:
+        """Errands, all tenants and states, the oldest of each state first.
+
+        Whoever asked deletes its own, so these are few; the reaper looks for forgotten ones.
+        """
+        # In the order of an index: that of `seq` alone would read the whole table.
+        query = select(JOBS).where(JOBS.c.lane == Lane.ERRANDS.value).order_by(JOBS.c.lane, JOBS.c.state, JOBS.c.seq).limit(limit)
+        with self._database.reading() as connection:
+            return [job_from_row(row) for row in connection.execute(query)]
