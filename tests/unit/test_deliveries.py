@@ -94,6 +94,14 @@ def test_nobody_is_told_who_did_not_ask_and_nothing_before_the_end(store: JobSto
     assert of(store, claimed.id).event == "job.failed"
 
 
+def test_a_job_that_has_an_earlier_result_is_told_of_at_once(store: JobStore, clock: Clock) -> None:
+    made = store.submit_cached(job(callback_url=URL, cache_key="k"), finished(store, job(cache_key="k"))).job
+    assert made.state is State.SUCCEEDED
+    found = of(store, made.id)
+    assert (found.event, found.state, found.created_at) == ("job.succeeded", "pending", clock.now)
+    assert found.payload["data"]["created_at"] == "2023-11-14T22:13:20.000Z"  # type: ignore[index]
+
+
 def test_a_message_is_there_exactly_when_its_job_has_ended(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """One transaction: where the message cannot be written, the job has not ended."""
     waiting = store.submit(job(callback_url=URL)).job
