@@ -26,6 +26,7 @@ from api import (
     receipts,
     results,
     usage,
+    webhooks,
 )
 from api.desk import Desk
 from api.middleware import Surroundings
@@ -42,7 +43,7 @@ from fumehood.tracing import open_traces
 log = structlog.get_logger()
 
 BOOTSTRAP_TENANT = "default"
-PARTS = (datasets, jobs, batches, events, inputs, results, usage, receipts, images, admin_tenants, admin_audit, health)
+PARTS = (datasets, jobs, batches, events, inputs, results, usage, receipts, webhooks, images, admin_tenants, admin_audit, health)
 
 
 def prepare(store: JobStore, settings: Settings) -> None:

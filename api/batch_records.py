@@ -21,6 +21,7 @@ def batch_record(batch: Batch) -> BatchRecord:
         **_summary(batch),
         counts=Counts(**counts_of(batch)),
         finished_at=timestamp(batch.finished_at),
+        callback_url=batch.callback_url,
         parameters=batch.parameters,
         limits=batch.limits.as_dict(),
         inputs={port: input_of(given) for port, given in batch.inputs.items()},

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.schemas import LIMITS_SCHEMA, ErasureRecord, OutputTable, Request, TableReference
+from api.webhook_schemas import CALLBACK
 from fumehood.batch import ITEMS_MAX, Isolation
 from fumehood.job import State
 from fumehood.outcome import Blame, Reason
@@ -33,6 +34,7 @@ class BatchDocument(Request):
     parameters: dict[str, Any] = Field({}, description="Keyword parameters of every item, 64 KiB at most with the item's own.")
     limits: dict[str, Any] = Field({}, description="Bounds of the run of one item.", json_schema_extra=LIMITS_SCHEMA)
     labels: dict[str, str] = Field({}, description="Of the batch; as those of a job.")
+    callback_url: str | None = Field(None, description=f"{CALLBACK} Once, when its last item has ended.")
     isolation: Literal["item", "batch"] = Field(
         "item",
         description="`item`: every item is a job in a sandbox of its own. `batch`: up to 500 items follow each other in one sandbox, each "
@@ -71,6 +73,7 @@ class Counts(BaseModel):
 class BatchRecord(BatchSummary):
     counts: Counts
     finished_at: str | None = Field(description="When its last item ended; null as long as it has not.")
+    callback_url: str | None = Field(description="Who is told of its end.")
     parameters: dict[str, Any]
     limits: dict[str, int | float]
     inputs: dict[str, dict[str, Any]] = Field(description="What all items share, by port.")
@@ -87,6 +90,7 @@ class BatchRecord(BatchSummary):
                     "created_at": "2025-01-01T00:00:00.000Z",
                     "counts": {"queued": 0, "running": 0, "succeeded": 999, "failed": 1, "cancelled": 0},
                     "finished_at": "2025-01-01T00:00:10.000Z",
+                    "callback_url": "https://example.com/hook",
                     "parameters": {"threshold": 0.5},
                     "limits": {"wall_seconds": 60},
                     "inputs": {"script": {"format": "python", "bytes": 120}},

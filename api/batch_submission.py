@@ -7,7 +7,19 @@ from typing import Any
 
 from api.batch_schemas import BatchDocument, BatchItemDocument
 from api.desk import Desk
-from api.drafts import Draft, Reference, check_labels, check_parameters, connect, idempotency_of, limits_of, resolve, script_of, shape_of
+from api.drafts import (
+    Draft,
+    Reference,
+    check_callback,
+    check_labels,
+    check_parameters,
+    connect,
+    idempotency_of,
+    limits_of,
+    resolve,
+    script_of,
+    shape_of,
+)
 from api.errands import check_space
 from api.health import workers_seen
 from api.multipart import ArrivedItem, Form
@@ -61,6 +73,7 @@ async def _submit(desk: Desk, tenant: Tenant, raw: dict[str, Any], form: Form, i
     source = script_of(draft, document.script, form, desk.settings.script_bytes)
     await connect(desk, tenant.id, draft, {"dataset2": document.dataset2, "bundle": document.bundle}, form.files, prefix=prefix)
     check_labels(draft, document.labels)
+    check_callback(draft, document.callback_url, desk)
     check_parameters(draft, document.parameters)
     limits = limits_of(draft, document.limits, desk)
     items = await desk.ask(_items, desk, tenant.id, draft, document, form, prefix)
@@ -79,6 +92,7 @@ async def _submit(desk: Desk, tenant: Tenant, raw: dict[str, Any], form: Form, i
         parameters=document.parameters,
         limits=limits,
         labels=document.labels,
+        callback_url=document.callback_url,
     )
     slots = sum(int(facts.get("jobs_slots", 0)) for facts in await workers_seen(desk))
     return await desk.file(_store, desk, batch, items, slots, source, form, idempotency)

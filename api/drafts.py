@@ -20,6 +20,7 @@ from api.names import showable
 from api.problems import FIELDS_MAX
 from api.schemas import JobOutput, Request
 from fumehood.batch import ITEMS_MAX
+from fumehood.callback import target_of
 from fumehood.dataset import FORMATS
 from fumehood.errors import BadField, BadRequest, NotFound
 from fumehood.job import PRIORITIES, Input, Kind, State
@@ -220,6 +221,15 @@ def check_labels(draft: Draft, labels: dict[str, str]) -> None:
         fault = label_fault(name, value)
         if fault is not None:
             draft.fault(f"/labels/{name}" if LABEL_KEY.fullmatch(name) else "/labels", fault)
+
+
+def check_callback(draft: Draft, url: str | None, desk: Desk) -> None:
+    """As far as it can be said without asking for a name, which the courier does each time that it sends."""
+    try:
+        if url is not None:
+            target_of(url, desk.settings.webhook_allowed)
+    except ValueError as error:
+        draft.fault("/callback_url", str(error))
 
 
 def label_fault(name: str, value: str) -> str | None:

@@ -41,6 +41,7 @@ _EXAMPLES = {
             "parameters": {"rows": 5},
             "limits": {"wall_seconds": 60, "memory_bytes": 536870912},
             "labels": {"team": "chemistry", "run": "42"},
+            "callback_url": "https://example.com/hook",
         },
     },
 }

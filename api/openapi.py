@@ -28,6 +28,7 @@ TAGS = [
     {"name": "results", "description": "What a run left: log, tables, figures, artifacts."},
     {"name": "usage", "description": "What was used, by day and label."},
     {"name": "receipts", "description": "The keys that erasure receipts are signed with; the receipts stand in the records."},
+    {"name": "webhooks", "description": "Messages to your own server when a job or a batch has ended."},
     {"name": "images", "description": "The pinned environments that scripts run in."},
     {"name": "metrics", "description": "The service's own numbers, for Prometheus."},
     {"name": "admin", "description": "The operator's: tenants, their keys, and who did what. Needs the scope `admin`."},

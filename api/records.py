@@ -89,6 +89,7 @@ def job_record(job: Job) -> JobRecord:
         limits=job.limits.as_dict(),
         batch=job.batch,
         item=job.item,
+        callback_url=job.callback_url,
         cached_from=_cached_from(job.cached_from),
         erasure=erasure_record(job),
     )

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from api.cache_schemas import CachedFrom
+from api.webhook_schemas import CALLBACK
 from fumehood.job import QUEUE_COUNTED, State
 from fumehood.limits import FLOOR, REQUESTABLE
 from fumehood.outcome import Blame, Reason
@@ -50,6 +51,7 @@ class JobDocument(Request):
     labels: dict[str, str] = Field(
         {}, description="Up to 16 labels; names of letters, digits, `.`, `_`, `-`; values of 128 characters at most."
     )
+    callback_url: str | None = Field(None, description=CALLBACK, examples=["https://example.com/hook"])
     priority: int = Field(0, strict=True, description="Among the tenant's own jobs that wait, from -10 to 10: the highest goes first.")
     cache: bool = Field(False, description="Whether the result of an earlier job may be taken that is the same and asked for this, too.")
 
@@ -207,6 +209,7 @@ class JobRecord(JobSummary):
     limits: dict[str, int | float]
     batch: str | None = Field(description="Id of the batch that it belongs to; `item` is its number there.")
     item: int | None
+    callback_url: str | None = Field(description="Who is told of its end.")
     cached_from: CachedFrom | None = Field(description="Where the result came from; null where the job ran, or was to run.")
     erasure: ErasureRecord | None
 

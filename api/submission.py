@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from api.desk import Desk
-from api.drafts import Draft, check_labels, check_parameters, check_priority, connect, idempotency_of, limits_of, script_of, shape_of
+from api.drafts import (
+    Draft,
+    check_callback,
+    check_labels,
+    check_parameters,
+    check_priority,
+    connect,
+    idempotency_of,
+    limits_of,
+    script_of,
+    shape_of,
+)
 from api.errands import check_space
 from api.multipart import Arrived, Form
 from api.problems import IdempotencyBusy
@@ -51,6 +62,7 @@ async def _submit(desk: Desk, tenant: Tenant, raw: dict[str, Any], form: Form, i
     ports = {"dataset1": document.dataset1, "dataset2": document.dataset2, "bundle": document.bundle}
     await connect(desk, tenant.id, draft, ports, form.files, prefix=f"jobs/{job_id}")
     check_labels(draft, document.labels)
+    check_callback(draft, document.callback_url, desk)
     check_priority(draft, document.priority)
     check_parameters(draft, document.parameters)
     limits = limits_of(draft, document.limits, desk)
@@ -68,6 +80,7 @@ async def _submit(desk: Desk, tenant: Tenant, raw: dict[str, Any], form: Form, i
         parameters=document.parameters,
         limits=limits,
         labels=document.labels,
+        callback_url=document.callback_url,
         priority=document.priority,
         attempts_max=desk.settings.attempts_max,
     )

@@ -21,6 +21,7 @@ from cli.image_commands import images_app
 from cli.receipt_commands import receipt_app
 from cli.service_commands import config_app, datasets_app
 from cli.usage_commands import usage
+from cli.webhook_commands import webhook_app
 from fumehood import __version__
 from fumehood.errors import FumehoodError
 
@@ -105,6 +106,7 @@ for command in COMMANDS:
 app.add_typer(batch_app, name="batch")
 app.add_typer(datasets_app, name="datasets")
 app.add_typer(receipt_app, name="receipt")
+app.add_typer(webhook_app, name="webhook")
 app.add_typer(images_app, name="images")
 app.add_typer(config_app, name="config")
 app.command()(events)

@@ -31,7 +31,7 @@ Cache = Annotated[bool, typer.Option("--cache", help="Take the result of an earl
 AsJson = Annotated[bool, typer.Option("--json", help="Print the record as one JSON document on stdout.")]
 
 
-@with_request()
+@with_request(leave_out=["callback_url"])
 def run(
     request: Request,
     out: Out = None,
@@ -196,7 +196,7 @@ def _save_files(job: str, what: str, directory: Path) -> None:
 
 @with_request(
     script=Annotated[Path | None, typer.Option("--local", metavar="SCRIPT", help="Debug this script with these files, no job.")],
-    leave_out=["label"],
+    leave_out=["label", "callback_url"],
 )
 def debug(
     request: Request | None,
@@ -221,7 +221,7 @@ def debug(
     raise typer.Exit(code)
 
 
-@with_request(leave_out=["label"])
+@with_request(leave_out=["label", "callback_url"])
 def check(
     request: Request,
     static: Annotated[bool, typer.Option("--static", help="Only read the script; start no sandbox.")] = False,

@@ -27,6 +27,7 @@ OPTIONS: dict[str, Any] = {
     ],
     "limit": Annotated[list[str] | None, typer.Option(metavar="NAME=NUMBER", help="Such as wall_seconds=60 or memory_bytes=1GiB.")],
     "label": Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Label of the job; `ps --label` finds it.")],
+    "callback_url": Annotated[str | None, typer.Option(metavar="URL", help="Address that is told of the end by a signed POST.")],
 }
 
 
@@ -73,6 +74,7 @@ def request_of(
     param: Sequence[str] | None = None,
     limit: Sequence[str] | None = None,
     label: Sequence[str] | None = None,
+    callback_url: str | None = None,
 ) -> Request:
     """Raises BadInput for whatever cannot work."""
     from cli import arguments
@@ -86,6 +88,7 @@ def request_of(
         "parameters": arguments.parameters(param or ()),
         "limits": arguments.limits(limit or ()),
         "labels": arguments.labels(label or ()),
+        "callback_url": callback_url,
     }
     inputs = {port: value for port, value in ports.items() if value is not None}
     return Request(script=arguments.script(script), inputs=inputs, document={name: value for name, value in document.items() if value})

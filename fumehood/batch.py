@@ -62,6 +62,8 @@ class Batch:
     limits: Limits = field(default_factory=Limits)
     """Of each item; a chunk's own wall limit is longer, its other limits are these."""
     labels: dict[str, str] = field(default_factory=dict)
+    callback_url: str | None = None
+    """Who is told of its end; of its jobs nobody is."""
     cancel_requested: bool = False
     created_at: float = 0.0
     finished_at: float | None = None

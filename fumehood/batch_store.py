@@ -15,6 +15,7 @@ from fumehood.errors import BadField, BadRequest, Conflict, IdempotencyReuse, No
 from fumehood.job import Input, Job, Kind, Lane, State
 from fumehood.limits import Limits
 from fumehood.needs import needs_of
+from fumehood.outbox import forget_told, tell_of_batch_later
 from fumehood.outcome import Outcome, Reason
 from fumehood.pages import PAGE_BYTES, PAGE_ROWS, read_cursor, read_page, write_cursor
 from fumehood.records import Records
@@ -64,6 +65,7 @@ class Batches(Records):
                 place = connection.execute(select(fair_share.next_place())).scalar_one()
                 connection.execute(insert(JOBS), [job_to_row(job) | {"created_at": now, "place": place} for job, _ in jobs])
                 fair_share.joined(connection, batch.tenant, Lane.JOBS.value, jobs=len(jobs))
+                tell_of_batch_later(connection, batch, now=now)
                 connection.execute(insert(BATCH_ITEMS), [_item_to_row(batch, job, item) for job, items in jobs for item in items])
                 if needs:
                     connection.execute(insert(JOB_NEEDS), needs)
@@ -186,6 +188,7 @@ class Batches(Records):
                 connection.execute(delete(JOBS).where(JOBS.c.batch == batch_id))
                 connection.execute(delete(BATCHES).where(BATCHES.c.id == batch_id))
                 self._note(connection, batch_id)
+                forget_told(connection, tenant, batch_id)
                 return batch
         except IntegrityError as error:  # the foreign key of job_needs
             raise Conflict(f"an output of batch {batch_id} is read by a job that has not ended; cancel that job or wait") from error
@@ -288,6 +291,7 @@ def _batch_to_row(batch: Batch) -> dict[str, Any]:
         "parameters": batch.parameters,
         "limits": batch.limits.as_dict(),
         "labels": batch.labels,
+        "callback_url": batch.callback_url,
         "cancel_requested": False,
     }
 
@@ -302,6 +306,7 @@ def _batch_from_row(row: Row[Any]) -> Batch:
         parameters=row.parameters,
         limits=Limits.from_dict(row.limits),
         labels=row.labels,
+        callback_url=row.callback_url,
         cancel_requested=row.cancel_requested,
         created_at=row.created_at,
     )

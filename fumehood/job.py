@@ -118,6 +118,8 @@ class Job:
     attempts_max: int = 3
     priority: int = 0
     """Within its tenant's queue: PRIORITIES, the highest first."""
+    callback_url: str | None = None
+    """Who is told of its end."""
     traceparent: str | None = None
     """The span that submitted it (fumehood.tracing), where traces are on."""
     cache_key: str | None = None

@@ -15,12 +15,14 @@ from fumehood import fair_share
 from fumehood.batch_store import end_items
 from fumehood.cache import Cached, with_result_of
 from fumehood.database import BUSY_SECONDS
+from fumehood.delivery_store import Deliveries
 from fumehood.errors import BadRequest, Conflict, IdempotencyReuse, LeaseLost
 from fumehood.item_ends import ItemEnds
 from fumehood.job import QUEUE_COUNTED, TRANSITIONS, Job, Kind, Lane, State
 from fumehood.migrations import upgrade
 from fumehood.moves import accept, change, claim_next, count_ahead, end, find, found, leased, move
 from fumehood.needs import check_needs, needs_of
+from fumehood.outbox import forget_told, tell_of_job
 from fumehood.outcome import Erasure, Outcome, Reason
 from fumehood.pages import read_page
 from fumehood.queues import Queues
@@ -31,6 +33,7 @@ from fumehood.schema import IDEMPOTENCY, JOB_LABELS, JOB_NEEDS, JOBS
 from fumehood.tenant_erasure import TenantErasures
 from fumehood.usage import count_ended
 from fumehood.usage_store import Usages
+from fumehood.webhook_secrets import WebhookSecrets
 
 WORKERS_COUNTED_SECONDS = 15.0
 # Old idempotency keys are forgotten by the submits that follow, a few each, so that no transaction is long.
@@ -57,7 +60,7 @@ class Lease:
     cancel_requested: bool
 
 
-class JobStore(Usages, Cached, Queues, TenantErasures, ItemEnds):
+class JobStore(Usages, Cached, Queues, TenantErasures, ItemEnds, Deliveries, WebhookSecrets):
     """SQLAlchemy 2 (Core) over SQLite (WAL, synchronous=FULL, BEGIN IMMEDIATE, busy_timeout) or PostgreSQL.
 
     Safe to share between threads. Every call raises `StoreUnavailable` when the database does not answer.
@@ -123,6 +126,7 @@ class JobStore(Usages, Cached, Queues, TenantErasures, ItemEnds):
                     connection.execute(insert(JOB_LABELS), labels)
                 if job.state.final:
                     count_ended(connection, job)
+                    tell_of_job(connection, job_from_row(row), now=values["created_at"])
                 else:
                     fair_share.joined(connection, job.tenant, job.kind.lane.value)
                     if needs := needs_of(job):
@@ -208,6 +212,7 @@ class JobStore(Usages, Cached, Queues, TenantErasures, ItemEnds):
                     raise Conflict(f"job {job_id} is {row.state}; only a job that has ended can be deleted")
                 connection.execute(delete(JOBS).where(JOBS.c.seq == row.seq))
                 self._note_job(connection, row)
+                forget_told(connection, tenant, job_id)
                 return job_from_row(row)
         except IntegrityError as error:  # the foreign key of job_needs
             raise Conflict(f"an output of job {job_id} is read by a job that has not ended; cancel that job or wait for its end") from error

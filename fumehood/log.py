@@ -22,7 +22,7 @@ from fumehood.tracing import parse
 
 MESSAGE_CHARACTERS = 300
 FRAMES = 12
-OURS = ("fumehood", "api", "worker", "gate", "cli", "__main__")
+OURS = ("fumehood", "api", "worker", "gate", "courier", "cli", "__main__")
 _PATH = re.compile(r"(?<![\w.:/])/(?:[^\s/'\":,;)\]]+/)+[^\s/'\":,;)\]]*")
 
 

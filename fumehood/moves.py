@@ -31,6 +31,7 @@ from sqlalchemy import (
 from fumehood import fair_share
 from fumehood.errors import Conflict, LeaseLost, NotFound
 from fumehood.job import TRANSITIONS, Job, Lane, State
+from fumehood.outbox import tell_of_job
 from fumehood.outcome import Outcome, Reason
 from fumehood.rows import job_from_row
 from fumehood.schema import JOB_NEEDS, JOBS
@@ -94,6 +95,7 @@ def end(connection: Connection, row: Row[Any], outcome: Outcome, erasure: dict[s
     values = {"outcome": outcome.as_dict(), "erasure": erasure, "finished_at": now}
     ended = job_from_row(move(connection, row, FINAL_STATE[outcome.reason], values, now=now))
     count_ended(connection, ended)
+    tell_of_job(connection, ended, now=now)
     return ended
 
 

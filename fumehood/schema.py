@@ -6,6 +6,8 @@
        │          ├── job_needs      what a job that is not final still reads: a dataset, or another job's output
        │          └── idempotency    a caller's key, and the job or the batch it made
        ├── batches ── batch_items    one row per item, which names the job that runs it
+       ├── deliveries                messages to the tenant's own server, and what came of them
+       ├── webhook_secrets           what they are signed with (both in fumehood.webhook_schema)
        └── datasets
     shares                           of each tenant and lane: who waits, and what its jobs have held so far (fumehood.fair_share)
     lanes                            how far each lane has come
@@ -67,6 +69,7 @@ JOBS = Table(
     Column("place", BigInteger, nullable=False, server_default="0"),
     # The seconds that its tenant was charged with when it was started.
     Column("charged", Float),
+    Column("callback_url", Text),
     # The span that submitted it, as W3C trace context writes one; null where nobody traces.
     Column("traceparent", Text),
     # What the result cache finds it by, where it was asked for; and the job whose result it has, where it never ran.
@@ -154,6 +157,7 @@ BATCHES = Table(
     Column("labels", Document, nullable=False),
     Column("cancel_requested", Boolean(create_constraint=False), nullable=False),
     Column("created_at", Float, nullable=False),
+    Column("callback_url", Text),
     Index(None, "tenant", "seq"),  # pages
     sqlite_autoincrement=True,
 )

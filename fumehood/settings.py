@@ -10,9 +10,13 @@ from urllib.parse import quote, urlsplit, urlunsplit
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from fumehood.addresses import Allowed
 from fumehood.errors import FumehoodError, Misconfigured
 from fumehood.limits import CEILING, GIB, MIB, REQUESTABLE, Limits
 from fumehood.quota import Defaults, Quota, Retention
+
+RETRIES_MAX = 20
+RETRY_SECONDS_MAX = 7 * 86_400
 
 
 class Settings(BaseSettings):
@@ -86,6 +90,22 @@ class Settings(BaseSettings):
     engine_seconds: float = Field(30.0, gt=0, description="Longest wait for one answer of the Docker engine.")
     disk_floor_bytes: int = Field(1 * GIB, ge=0, description="Free space below which no new work is taken.")
 
+    webhook_allow: str | None = Field(
+        None,
+        description="Networks (`10.1.0.0/16`) and hosts (`hooks.local`, `*.example.com`) that webhooks may be sent to beside the internet, "
+        "with commas between; a host whatever its name resolves to.",
+    )
+    webhook_ca_file: Path | None = Field(
+        None, description="Certificates (PEM) that webhooks' receivers are trusted by, beside the usual ones; in `config/` of the home."
+    )
+    webhook_retry_seconds: str = Field(
+        "5,300,1800,7200,18000,36000,50400,72000,86400",
+        description="Pauses after each try of a webhook that failed; after the last one it is given up. Up to a fifth longer, by chance.",
+    )
+    webhook_seconds: float = Field(15.0, gt=0, le=60, description="Longest time that one try of a webhook may take.")
+    webhook_slots: int = Field(32, ge=1, le=256, description="Webhooks that a courier sends at once; at most 4 of one tenant.")
+    webhook_log_days: float = Field(14.0, gt=0, description="How long it is kept what came of a webhook, after it was sent or given up.")
+
     limits: Limits = Field(default_factory=Limits, description="Limits of a job that names none; `FUMEHOOD_LIMITS` is a JSON object.")
     ceiling: Limits = Field(CEILING, description="Highest limits that a job may ask for; `FUMEHOOD_CEILING` is a JSON object.")
     quota: Quota = Field(
@@ -121,6 +141,20 @@ class Settings(BaseSettings):
                 "database_url holds a password; expected it in database_password or database_password_file, which are never logged"
             )
         return value or None
+
+    @field_validator("webhook_allow")
+    @classmethod
+    def _allowed_are_networks_and_hosts(cls, value: str | None) -> str | None:
+        Allowed.of(_listed(value))
+        return value or None
+
+    @field_validator("webhook_retry_seconds")
+    @classmethod
+    def _pauses_are_few_and_short(cls, value: str) -> str:
+        pauses = [float(each) for each in _listed(value)]
+        if len(pauses) > RETRIES_MAX or not all(0 < pause <= RETRY_SECONDS_MAX for pause in pauses):
+            raise ValueError(f"expected at most {RETRIES_MAX} numbers of seconds, each above 0 and at most {RETRY_SECONDS_MAX:,}")
+        return value
 
     @field_validator("otlp_endpoint")
     @classmethod
@@ -162,6 +196,14 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def webhook_allowed(self) -> Allowed:
+        return Allowed.of(_listed(self.webhook_allow))
+
+    @property
+    def webhook_pauses_seconds(self) -> tuple[float, ...]:
+        return tuple(float(each) for each in _listed(self.webhook_retry_seconds))
+
+    @property
     def tenant_defaults(self) -> Defaults:
         return Defaults(quota=self.quota, retention=self.retention, ceiling=self.ceiling)
 
@@ -179,6 +221,10 @@ class Settings(BaseSettings):
             return value.get_secret_value()
         path: Path | None = getattr(self, f"{name}_file")
         return path.read_text().strip() if path is not None else None
+
+
+def _listed(text: str | None) -> list[str]:
+    return [each.strip() for each in (text or "").split(",") if each.strip()]
 
 
 def with_password(address: str, password: str | None) -> str:

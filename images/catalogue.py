@@ -120,7 +120,7 @@ IMAGES: dict[str, Debian | Built] = {
         directory="service",
         parent="service-packages",
         argument="PACKAGES",
-        files={f"app/{name}": name for name in ("fumehood", "api", "worker", "gate", "cli", "pyproject.toml")}
+        files={f"app/{name}": name for name in ("fumehood", "api", "worker", "gate", "courier", "cli", "pyproject.toml")}
         | {"app/cli/attacks": "tests/hostile/attacks"},
     ),
     # Password and settings come from the command line that docker-compose gives.

@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 from fumehood.tenant import new_key
 from worker.seccomp import service_profile
 
-# API, worker and Redis run as this user when root sets up; otherwise as who sets up. It needs no account.
+# API, worker, courier and Redis run as this user when root sets up; otherwise as who sets up. It needs no account.
 SERVICE_UID = 10900
 STORES = ("sqlite", "postgres")
 PORT = 8765
@@ -56,6 +56,8 @@ FUMEHOOD_DATABASE_URL=postgresql+psycopg://fumehood@postgres/fumehood
 FUMEHOOD_DATABASE_PASSWORD_FILE={secrets}/postgres_password
 """,
 }
+# Directories of the services that docker-compose.yml covers for those that need none of them.
+COVERED = ("scratch", "blobs", "incoming", "unsettled", "workers", "uids")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,8 +142,8 @@ def ensure(home: Home) -> None:
         # Without them, its store, its port and its settings would be others.
         moved = f"mkdir -p {home.config} && mv {' '.join(map(str, older))} {home.config}/"
         raise SetupError(f"{home.path} was set up by an older checkout, which kept its settings elsewhere; move them:\n  {moved}")
-    # The scratch too: the engine would make what it mounts something over, and as root.
-    for directory in (home.path, home.secrets, home.signing, home.config, home.path / "scratch"):
+    # What is seen as empty by some, too: the engine would make what it mounts something over, and as root.
+    for directory in (home.path, home.secrets, home.signing, home.config, *(home.path / name for name in COVERED)):
         _directory(home, directory)
     password = _once(home, "redis_password", secrets.token_hex(32))
     _once(home, "postgres_password", secrets.token_hex(32))

@@ -28,6 +28,7 @@ from schemathesis.specs.openapi.checks import (
 
 SEED = 20
 SCRIPT = "def azureml_main(dataframe1=None, dataframe2=None, **parameters):\n    return dataframe1\n"
+CALLBACK = "https://example.com/hook"
 ANSWER_SECONDS = 30
 WAIT_SECONDS_MAX = 0.5
 OPEN = ("/healthz", "/readyz", "/openapi.json")
@@ -157,6 +158,10 @@ class Walk:
             if part == "batch" and mode is GenerationMode.POSITIVE:
                 # Whatever else a document may say, the walk over jobs tries.
                 document = {"isolation": ("item", "batch")[pick % 2], "items": [{"parameters": {"a": 1}}, {}][: 1 + pick % 3]}
+                case.body = document if whole else {part: document}
+            if part == "job" and mode is GenerationMode.POSITIVE and pick % 2:
+                # Names of labels, addresses and ids are any string to the document, and hardly ever one that is taken.
+                document = {"callback_url": CALLBACK}
                 case.body = document if whole else {part: document}
             if isinstance(document, dict):
                 document["script"] = SCRIPT

@@ -125,11 +125,14 @@ class AsyncClient:
         parameters: Mapping[str, Any] | None = None,
         limits: Mapping[str, float] | None = None,
         labels: Mapping[str, str] | None = None,
+        callback_url: str | None = None,
         cache: bool = False,
         progress: bool | None = None,
         **more_parameters: Any,
     ) -> AsyncJobHandle:
         """Queue a job and return at once; takes what `run` takes.
+
+        callback_url: an address that the service tells of the end; `fumehood.webhook.verify` checks what comes there.
 
         Raises:
             NotSendable: what was given cannot be sent; nothing was.
@@ -137,7 +140,7 @@ class AsyncClient:
         """
         values = {**(parameters or {}), **more_parameters}
         with progress_line(progress) as shown:
-            return await self._submit(script, df1, df2, bundle, values, limits, labels, cache, shown)
+            return await self._submit(script, df1, df2, bundle, values, limits, labels, cache, shown, callback_url)
 
     async def batch(
         self,
@@ -151,6 +154,7 @@ class AsyncClient:
         parameters: Mapping[str, Any] | None = None,
         limits: Mapping[str, float] | None = None,
         labels: Mapping[str, str] | None = None,
+        callback_url: str | None = None,
         progress: bool | None = None,
         **more_parameters: Any,
     ) -> AsyncBatchHandle:
@@ -162,6 +166,7 @@ class AsyncClient:
         isolation: `item`, a sandbox for each; or `batch`, for thousands of small tables: up to 500 items follow each other in one
             sandbox, each in a process and an empty directory of its own. No figures and artifacts are kept then.
         limits: of each item.
+        callback_url: told once, when the last item has ended.
 
         Raises:
             NotSendable: what was given cannot be sent; nothing was.
@@ -170,7 +175,8 @@ class AsyncClient:
         values, listed = {**(parameters or {}), **more_parameters}, list(items)
         check_items(script, values, listed, df2)
         source = script_of(script, with_bundle=bundle is not None)
-        request = {"parameters": plain(values), "limits": dict(limits or {}), "labels": dict(labels or {}), "isolation": isolation}
+        request: Document = {"parameters": plain(values), "limits": dict(limits or {}), "labels": dict(labels or {})}
+        request |= {"isolation": isolation, "callback_url": callback_url}
         with tempfile.TemporaryDirectory(prefix="fumehood-") as place, progress_line(progress) as shown:
             shared = await self._surface.wire.aside(lambda: stage(source, {"dataset2": df2}, bundle, Path(place)))
             uploads, documents = await self._surface.wire.aside(lambda: stage_items(listed, Path(place)))
@@ -259,11 +265,13 @@ class AsyncClient:
         labels: Mapping[str, str] | None,
         cache: bool,
         shown: Progress,
+        callback_url: str | None = None,
     ) -> AsyncJobHandle:
         tables = {port: value for port, value in (("dataset1", df1), ("dataset2", df2)) if value is not None}
         check_call(given, parameters, len(tables))
         script = script_of(given, with_bundle=bundle is not None)
-        request = {"parameters": plain(parameters), "limits": dict(limits or {}), "labels": dict(labels or {}), "cache": cache}
+        request: Document = {"parameters": plain(parameters), "limits": dict(limits or {}), "labels": dict(labels or {})}
+        request |= {"cache": cache, "callback_url": callback_url}
         with tempfile.TemporaryDirectory(prefix="fumehood-") as place:
             staged = await self._surface.wire.aside(lambda: stage(script, tables, bundle, Path(place)))
             shown.begin_upload(staged.bytes)

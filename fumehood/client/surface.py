@@ -94,7 +94,7 @@ class AsyncSurface:
         return self.listing("/v1/jobs", **query)
 
     async def cancel(self, job_id: str) -> Document:
-        return await self._again(lambda: self._document(wire.Request(method="POST", path=f"/v1/jobs/{quoted(job_id)}/cancel")))
+        return await self.post(f"/v1/jobs/{quoted(job_id)}/cancel")
 
     async def delete_job(self, job_id: str) -> None:
         await self._again(lambda: self._document(wire.Request(method="DELETE", path=f"/v1/jobs/{quoted(job_id)}")))
@@ -116,7 +116,7 @@ class AsyncSurface:
         return await self.document(f"/v1/batches/{quoted(batch_id)}", wait=f"{wait_seconds:g}" if wait_seconds else None)
 
     async def cancel_batch(self, batch_id: str) -> Document:
-        return await self._again(lambda: self._document(wire.Request(method="POST", path=f"/v1/batches/{quoted(batch_id)}/cancel")))
+        return await self.post(f"/v1/batches/{quoted(batch_id)}/cancel")
 
     async def delete_batch(self, batch_id: str) -> None:
         await self._again(lambda: self._document(wire.Request(method="DELETE", path=f"/v1/batches/{quoted(batch_id)}")))
@@ -177,6 +177,10 @@ class AsyncSurface:
         """The JSON object of a GET."""
         given = {name: value for name, value in query.items() if value is not None}
         return await self._again(lambda: self._document(wire.Request(method="GET", path=path, query=given)))
+
+    async def post(self, path: str) -> Document:
+        """The JSON object of a POST without a body, which is harmless to repeat."""
+        return await self._again(lambda: self._document(wire.Request(method="POST", path=path)))
 
     async def listing(self, path: str, **query: str | None) -> AsyncIterator[Document]:
         """The items of any list of the service: a page after the other."""
@@ -300,6 +304,7 @@ class Surface:
     send = wire.at_once(AsyncSurface.send, wire.same)
     health = wire.at_once(AsyncSurface.health, wire.same)
     ready = wire.at_once(AsyncSurface.ready, wire.same)
+    post = wire.at_once(AsyncSurface.post, wire.same)
 
     def document(self, path: str, **query: str | None) -> Document:
         return wire.now(self.later.document(path, **query))

@@ -13,7 +13,7 @@ from tests.e2e.stand import Stand, docker, ended, run, submit
 from tests.services import until
 
 ONE_ROW = "a\n1\n"
-SERVICES = ("redis", "api", "gate", "worker")
+SERVICES = ("redis", "api", "gate", "worker", "courier")
 IDENTITY = "def azureml_main(frame):\n    return frame\n"
 THREE_SECONDS = """\
 import time
@@ -47,6 +47,7 @@ def test_only_the_gate_has_the_engine_and_only_the_api_a_port(stand: Stand) -> N
         "redis": [],
         "api": [],
         "worker": [],
+        "courier": [],
     }
     assert list(stand.inspect("gate")["NetworkSettings"]["Networks"]) == ["none"]
     assert list(with_port) == ["api"]
@@ -118,7 +119,7 @@ def test_only_the_worker_can_read_the_key_of_the_receipts(stand: Stand) -> None:
         "except OSError as error: print(error.strerror)\n"
         "print(repr(os.environ.get('FUMEHOOD_RECEIPT_KEY')), 'FUMEHOOD_RECEIPT_KEY_FILE' in os.environ)\n"
     )
-    for service in ("api", "gate"):
+    for service in ("api", "gate", "courier"):
         assert docker("exec", containers[service], "python", "-c", code).splitlines() == ["Permission denied", "'' False"], service
     assert "receipt_key" not in json.dumps(stand.inspect("redis"))
 

@@ -12,6 +12,7 @@ import pytest
 
 import api.batch_schemas
 import api.schemas
+import api.webhook_schemas
 from fumehood.errors import StoreUnavailable
 from fumehood.limits import CEILING, REQUESTABLE
 from fumehood.tenant import new_key
@@ -211,6 +212,7 @@ OPERATIONS = {
     "submit_job", "list_jobs", "read_job", "cancel_job", "delete_job", "list_inputs", "read_input",
     "read_log", "read_result", "read_result2", "read_result_preview", "read_result2_preview",
     "list_figures", "read_figure", "list_artifacts", "read_artifact", "list_images", "list_packages", "healthz", "readyz",
+    "read_webhook_secret", "rotate_webhook_secret", "list_deliveries", "read_delivery", "replay_delivery",
     "list_receipt_keys", "read_events", "read_batch_events",
     "read_metrics", "read_usage",
     "submit_batch", "list_batches", "read_batch", "cancel_batch", "delete_batch",
@@ -280,9 +282,10 @@ def test_every_example_of_a_body_is_accepted(stand: Stand, us: Counter) -> None:
 def test_the_examples_of_answers_have_the_shape_of_their_schema(stand: Stand) -> None:
     schemas = stand.app.openapi()["components"]["schemas"]
     examples = [(name, example) for name, schema in schemas.items() for example in schema.get("examples", [])]
-    assert {name for name, _ in examples} == {"DatasetRecord", "BatchRecord"}
+    assert {name for name, _ in examples} == {"DatasetRecord", "BatchRecord", "WebhookSecret", "DeliveryRecord"}
+    modules = (api.schemas, api.batch_schemas, api.webhook_schemas)
     for name, example in examples:
-        (getattr(api.schemas, name, None) or getattr(api.batch_schemas, name)).model_validate(example)
+        next(getattr(module, name) for module in modules if hasattr(module, name)).model_validate(example)
 
 
 def test_what_is_not_built_is_absent(stand: Stand) -> None:

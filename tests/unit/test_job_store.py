@@ -546,6 +546,9 @@ def test_no_verb_shows_another_tenants_things(store: JobStore) -> None:
     theirs = store.submit(job(labels={"a": "b"}), idempotency=KEY).job
     owned, _ = store.add_dataset(dataset())
     batch, _ = store.submit_batch(*batch_of(2))
+    told = store.submit(job(callback_url="https://example.com/")).job
+    store.request_cancel(told.tenant, told.id)
+    secret = store.webhook_secrets(told.tenant).newest
     asked: dict[str, Callable[[], object]] = {
         "get_job": lambda: store.get_job("ten_b", theirs.id),
         "request_cancel": lambda: store.request_cancel("ten_b", theirs.id),
@@ -567,6 +570,11 @@ def test_no_verb_shows_another_tenants_things(store: JobStore) -> None:
         "item_ends": lambda: store.item_ends("ten_b", batch.id),
         "usage": lambda: store.usage("ten_b", first=date(2023, 11, 14), last=date(2023, 11, 15)),
         "count_live": lambda: store.count_live("ten_b", at_most=9),
+        "list_deliveries": lambda: store.list_deliveries("ten_b", about=told.id),
+        "get_delivery": lambda: store.get_delivery("ten_b", store.list_deliveries(told.tenant)[0][0].id),
+        "replay_delivery": lambda: store.replay_delivery("ten_b", store.list_deliveries(told.tenant)[0][0].id),
+        "webhook_secrets": lambda: {secret} & set(store.webhook_secrets("ten_b").all) or None,
+        "rotate_webhook_secret": lambda: {secret} & set(store.rotate_webhook_secret("ten_b").all) or None,
         "find_idempotent_batch": lambda: store.find_idempotent_batch("ten_b", KEY.key, KEY.request_sha256),
     }
     verbs = {name for name, verb in inspect.getmembers(JobStore, inspect.isfunction) if "tenant" in inspect.signature(verb).parameters}

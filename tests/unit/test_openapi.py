@@ -12,6 +12,7 @@ import uvicorn
 from schemathesis.core.failures import FailureGroup
 
 from api.protocol import Door, patient
+from fumehood.delivery_store import Share
 from fumehood.errors import TooLarge
 from fumehood.image import Image
 from fumehood.job import Lane
@@ -74,6 +75,11 @@ def things_of_every_kind(stand: Stand) -> dict[str, list[str]]:
     running_batch = batch(stand)
     assert stand.worker.claim() is not None
     jobs += [failed, cancelled, running, *(stand.us.job() for _ in range(3))]
+    told = [stand.us.job(callback_url="https://example.com/hook") for _ in range(6)]
+    for about in told:
+        assert stand.us.post(f"/v1/jobs/{about}/cancel").status_code == 202
+    deliveries = [one["id"] for one in stand.us.get("/v1/webhooks/deliveries").json()["items"]]
+    stand.store.claim_deliveries(room=1, share=Share(of_tenant=1, of_host=1), lease_seconds=1e6)
     # From now on nothing waits for long.
     stand.queue.awake = set(Lane)
     for number in range(10):
@@ -105,6 +111,7 @@ def things_of_every_kind(stand: Stand) -> dict[str, list[str]]:
         "name": ["models/ä b.bin"],
         "port": ["script", "dataset1"],
         "output": ["result", "result2"],
+        "delivery_id": deliveries,
     }
 
 
