@@ -82,8 +82,10 @@ def things_of_every_kind(stand: Stand) -> dict[str, list[str]]:
     stand.store.claim_deliveries(room=1, share=Share(of_tenant=1, of_host=1), lease_seconds=1e6)
     # From now on nothing waits for long.
     stand.queue.awake = set(Lane)
+    spare_keys = []
     for number in range(10):
         stand.store.create_tenant(f"spare{number}")
+        spare_keys.append(stand.store.create_key(f"spare{number}", name="", scopes=TENANT_SCOPES)[0].prefix)
     keys = [stand.store.create_key("other", name="", scopes=TENANT_SCOPES)[0].prefix for _ in range(20)]
     gone = stand.store.begin_erasure(stand.store.create_tenant("gone").id).id
     assert stand.store.end_erasure(gone, worker="wrk_test", nothing_left=lambda: True, seal=unsealed)
@@ -97,6 +99,7 @@ def things_of_every_kind(stand: Stand) -> dict[str, list[str]]:
         "tenant": ["other"],
         "GET tenant": ["other", gone],
         "DELETE tenant": [f"spare{number}" for number in range(10)],
+        "DELETE prefix": spare_keys,
         "prefix": keys,
         "dataset_id": datasets,
         "DELETE dataset_id": [stand.us.dataset(f"b,a\n{number},2\n".encode()) for number in range(10)],
