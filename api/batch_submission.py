@@ -79,6 +79,7 @@ async def _submit(desk: Desk, tenant: Tenant, raw: dict[str, Any], form: Form, i
         parameters=document.parameters,
         limits=limits,
         labels=document.labels,
+        retention=tenant.retention,
     )
     slots = sum(int(facts.get("jobs_slots", 0)) for facts in await workers_seen(desk))
     return await desk.file(_store, desk, batch, items, slots, source, form, idempotency)

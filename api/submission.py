@@ -70,6 +70,7 @@ async def _submit(desk: Desk, tenant: Tenant, raw: dict[str, Any], form: Form, i
         labels=document.labels,
         priority=document.priority,
         attempts_max=desk.settings.attempts_max,
+        retention=tenant.retention,
     )
     job, earlier = await desk.ask(look_up, desk, job, source, form.files) if document.cache else (job, None)
     return await desk.file(_store, desk, job, source, form.files, idempotency, earlier)

@@ -6,6 +6,7 @@
     │   └── IdempotencyReuse the idempotency key was used with another request                       422
     ├── Unauthenticated      no key, or one that is not known                                        401
     ├── NotFound             not there, or not yours: the two are never told apart                   404
+    ├── Gone                 was there, and expired; carries `expired_at`                            410
     ├── Conflict             the thing is in the wrong state for this                                409
     │   └── NotFinished      the job has not ended yet                                               409
     ├── TooLarge             more bytes than the limit                                               413
@@ -62,6 +63,12 @@ class Unauthenticated(FumehoodError):
 
 class NotFound(FumehoodError):
     pass
+
+
+class Gone(FumehoodError):
+    def __init__(self, detail: str, *, expired_at: float) -> None:
+        super().__init__(detail)
+        self.expired_at = expired_at
 
 
 class Conflict(FumehoodError):

@@ -10,6 +10,7 @@
     shares                           of each tenant and lane: who waits, and what its jobs have held so far (fumehood.fair_share)
     lanes                            how far each lane has come
     usage                            what a tenant has used, by label and day; jobs that are deleted stay counted
+    tombstones                       what expired, and when; forgotten in turn
     workers                          who is there; nothing refers to it
     receipt_keys                     public keys that workers have signed receipts with; never forgotten
     images                           what scripts have run in, by digest; kept for the records that name it
@@ -38,6 +39,7 @@ from sqlalchemy import (
     Table,
     TypeDecorator,
     UniqueConstraint,
+    false,
     text,
 )
 
@@ -62,6 +64,11 @@ _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 def _index_where(name: str, condition: str, *columns: str) -> Index:
     """An index of some rows. A statement uses it where it says the condition in the same words."""
     return Index(name, *columns, sqlite_where=text(condition), postgresql_where=text(condition))
+
+
+def _due(table: str) -> Index:
+    """What of a tenant is to be looked at next for what has expired; without the many rows where nothing will be."""
+    return _index_where(f"ix_{table}_due", "expires_at IS NOT NULL", "tenant", "expires_at")
 
 
 class _Text(TypeDecorator[str]):
@@ -150,12 +157,17 @@ JOBS = Table(
     Column("labels", _Document, nullable=False),
     Column("outcome", _Document),
     Column("erasure", _Document),
+    Column("retention", _Document),  # of its tenant when it was submitted; null of what was stored before there was any, which stays
+    Column("expires_at", Float),  # when something of it is to be taken away next; null where nothing is
+    Column("log_gone_at", Float),
+    Column("results_gone_at", Float),
     Index(None, "lane", "state", "seq"),  # running; forgotten errands
     _index_where("ix_jobs_queue", "state = 'queued'", "tenant", "lane", "rank", "place", "seq"),  # claim, queue position
     Index(None, "tenant", "lane", "seq"),  # pages
     Index(None, "tenant", "lane", "state", "seq"),  # pages of one state
     Index(None, "batch", "state"),  # what is left of a batch
     Index(None, "cache_key", "state", "seq", sqlite_where=text("cache_key IS NOT NULL"), postgresql_where=text("cache_key IS NOT NULL")),
+    _due("jobs"),
     sqlite_autoincrement=True,
 )
 
@@ -208,9 +220,13 @@ DATASETS = Table(
     Column("rows", BigInteger, nullable=False),
     Column("columns", _Document, nullable=False),
     Column("created_at", Float, nullable=False),
+    Column("kept_seconds", Float),  # after its last use; null of what was stored before there were lifetimes
+    Column("expires_at", Float),  # null where it is pinned, too
+    Column("pinned", Boolean(create_constraint=False), nullable=False, server_default=false()),
     UniqueConstraint("tenant", "sha256", "format"),
     Index(None, "tenant", "seq"),  # pages
     Index(None, "tenant", "name", "seq"),  # pages of one name
+    _due("datasets"),
     sqlite_autoincrement=True,
 )
 
@@ -248,7 +264,11 @@ BATCHES = Table(
     Column("labels", _Document, nullable=False),
     Column("cancel_requested", Boolean(create_constraint=False), nullable=False),
     Column("created_at", Float, nullable=False),
+    Column("retention", _Document),
+    Column("expires_at", Float),  # when to look whether it has ended for long enough
+    Column("gone_at", Float),  # it is being taken away, row by row, and nobody finds it any more
     Index(None, "tenant", "seq"),  # pages
+    _due("batches"),
     sqlite_autoincrement=True,
 )
 
@@ -289,6 +309,15 @@ USAGE = Table(
     Column("bytes_in", BigInteger, nullable=False),
     Column("bytes_out", BigInteger, nullable=False),
     Index(None, "tenant", "day"),  # what is past its time
+)
+
+TOMBSTONES = Table(
+    "tombstones",
+    METADATA,
+    Column("tenant", _Text, primary_key=True),
+    # Of a job, a batch or a dataset that expired; of what its tenant deleted there is none.
+    Column("id", _Text, primary_key=True),
+    Column("gone_at", Float, nullable=False, index=True),
 )
 
 WORKERS = Table(

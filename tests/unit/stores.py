@@ -75,12 +75,13 @@ def batch_of(count: int, isolation: Isolation = Isolation.ITEM, **overrides: Any
         for number in range(count)
     ]
     values: dict[str, Any] = {
+        "tenant": "ten_test",
         "inputs": {"script": Input(blob=f"batches/{batch_id}/script.py", format="python", bytes=1)},
         "parameters": {"n": -1, "shared": True},
         "limits": Limits(wall_seconds=10),
         "labels": {"team": "blue"},
     }
-    batch = Batch(id=batch_id, tenant="ten_test", isolation=isolation, items=count, **(values | overrides))
+    batch = Batch(id=batch_id, isolation=isolation, items=count, **(values | overrides))
     return batch, jobs_of(batch, items, attempts_max=2, ceiling_seconds=3600, slots=4)
 
 

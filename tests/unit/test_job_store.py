@@ -545,6 +545,8 @@ def test_no_verb_shows_another_tenants_things(store: JobStore) -> None:
     theirs = store.submit(job(labels={"a": "b"}), idempotency=KEY).job
     owned, _ = store.add_dataset(dataset())
     batch, _ = store.submit_batch(*batch_of(2))
+    gone, _ = store.add_dataset(dataset(kept_seconds=-1.0))
+    assert store.expire_dataset(gone.tenant, gone.id)
     asked: dict[str, Callable[[], object]] = {
         "get_job": lambda: store.get_job("ten_b", theirs.id),
         "request_cancel": lambda: store.request_cancel("ten_b", theirs.id),
@@ -563,12 +565,20 @@ def test_no_verb_shows_another_tenants_things(store: JobStore) -> None:
         "cancel_batch": lambda: store.cancel_batch("ten_b", batch.id),
         "delete_batch": lambda: store.delete_batch("ten_b", batch.id),
         "find_idempotent_batch": lambda: store.find_idempotent_batch("ten_b", KEY.key, KEY.request_sha256),
+        "use_dataset": lambda: store.use_dataset("ten_b", owned.id, kept_seconds=1),
+        "pin_dataset": lambda: store.pin_dataset("ten_b", owned.id, pinned=True),
+        "expired_at": lambda: store.expired_at("ten_b", gone.id),
+        "begin_expiry": lambda: store.begin_expiry("ten_b"),
+        "begin_batch_expiry": lambda: store.begin_batch_expiry("ten_b"),
+        "shrink_batch": lambda: store.shrink_batch("ten_b", batch.id),
+        "due_datasets": lambda: store.due_datasets("ten_b"),
+        "expire_dataset": lambda: store.expire_dataset("ten_b", owned.id),
     }
     verbs = {name for name, verb in inspect.getmembers(JobStore, inspect.isfunction) if "tenant" in inspect.signature(verb).parameters}
     assert verbs == set(asked)
     for ask in asked.values():
         with contextlib.suppress(NotFound):
-            assert ask() in (None, ([], None))
+            assert ask() in (None, ([], None), [], False)
     assert store.get_job(theirs.tenant, theirs.id) == theirs
     assert store.get_dataset(owned.tenant, owned.id) == owned
     assert store.get_batch(batch.tenant, batch.id) == batch
