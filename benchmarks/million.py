@@ -11,6 +11,7 @@ import argparse
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from datetime import date, timedelta
 
 from benchmarks.history import DUE, RUN_JOBS, TENANT, fill
 from benchmarks.store_scale import STORES, Compared, cost_of, table
@@ -32,6 +33,7 @@ class Asked:
 
     def __init__(self, store: JobStore, finished: int) -> None:
         self._store, self._finished, self._number = store, finished, 0
+        self._today = date.fromtimestamp(time.time())
         self._dataset = store.add_dataset(dataset(tenant=TENANT))[0]
         self._middle = write_cursor(finished // 2)
         self._old = store.list_jobs(TENANT, before=self._middle, limit=1)[0][0]
@@ -55,6 +57,7 @@ class Asked:
         yield "list of a rare label", lambda: store.list_jobs(TENANT, labels=[rare])
         yield "list of two labels", lambda: store.list_jobs(TENANT, labels=[rare, ("team", "blue")])
         yield "list of label and state", lambda: store.list_jobs(TENANT, labels=[("team", "blue")], state="failed")
+        yield "usage of 30 days", lambda: store.usage(TENANT, first=self._today - timedelta(days=30), last=self._today)
         yield "list datasets", lambda: store.list_datasets(TENANT)
         yield "list batches", lambda: store.list_batches(TENANT, limit=5)  # of a thousand jobs there are ten batches
         yield "list items", lambda: store.list_items(TENANT, "bat_0")

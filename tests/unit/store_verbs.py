@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import date, timedelta
 from typing import Any
 
 from benchmarks.history import OTHERS, RUN_JOBS, TENANT, fill
@@ -49,10 +50,12 @@ class Verbs:
         return self.store.submit(self.asked(**overrides)).job
 
     def claimed(self, lane: Lane = Lane.JOBS, **overrides: Any) -> Job:
-        self.submit(**overrides)
-        found = self.store.claim(worker="wrk_test", lane=lane, disk_budget_bytes=BUDGET)
-        assert found is not None
-        return found
+        wanted = self.submit(**overrides)
+        while True:  # others may wait before it
+            found = self.store.claim(worker="wrk_test", lane=lane, disk_budget_bytes=BUDGET)
+            assert found is not None
+            if found.id == wanted.id:
+                return found
 
     def idempotency(self) -> Idempotency:
         self.number += 1
@@ -71,7 +74,7 @@ class Verbs:
         store = self.store
         yield "ping", store.ping
         yield "submit", lambda: store.submit(self.asked(), idempotency=self.idempotency())
-        old = store.list_jobs(TENANT, before=self.middle, limit=1)[0][0]
+        old, forgotten = store.list_jobs(TENANT, before=self.middle, limit=2)[0]
         source = {"dataset1": Input(blob="b", format="arrow", bytes=1, source={"job": old.id, "output": "result"})}
         reader = job(tenant=TENANT)
         yield "submit", lambda: store.submit(replace(reader, inputs=reader.inputs | source))
@@ -94,7 +97,13 @@ class Verbs:
         errand = self.claimed(Lane.ERRANDS, kind=Kind.DESCRIBE)
         store.finish(errand, outcome(), erasure(errand))
         yield "errands", store.errands
-        yield "delete_job", lambda: store.delete_job(TENANT, old.id)
+        asked = self.asked(cache_key="c" * 64)
+        earlier = self.claimed(cache_key="c" * 64)
+        earlier = store.finish(earlier, outcome(image="sha256:1"), erasure(earlier))
+        yield "find_cached", lambda: store.find_cached(TENANT, "c" * 64, image="sha256:1")
+        yield "submit_cached", lambda: store.submit_cached(asked, earlier)
+        yield "count_live", lambda: store.count_live(TENANT, at_most=100)
+        yield "delete_job", lambda: store.delete_job(TENANT, forgotten.id)
 
     def _lists(self) -> Iterator[tuple[str, Ask]]:
         team, both = ("team", "blue"), [("run", "new"), ("team", "blue")]
@@ -120,6 +129,9 @@ class Verbs:
         yield "get_batch", lambda: store.get_batch(TENANT, batch.id)
         yield "get_batch", lambda: store.get_batch(TENANT, "bat_0")
         yield "get_item", lambda: store.get_item(TENANT, batch.id, 3)
+        yield "item_ends", lambda: store.item_ends(TENANT, "bat_0")
+        yield "item_ends", lambda: store.item_ends(TENANT, "bat_0", since=0.0, after=1)
+        yield "item_ends", lambda: store.item_ends(TENANT, batch.id, jobs=[each.id for each, _ in jobs[:3]])
         yield "unfinished_job", lambda: store.unfinished_job(TENANT, batch.id)
         yield "cancel_batch", lambda: store.cancel_batch(TENANT, batch.id)
         yield "delete_batch", lambda: store.delete_batch(TENANT, batch.id)
@@ -162,6 +174,11 @@ class Verbs:
         yield "ensure_tenant", lambda: store.ensure_tenant("someone", self.key)
         yield "tenant_of_key", lambda: store.tenant_of_key(self.key)
         yield "caller_of_key", lambda: store.caller_of_key(self.key)
+        today = date.fromtimestamp(store._clock())
+        yield "usage", lambda: store.usage(TENANT, first=today - timedelta(days=30), last=today)
+        yield "usage", lambda: store.usage(TENANT, first=today - timedelta(days=30), last=today, label="team")
+        yield "read_lanes", store.read_lanes
+        yield "read_workers", lambda: store.read_workers(seen_within_seconds=60)
         yield "worker_beat", lambda: store.worker_beat("wrk_test", {"ready": True, "jobs_slots": 2})
         yield "workers", lambda: store.workers(seen_within_seconds=60)
         yield "forget_worker", lambda: store.forget_worker("wrk_test")
