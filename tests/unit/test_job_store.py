@@ -6,6 +6,7 @@ import contextlib
 import inspect
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 from typing import Any
 
 import pytest
@@ -565,6 +566,10 @@ def test_no_verb_shows_another_tenants_things(store: JobStore) -> None:
         "cancel_batch": lambda: store.cancel_batch("ten_b", batch.id),
         "delete_batch": lambda: store.delete_batch("ten_b", batch.id),
         "find_idempotent_batch": lambda: store.find_idempotent_batch("ten_b", KEY.key, KEY.request_sha256),
+        "item_ends": lambda: store.item_ends("ten_b", batch.id),
+        "find_cached": lambda: store.find_cached("ten_b", "c" * 64, image="sha256:1"),
+        "count_live": lambda: sum(store.count_live("ten_b", at_most=10).values()) or None,
+        "usage": lambda: store.usage("ten_b", first=date(2023, 11, 14), last=date(2023, 11, 15)),
         "use_dataset": lambda: store.use_dataset("ten_b", owned.id, kept_seconds=1),
         "pin_dataset": lambda: store.pin_dataset("ten_b", owned.id, pinned=True),
         "expired_at": lambda: store.expired_at("ten_b", gone.id),
