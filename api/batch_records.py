@@ -6,7 +6,7 @@ from typing import Any
 
 from api.batch_schemas import BatchRecord, BatchSummary, Counts, ItemRecord, ItemSummary
 from api.documents import presentable
-from api.records import erasure_record, input_of, output_table, report_of, whole
+from api.records import erasure_record, expires_record, input_of, output_table, report_of, whole
 from fumehood.batch import Batch, Ran
 from fumehood.job import Input, State
 from fumehood.text import timestamp
@@ -22,6 +22,7 @@ def batch_record(batch: Batch) -> BatchRecord:
         counts=Counts(**counts_of(batch)),
         finished_at=timestamp(batch.finished_at),
         callback_url=batch.callback_url,
+        expires_at=timestamp(batch.expires_at),
         parameters=batch.parameters,
         limits=batch.limits.as_dict(),
         inputs={port: input_of(given) for port, given in batch.inputs.items()},
@@ -55,6 +56,7 @@ def item_record(batch: Batch, ran: Ran) -> ItemRecord:
         log={"bytes": size, "truncated": truncated} if ran.state.final else {},
         attempt=ran.job.attempt,
         erasure=erasure_record(ran.job),
+        expires=expires_record(ran.job),
     )
 
 
@@ -88,7 +90,8 @@ def _item(batch: Batch, ran: Ran) -> dict[str, Any]:
     message = ending.message if ending else outcome.message if outcome else ""
     spent = ending.milliseconds if ending else outcome.milliseconds.get("run") if outcome and own else None
     tables = [port for port in ("result", "result2") if _size(ran, port) is not None]
-    links = {"self": here, **{name: f"{here}/{name}" for name in ([*tables, "log"] if ran.state.final else [])}}
+    there = [*(tables if ran.job.results_gone_at is None else []), *(["log"] if ran.job.log_gone_at is None else [])]
+    links = {"self": here, **{name: f"{here}/{name}" for name in (there if ran.state.final else [])}}
     return {
         "number": ran.item.number,
         "name": ran.item.name,

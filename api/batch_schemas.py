@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.expiry_schemas import Expires
 from api.schemas import LIMITS_SCHEMA, ErasureRecord, OutputTable, Request, TableReference
 from api.webhook_schemas import CALLBACK
 from fumehood.batch import ITEMS_MAX, Isolation
@@ -74,6 +75,9 @@ class BatchRecord(BatchSummary):
     counts: Counts
     finished_at: str | None = Field(description="When its last item ended; null as long as it has not.")
     callback_url: str | None = Field(description="Who is told of its end.")
+    expires_at: str | None = Field(
+        description="When all of it goes; null as long as it has not ended. Logs and results of its items may go before, as a job's do."
+    )
     parameters: dict[str, Any]
     limits: dict[str, int | float]
     inputs: dict[str, dict[str, Any]] = Field(description="What all items share, by port.")
@@ -91,6 +95,7 @@ class BatchRecord(BatchSummary):
                     "counts": {"queued": 0, "running": 0, "succeeded": 999, "failed": 1, "cancelled": 0},
                     "finished_at": "2025-01-01T00:00:10.000Z",
                     "callback_url": "https://example.com/hook",
+                    "expires_at": "2025-04-01T00:00:10.000Z",
                     "parameters": {"threshold": 0.5},
                     "limits": {"wall_seconds": 60},
                     "inputs": {"script": {"format": "python", "bytes": 120}},
@@ -131,3 +136,4 @@ class ItemRecord(ItemSummary):
     log: dict[str, Any] = Field(description="`bytes` and `truncated` of its log, once it is stored.")
     attempt: int
     erasure: ErasureRecord | None = Field(description="The receipt of the sandbox that it ran in.")
+    expires: Expires | None = Field(description="When its log and its results go; the record goes with the batch.")

@@ -93,6 +93,7 @@ async def _submit(desk: Desk, tenant: Tenant, raw: dict[str, Any], form: Form, i
         limits=limits,
         labels=document.labels,
         callback_url=document.callback_url,
+        retention=tenant.retention,
     )
     slots = sum(int(facts.get("jobs_slots", 0)) for facts in await workers_seen(desk))
     return await desk.file(_store, desk, batch, items, slots, source, form, idempotency)

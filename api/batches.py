@@ -10,13 +10,14 @@ from typing import Annotated, Any
 import structlog
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 
-from api.answers import PAGE_DEFAULT, RANGES, Cursor, Limit, asked_for, binary, headers, link_next, missing, problems, stored_bytes
+from api.answers import PAGE_DEFAULT, RANGES, Cursor, Limit, asked_for, binary, headers, link_next, problems, stored_bytes
 from api.auth import TenantDep, known_parameters
 from api.batch_records import batch_record, batch_summary, item_record, item_summary, table_of
 from api.batch_schemas import BatchPage, BatchRecord, ItemPage, ItemRecord
 from api.batch_submission import submit
 from api.content import SANDBOXED, Representation, Streamed
 from api.desk import Desk, DeskDep
+from api.gone import absent, require_log, require_results
 from api.live_log import stored_text
 from api.multipart import OF_BATCH
 from api.reading import JSON, MULTIPART, read_request, single
@@ -72,9 +73,12 @@ _SUBMITTED: dict[int | str, dict[str, Any]] = {
 }
 _TABLE = {
     **stored_bytes("The table.", binary(*(FORMATS[name][0][0] for name in TABLE_FORMATS)), negotiated=True),
-    **problems(404, 406, 409),
+    **problems(404, 406, 409, 410),
 }
-_LOG: dict[int | str, dict[str, Any]] = {200: {"description": "The log.", "content": {"text/plain": {"schema": {"type": "string"}}}}}
+_LOG: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The log.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+    **problems(404, 409, 410),
+}
 _PAGE: dict[int | str, dict[str, Any]] = {200: {"description": "A page.", "headers": headers("Link")}}
 
 
@@ -116,7 +120,7 @@ async def list_batches(
     return BatchPage(items=[batch_summary(batch) for batch in batches], next=following)
 
 
-@router.get("/{batch_id}", summary="A batch's record", response_model=BatchRecord, responses=problems(404))
+@router.get("/{batch_id}", summary="A batch's record", response_model=BatchRecord, responses=problems(404, 410))
 async def read_batch(
     batch_id: BatchId,
     request: Request,
@@ -138,7 +142,7 @@ async def read_batch(
     return batch_record(batch)
 
 
-@router.get("/{batch_id}/items", summary="List a batch's items", response_model=ItemPage, responses={**_PAGE, **problems(404)})
+@router.get("/{batch_id}/items", summary="List a batch's items", response_model=ItemPage, responses={**_PAGE, **problems(404, 410)})
 async def list_items(
     batch_id: BatchId,
     response: Response,
@@ -156,7 +160,7 @@ async def list_items(
     return ItemPage(items=[item_summary(batch, ran) for ran in items], next=following)
 
 
-@router.get("/{batch_id}/items/{number}", summary="An item's record", response_model=ItemRecord, responses=problems(404))
+@router.get("/{batch_id}/items/{number}", summary="An item's record", response_model=ItemRecord, responses=problems(404, 410))
 async def read_item(batch_id: BatchId, number: ItemNumber, desk: DeskDep, tenant: TenantDep) -> ItemRecord:
     """A failed item is no error of the API: its record says what happened."""
     batch, ran = await _find_item(desk, tenant, batch_id, number)
@@ -183,10 +187,13 @@ async def read_item_result2(batch_id: BatchId, number: ItemNumber, request: Requ
     return await _result(request, desk, tenant, batch_id, number, "result2")
 
 
-@router.get("/{batch_id}/items/{number}/log", summary="An item's log", response_class=Response, responses={**_LOG, **problems(404, 409)})
+@router.get(
+    "/{batch_id}/items/{number}/log", summary="An item's log", response_class=Response, responses={**_LOG, **problems(404, 409, 410)}
+)
 async def read_item_log(batch_id: BatchId, number: ItemNumber, desk: DeskDep, tenant: TenantDep) -> Response:
     """The stored log of an item that has ended."""
     ran = await _ended(desk, tenant, batch_id, number)
+    require_log(ran.job)
     window = (0, None) if ran.ending is None else (int(ran.ending.log["offset"]), int(ran.ending.log["offset"] + ran.ending.log["bytes"]))
 
     async def text() -> Any:
@@ -198,7 +205,7 @@ async def read_item_log(batch_id: BatchId, number: ItemNumber, desk: DeskDep, te
     return Streamed(text(), headers={**SANDBOXED, "Cache-Control": "no-store", "Content-Type": "text/plain; charset=utf-8"})
 
 
-@router.post("/{batch_id}/cancel", status_code=202, summary="Cancel a batch", response_model=BatchRecord, responses=problems(404, 409))
+@router.post("/{batch_id}/cancel", status_code=202, summary="Cancel a batch", response_model=BatchRecord, responses=problems(404, 409, 410))
 async def cancel_batch(batch_id: BatchId, desk: DeskDep, tenant: TenantDep) -> BatchRecord:
     """What is queued ends at once, what runs within seconds; asking again is fine. Of a sandbox that runs many items all of them end
     as cancelled, those that were done too. A batch that has ended is not changed (409)."""
@@ -209,7 +216,7 @@ async def cancel_batch(batch_id: BatchId, desk: DeskDep, tenant: TenantDep) -> B
     return batch_record(batch)
 
 
-@router.delete("/{batch_id}", status_code=204, summary="Forget a batch", responses=problems(404, 409))
+@router.delete("/{batch_id}", status_code=204, summary="Forget a batch", responses=problems(404, 409, 410))
 async def delete_batch(batch_id: BatchId, desk: DeskDep, tenant: TenantDep) -> None:
     """All of it: records, tables, logs and the jobs. Refused while an item has not ended, or while another job reads its output."""
     batch = await find_batch(desk, tenant, batch_id)
@@ -226,10 +233,11 @@ async def _tell_cancelled(desk: Desk, batch: Batch, jobs: list[str]) -> None:
 
 
 async def find_batch(desk: Desk, tenant: Tenant, batch_id: str) -> Batch:
+    asked_for(batch_id, "batch")
     try:
-        return await desk.ask(desk.store.get_batch, tenant.id, asked_for(batch_id, "batch"))
+        return await desk.ask(desk.store.get_batch, tenant.id, batch_id)
     except NotFound:
-        raise missing("batch") from None
+        raise await absent(desk, tenant.id, batch_id, "batch") from None
 
 
 async def _find_item(desk: Desk, tenant: Tenant, batch_id: str, number: int) -> tuple[Batch, Ran]:
@@ -251,5 +259,6 @@ async def _result(request: Request, desk: Desk, tenant: Tenant, batch_id: str, n
     table = table_of(ran, port)
     if table is None:
         raise NotFound(f"the item ended as {ran.state} without a {port}")
+    require_results(ran.job)
     stored = Representation(format="arrow", key=table.blob)
     return await table_content(request, desk, tenant, stored=stored, table=table, file_name=f"{batch_id}-{number}-{port}")

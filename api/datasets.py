@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any
@@ -21,7 +21,6 @@ from api.answers import (
     binary,
     headers,
     link_next,
-    missing,
     problems,
     stored_bytes,
 )
@@ -29,6 +28,7 @@ from api.auth import TenantDep, known_parameters
 from api.content import Representation
 from api.desk import Desk, DeskDep
 from api.errands import describe_limits, errand, require_space
+from api.gone import absent
 from api.names import showable
 from api.problems import UnknownMediaType
 from api.records import columns_of, dataset_record, whole
@@ -38,6 +38,7 @@ from fumehood.blob_files import Incoming
 from fumehood.dataset import FORMATS, Dataset, format_of
 from fumehood.errors import BadField, BadRequest, NotFound, StoreUnavailable
 from fumehood.job import Input, Job, Kind, new_id
+from fumehood.quota import DAY_SECONDS
 from fumehood.tenant import Tenant
 
 NAME_CHARACTERS = 255
@@ -62,6 +63,7 @@ _UPLOAD_BODY: dict[str, Any] = {
     }
 }
 Name = Annotated[str, Query(description="For people; need not be unique. Its ending says the format where the media type does not.")]
+Pinned = Annotated[bool, Query(description="Whether it stays until it is deleted, whatever the lifetime of datasets is.")]
 Named = Annotated[str | None, Query(description="Only datasets of exactly this name.")]
 
 
@@ -77,9 +79,11 @@ Named = Annotated[str | None, Query(description="Only datasets of exactly this n
     },
     openapi_extra=_UPLOAD_BODY,
 )
-async def upload_dataset(request: Request, response: Response, desk: DeskDep, tenant: TenantDep, name: Name = "") -> DatasetRecord:
+async def upload_dataset(
+    request: Request, response: Response, desk: DeskDep, tenant: TenantDep, name: Name = "", pinned: Pinned = False
+) -> DatasetRecord:
     """Streams the body to disk and has a sandbox read it whole: malformed bytes are refused here, and named.
-    The same bytes again give the same record."""
+    The same bytes again give the same record, and count as a use."""
     _check_name(name)
     media_type = request.headers.get("content-type", "")
     format = format_of(media_type, name)
@@ -93,10 +97,10 @@ async def upload_dataset(request: Request, response: Response, desk: DeskDep, te
     with ExitStack() as stack:
         incoming = stack.enter_context(await desk.file(desk.blobs.incoming, floor_bytes=desk.settings.disk_floor_bytes))
         await _receive(desk, request, incoming, desk.settings.bundle_bytes if format == "zip" else desk.settings.dataset_bytes)
-        dataset = await desk.ask(desk.store.find_dataset, tenant.id, sha256=incoming.sha256, format=format)
+        dataset = await desk.ask(_known, desk, tenant, incoming.sha256, format, pinned)
         new = dataset is None
         if dataset is None:
-            dataset, new = await _take_in(desk, request, tenant, incoming, name=name, format=format)
+            dataset, new = await _take_in(desk, request, tenant, incoming, name=name, format=format, pinned=pinned)
     response.status_code = 201 if new else 200
     response.headers["Location"] = f"/v1/datasets/{dataset.id}"
     return dataset_record(dataset)
@@ -119,17 +123,31 @@ async def list_datasets(
     return DatasetPage(items=[dataset_record(dataset) for dataset in datasets], next=following)
 
 
-@router.get("/{dataset_id}", summary="A dataset's record", response_model=DatasetRecord, responses=problems(404))
+@router.get("/{dataset_id}", summary="A dataset's record", response_model=DatasetRecord, responses=problems(404, 410))
 async def read_dataset(dataset_id: DatasetId, desk: DeskDep, tenant: TenantDep) -> DatasetRecord:
     """Its format and size, and the rows and columns that a sandbox found."""
     return dataset_record(await _find(desk, tenant, dataset_id))
 
 
-@router.delete("/{dataset_id}", status_code=204, summary="Forget a dataset", responses=problems(404, 409))
+@router.delete("/{dataset_id}", status_code=204, summary="Forget a dataset", responses=problems(404, 409, 410))
 async def delete_dataset(dataset_id: DatasetId, desk: DeskDep, tenant: TenantDep) -> None:
     """Refused while a job that has not ended needs it."""
     await _find(desk, tenant, dataset_id)
     await desk.forget(tenant.id, f"datasets/{dataset_id}", partial(desk.store.delete_dataset, tenant.id, dataset_id))
+
+
+@router.put("/{dataset_id}/pin", summary="Pin a dataset", response_model=DatasetRecord, responses=problems(404, 410))
+async def pin_dataset(dataset_id: DatasetId, desk: DeskDep, tenant: TenantDep) -> DatasetRecord:
+    """It stays until it is deleted. Asking twice is fine."""
+    await _find(desk, tenant, dataset_id)
+    return dataset_record(await desk.ask(desk.store.pin_dataset, tenant.id, dataset_id, pinned=True))
+
+
+@router.delete("/{dataset_id}/pin", summary="Unpin a dataset", response_model=DatasetRecord, responses=problems(404, 410))
+async def unpin_dataset(dataset_id: DatasetId, desk: DeskDep, tenant: TenantDep) -> DatasetRecord:
+    """It has its whole lifetime before it from now on."""
+    await _find(desk, tenant, dataset_id)
+    return dataset_record(await desk.ask(desk.store.pin_dataset, tenant.id, dataset_id, pinned=False))
 
 
 @router.get(
@@ -138,7 +156,7 @@ async def delete_dataset(dataset_id: DatasetId, desk: DeskDep, tenant: TenantDep
     response_class=Response,
     responses={
         **stored_bytes("The content.", binary(*(media_types[0] for media_types, _ in FORMATS.values())), negotiated=True),
-        **problems(404, 406),
+        **problems(404, 406, 410),
     },
     openapi_extra=RANGES,
 )
@@ -160,7 +178,7 @@ async def read_dataset_content(dataset_id: DatasetId, request: Request, desk: De
     "/{dataset_id}/preview",
     summary="A preview of a dataset",
     response_class=Response,
-    responses={**stored_bytes("The preview.", model=Preview), **problems(404)},
+    responses={**stored_bytes("The preview.", model=Preview), **problems(404, 410)},
     openapi_extra=RANGES,
 )
 async def read_dataset_preview(dataset_id: DatasetId, request: Request, desk: DeskDep, tenant: TenantDep) -> Response:
@@ -196,7 +214,21 @@ async def _receive(desk: Desk, request: Request, incoming: Incoming, limit_bytes
         raise BadRequest("the body is empty; expected a dataset")
 
 
-async def _take_in(desk: Desk, request: Request, tenant: Tenant, incoming: Incoming, *, name: str, format: str) -> tuple[Dataset, bool]:
+def _known(desk: Desk, tenant: Tenant, sha256: str, format: str, pinned: bool) -> Dataset | None:
+    """The dataset with the same bytes, used again; None where there is none, or it expired just now."""
+    dataset = desk.store.find_dataset(tenant.id, sha256=sha256, format=format)
+    with suppress(NotFound):
+        return dataset and desk.store.use_dataset(tenant.id, dataset.id, kept_seconds=_kept_seconds(tenant), pinned=pinned)
+    return None
+
+
+def _kept_seconds(tenant: Tenant) -> float:
+    return tenant.retention.dataset_days * DAY_SECONDS
+
+
+async def _take_in(
+    desk: Desk, request: Request, tenant: Tenant, incoming: Incoming, *, name: str, format: str, pinned: bool
+) -> tuple[Dataset, bool]:
     """Keep the bytes, have them described, and store the record last; whatever goes wrong, nothing stays."""
     dataset_id, size, sha256 = new_id("ds"), incoming.bytes, incoming.sha256
     original, adopting = f"datasets/{dataset_id}/original", False
@@ -206,6 +238,7 @@ async def _take_in(desk: Desk, request: Request, tenant: Tenant, incoming: Incom
             source, limits = Input(blob=original, format=format, bytes=size), describe_limits(desk.settings, format=format, size_bytes=size)
             async with errand(desk, tenant, kind=Kind.DESCRIBE, source=source, limits=limits, gone=request.is_disconnected) as described:
                 found = _description(described) | {"name": name, "format": format, "bytes": size, "sha256": sha256}
+                found |= {"pinned": pinned, "kept_seconds": _kept_seconds(tenant)}
                 adopting = True
                 return await desk.file(_adopt, desk, Dataset(id=dataset_id, tenant=tenant.id, blob=original, **found), described)
         finally:
@@ -246,7 +279,8 @@ def _description(described: Job) -> dict[str, Any]:
 
 
 async def _find(desk: Desk, tenant: Tenant, dataset_id: str) -> Dataset:
+    asked_for(dataset_id, "dataset")
     try:
-        return await desk.ask(desk.store.get_dataset, tenant.id, asked_for(dataset_id, "dataset"))
+        return await desk.ask(desk.store.get_dataset, tenant.id, dataset_id)
     except NotFound:
-        raise missing("dataset") from None
+        raise await absent(desk, tenant.id, dataset_id, "dataset") from None

@@ -26,6 +26,7 @@ from fumehood.errors import BadField, BadRequest, NotFound
 from fumehood.job import PRIORITIES, Input, Kind, State
 from fumehood.job_store import Idempotency, JobStore
 from fumehood.limits import Limits, check_parameters_size, requested
+from fumehood.text import timestamp
 
 Document = TypeVar("Document", bound=Request)
 Reference = str | JobOutput
@@ -186,7 +187,7 @@ def resolve(store: JobStore, tenant: str, port: str, reference: Reference) -> In
     try:
         dataset = store.get_dataset(tenant, require_id(reference, "dataset"))
     except NotFound:
-        return BadField("", f"there is no dataset {reference[:80]!r}")
+        return BadField("", f"there is no dataset {reference[:80]!r}{_expired(store.expired_at(tenant, reference))}")
     if port == "bundle":
         if dataset.format != "zip":
             return BadField("", f"dataset {dataset.id} has the format {dataset.format}; expected zip")
@@ -197,17 +198,23 @@ def resolve(store: JobStore, tenant: str, port: str, reference: Reference) -> In
     return Input(blob=dataset.table_blob, format="arrow", bytes=dataset.table_bytes or 0, dataset=dataset.id)
 
 
+def _expired(expired_at: float | None) -> str:
+    return f": it expired at {timestamp(expired_at)}" if expired_at is not None else ""
+
+
 def _output(store: JobStore, tenant: str, reference: JobOutput) -> Input | BadField:
     try:
         job = store.get_job(tenant, require_id(reference.job, "job"))
     except NotFound:
         job = None
     if job is None or job.kind is not Kind.SCRIPT:
-        return BadField("/job", f"there is no job {reference.job[:80]!r}")
+        return BadField("/job", f"there is no job {reference.job[:80]!r}{_expired(store.expired_at(tenant, reference.job))}")
     if not job.state.final:
         return BadField("/job", f"job {job.id} is {job.state}; expected one that has succeeded")
     if job.state is not State.SUCCEEDED or job.outcome is None or reference.output not in job.outcome.outputs:
         return BadField("/output", f"job {job.id} has {job.state} without an output {reference.output}")
+    if job.results_gone_at is not None:
+        return BadField("/output", f"job {job.id} has no results any more{_expired(job.results_gone_at)}")
     size = job.outcome.outputs[reference.output]
     source = {"job": job.id, "output": reference.output}
     return Input(blob=job.output_blob(reference.output), format="arrow", bytes=size, source=source)

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from api.desk import Desk, DeskDep
-from api.schemas import Health, Readiness, ReadyPart
+from api.health_schemas import Health, Readiness, ReadyPart
 from fumehood import __version__
 from fumehood.errors import FumehoodError
 from fumehood.job import Lane

@@ -24,7 +24,7 @@ SCRIPT_TYPE = "text/x-python"
 _CONTENT = binary(SCRIPT_TYPE, *(media_types[0] for media_types, _ in FORMATS.values()))
 
 
-@router.get("", summary="List a job's inputs", response_model=InputList, responses=problems(404))
+@router.get("", summary="List a job's inputs", response_model=InputList, responses=problems(404, 410))
 async def list_inputs(job_id: JobId, desk: DeskDep, tenant: TenantDep) -> InputList:
     """The script, and what was connected to the ports."""
     job = await find_job(desk, tenant, job_id)
@@ -35,7 +35,7 @@ async def list_inputs(job_id: JobId, desk: DeskDep, tenant: TenantDep) -> InputL
     "/{port}",
     summary="An input's bytes",
     response_class=Response,
-    responses={**stored_bytes("The input.", _CONTENT), **problems(404)},
+    responses={**stored_bytes("The input.", _CONTENT), **problems(404, 410)},
     openapi_extra=RANGES,
 )
 async def read_input(job_id: JobId, port: PortName, request: Request, desk: DeskDep, tenant: TenantDep) -> Response:

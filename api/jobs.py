@@ -13,6 +13,7 @@ from api.answers import PAGE_DEFAULT, Cursor, JobId, Limit, asked_for, headers, 
 from api.auth import TenantDep, known_parameters
 from api.desk import Desk, DeskDep
 from api.drafts import LABELS_MAX, label_fault
+from api.gone import absent
 from api.multipart import OF_JOB
 from api.reading import JSON, MULTIPART, read_request, single
 from api.records import job_record, job_summary
@@ -140,7 +141,7 @@ async def list_jobs(
     return JobPage(items=[job_summary(job) for job in jobs], next=following)
 
 
-@router.get("/{job_id}", summary="A job's record", response_model=JobRecord, responses=problems(404))
+@router.get("/{job_id}", summary="A job's record", response_model=JobRecord, responses=problems(404, 410))
 async def read_job(
     job_id: JobId,
     request: Request,
@@ -155,7 +156,7 @@ async def read_job(
     return job_record(await wait_final(desk, job, min(wait, WAIT_SECONDS_MAX), request.is_disconnected))
 
 
-@router.post("/{job_id}/cancel", status_code=202, summary="Cancel a job", response_model=JobRecord, responses=problems(404, 409))
+@router.post("/{job_id}/cancel", status_code=202, summary="Cancel a job", response_model=JobRecord, responses=problems(404, 409, 410))
 async def cancel_job(job_id: JobId, desk: DeskDep, tenant: TenantDep) -> JobRecord:
     """A queued job ends at once, a running one within seconds; asking again is fine. A final job is not changed (409)."""
     await find_job(desk, tenant, job_id)
@@ -168,7 +169,7 @@ async def cancel_job(job_id: JobId, desk: DeskDep, tenant: TenantDep) -> JobReco
     return job_record(job)
 
 
-@router.delete("/{job_id}", status_code=204, summary="Forget a job", responses=problems(404, 409))
+@router.delete("/{job_id}", status_code=204, summary="Forget a job", responses=problems(404, 409, 410))
 async def delete_job(job_id: JobId, desk: DeskDep, tenant: TenantDep) -> None:
     """Record, log, live log and outputs. Refused while it has not ended, while another job reads its output, and for a
     job of a batch."""
@@ -200,11 +201,13 @@ async def find_job(desk: Desk, tenant: Tenant, job_id: str) -> Job:
 
     Raises:
         NotFound: not there, not yours, or not a job of a tenant: one sentence for all.
+        Gone: it was yours, and expired.
     """
+    asked_for(job_id, "job")
     try:
-        job = await desk.ask(desk.store.get_job, tenant.id, asked_for(job_id, "job"))
+        job = await desk.ask(desk.store.get_job, tenant.id, job_id)
     except NotFound:
-        raise missing("job") from None
+        raise await absent(desk, tenant.id, job_id, "job") from None
     if job.kind is not Kind.SCRIPT:
         raise missing("job")
     return job

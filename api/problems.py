@@ -15,6 +15,7 @@ from starlette.routing import Match
 
 from fumehood import errors
 from fumehood.errors import BadField, FumehoodError
+from fumehood.text import timestamp
 
 log = structlog.get_logger()
 
@@ -61,6 +62,7 @@ PROBLEMS: dict[type[FumehoodError], tuple[int, str, str]] = {
     errors.NotFinished: (409, "not-finished", "The job has not ended yet"),
     IdempotencyBusy: (409, "idempotency-busy", "The first request with this idempotency key is still being handled"),
     errors.Conflict: (409, "conflict", "The thing is in the wrong state for this"),
+    errors.Gone: (410, "gone", "It has expired"),
     errors.TooLarge: (413, "too-large", "More bytes than the limit"),
     errors.UnsupportedFormat: (415, "unsupported-format", "No reader knows this media type"),
     RangeNotSatisfiable: (416, "range-not-satisfiable", "The range lies outside the content"),
@@ -108,6 +110,8 @@ def of_error(error: FumehoodError) -> Response:
     match error:
         case errors.Unauthenticated():
             headers["WWW-Authenticate"] = 'Bearer realm="fumehood"'
+        case errors.Gone(expired_at=expired_at):
+            extensions["expired_at"] = timestamp(expired_at)
         case errors.TooLarge(limit=limit, value=value):
             extensions["limit"] = limit
             if value is not None:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from api.cache_schemas import CachedFrom
 from api.documents import presentable
+from api.expiry_schemas import Expires
 from api.schemas import (
     Column,
     DatasetRecord,
@@ -21,6 +22,7 @@ from api.schemas import (
     UsageRecord,
 )
 from fumehood.dataset import FORMATS, Dataset
+from fumehood.expiry import expiry_of
 from fumehood.job import Input, Job, Origin
 from fumehood.outcome import Outcome
 from fumehood.receipt import document
@@ -51,6 +53,8 @@ def dataset_record(dataset: Dataset) -> DatasetRecord:
         rows=dataset.rows,
         columns=columns_of(dataset.columns),
         created_at=timestamp(dataset.created_at) or "",
+        pinned=dataset.pinned,
+        expires_at=timestamp(dataset.expires_at),
         links={"self": here, "content": f"{here}/content"} | ({"preview": f"{here}/preview"} if dataset.table_blob else {}),
     )
 
@@ -92,6 +96,20 @@ def job_record(job: Job) -> JobRecord:
         callback_url=job.callback_url,
         cached_from=_cached_from(job.cached_from),
         erasure=erasure_record(job),
+        expires=expires_record(job),
+    )
+
+
+def expires_record(job: Job) -> Expires | None:
+    expiry = expiry_of(job)
+    if expiry is None:
+        return None
+    return Expires(
+        record=timestamp(expiry.record_at),
+        log=timestamp(expiry.log_at) or "",
+        results=timestamp(expiry.results_at) or "",
+        log_expired_at=timestamp(expiry.log_gone_at),
+        results_expired_at=timestamp(expiry.results_gone_at),
     )
 
 
@@ -166,7 +184,9 @@ def _links(job: Job, outputs: dict[str, int]) -> dict[str, str]:
     names = ["inputs", "log", "cancel"]
     if job.state.final:
         tables = [name for name in ("result", "result2") if name in outputs]
-        names = ["inputs", "log", "figures", "artifacts", *tables, *(f"{name}/preview" for name in tables)]
+        log = ["log"] if job.log_gone_at is None else []
+        results = ["figures", "artifacts", *tables, *(f"{name}/preview" for name in tables)] if job.results_gone_at is None else []
+        names = ["inputs", *log, *results]
     links = {"self": here, **{name.replace("/", "_"): f"{here}/{name}" for name in names}}
     if job.outcome is not None and job.outcome.image is not None:
         links["image"] = f"/v1/images/{job.outcome.image}/packages"

@@ -11,6 +11,7 @@ from api.answers import RANGES, JobId, binary, event_stream, headers, problems, 
 from api.auth import TenantDep, known_parameters
 from api.content import SANDBOXED, Representation, Streamed, accept_of, attachment, choose_media, send_blob
 from api.desk import Desk, DeskDep
+from api.gone import require_log, require_results
 from api.jobs import find_job
 from api.live_log import live_events, stored_text, text_so_far
 from api.records import ANY_BYTES, StoredFile, file_href, files_of
@@ -38,11 +39,11 @@ _EVENTS = event_stream(
 )
 _TABLE = {
     **stored_bytes("The table.", binary(*(FORMATS[name][0][0] for name in TABLE_FORMATS)), negotiated=True),
-    **problems(404, 406, 409),
+    **problems(404, 406, 409, 410),
 }
-_PREVIEW = {**stored_bytes("The preview.", model=Preview), **problems(404, 409)}
-_FIGURE = {**stored_bytes("The figure.", binary("image/png", "image/svg+xml", "text/html", ANY_BYTES)), **problems(404, 409)}
-_ARTIFACT = {**stored_bytes("The file, in the media type that its list names.", binary("*/*")), **problems(404, 409)}
+_PREVIEW = {**stored_bytes("The preview.", model=Preview), **problems(404, 409, 410)}
+_FIGURE = {**stored_bytes("The figure.", binary("image/png", "image/svg+xml", "text/html", ANY_BYTES)), **problems(404, 409, 410)}
+_ARTIFACT = {**stored_bytes("The file, in the media type that its list names.", binary("*/*")), **problems(404, 409, 410)}
 
 
 @router.get(
@@ -51,7 +52,7 @@ _ARTIFACT = {**stored_bytes("The file, in the media type that its list names.", 
     response_class=Response,
     responses={
         200: {"description": "The log, or its events.", "content": {TEXT: _STRING, **_EVENTS}, "headers": headers("Vary")},
-        **problems(404, 406),
+        **problems(404, 406, 410),
     },
 )
 async def read_log(
@@ -67,6 +68,7 @@ async def read_log(
     JSON document; a final job's log is told again, then its end. `log` says its attempt and its offset in bytes, `progress`
     how many jobs are ahead of a queued one."""
     job = await find_job(desk, tenant, job_id)
+    require_log(job)
     fields = {"Vary": "Accept", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
     if choose_media(accept_of(request), [TEXT, EVENTS]) == EVENTS:
         return Streamed(live_events(desk, job, last_event_id), headers={**fields, "Content-Type": EVENTS, "X-Accel-Buffering": "no"})
@@ -98,7 +100,7 @@ async def read_result2_preview(job_id: JobId, request: Request, desk: DeskDep, t
     return await _preview(request, desk, tenant, job_id, "result2")
 
 
-@router.get("/figures", summary="List figures", response_model=FigureList, responses=problems(404, 409))
+@router.get("/figures", summary="List figures", response_model=FigureList, responses=problems(404, 409, 410))
 async def list_figures(job_id: JobId, desk: DeskDep, tenant: TenantDep) -> FigureList:
     """In the order of their making. Failed jobs keep theirs."""
     job = await _ended(desk, tenant, job_id)
@@ -117,7 +119,7 @@ async def read_figure(job_id: JobId, n: FigureNumber, request: Request, desk: De
     return await _send(request, desk, job, figures[n])
 
 
-@router.get("/artifacts", summary="List artifacts", response_model=ArtifactList, responses=problems(404, 409))
+@router.get("/artifacts", summary="List artifacts", response_model=ArtifactList, responses=problems(404, 409, 410))
 async def list_artifacts(job_id: JobId, desk: DeskDep, tenant: TenantDep) -> ArtifactList:
     """The files that the script left below `./outputs/`. Failed jobs keep theirs."""
     job = await _ended(desk, tenant, job_id)
@@ -154,7 +156,7 @@ async def _preview(request: Request, desk: Desk, tenant: Tenant, job_id: str, ou
     job = await _ended(desk, tenant, job_id)
     table = _output(job, output)
     key = f"{table.blob}.preview.json"
-    return await table_preview(request, desk, tenant, table=table, key=key, owner=lambda: find_job(desk, tenant, job.id))
+    return await table_preview(request, desk, tenant, table=table, key=key, owner=lambda: _ended(desk, tenant, job.id))
 
 
 def _output(job: Job, output: str) -> Input:
@@ -169,6 +171,7 @@ async def _ended(desk: Desk, tenant: Tenant, job_id: str) -> Job:
     job = await find_job(desk, tenant, job_id)
     if not job.state.final:
         raise NotFinished(f"the job is {job.state}; expected one that has ended")
+    require_results(job)
     return job
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from api.cache_schemas import CachedFrom
+from api.expiry_schemas import Expires
 from api.webhook_schemas import CALLBACK
 from fumehood.job import QUEUE_COUNTED, State
 from fumehood.limits import FLOOR, REQUESTABLE
@@ -76,6 +77,8 @@ class DatasetRecord(BaseModel):
     rows: int
     columns: list[Column]
     created_at: str
+    pinned: bool = Field(description="Whether it stays until it is deleted.")
+    expires_at: str | None = Field(description="Until when it stays; a job that uses it puts that off. Null where it is pinned.")
     links: dict[str, str]
 
     model_config = ConfigDict(
@@ -90,6 +93,8 @@ class DatasetRecord(BaseModel):
                     "rows": 2,
                     "columns": [{"name": "a", "type": "int64", "nullable": True}],
                     "created_at": "2025-01-01T00:00:00.000Z",
+                    "pinned": False,
+                    "expires_at": "2025-04-01T00:00:00.000Z",
                     "links": {
                         "self": "/v1/datasets/ds_00000000000000000000000000000000",
                         "content": "/v1/datasets/ds_00000000000000000000000000000000/content",
@@ -212,6 +217,7 @@ class JobRecord(JobSummary):
     callback_url: str | None = Field(description="Who is told of its end.")
     cached_from: CachedFrom | None = Field(description="Where the result came from; null where the job ran, or was to run.")
     erasure: ErasureRecord | None
+    expires: Expires | None = Field(description="When which part of it goes; null as long as it has not ended.")
 
 
 class InputRecord(BaseModel):
@@ -312,21 +318,6 @@ class PackageList(BaseModel):
     items: list[Package]
 
 
-class Health(BaseModel):
-    status: Literal["ok"]
-    version: str
-
-
-class ReadyPart(BaseModel):
-    ok: bool
-    detail: str
-
-
-class Readiness(BaseModel):
-    ready: bool
-    parts: dict[str, ReadyPart]
-
-
 class ProblemField(BaseModel):
     pointer: str = Field(description="JSON pointer into the request.")
     detail: str
@@ -346,3 +337,4 @@ class Problem(BaseModel):
     limit: int | None = Field(None, description="The limit in bytes, with 413.")
     value: int | None = None
     available: list[str] | None = Field(None, description="What there is, with 406 and 415.")
+    expired_at: str | None = Field(None, description="When it expired, with 410.")

@@ -83,6 +83,7 @@ async def _submit(desk: Desk, tenant: Tenant, raw: dict[str, Any], form: Form, i
         callback_url=document.callback_url,
         priority=document.priority,
         attempts_max=desk.settings.attempts_max,
+        retention=tenant.retention,
     )
     job, earlier = await desk.ask(look_up, desk, job, source, form.files) if document.cache else (job, None)
     return await desk.file(_store, desk, job, source, form.files, idempotency, earlier)

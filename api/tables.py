@@ -13,7 +13,7 @@ from api.content import Representation, Streamed, accept_of, attachment, choose,
 from api.desk import Desk
 from api.errands import convert_limits, errand, profile_limits
 from fumehood.dataset import FORMATS, TABLE_FORMATS
-from fumehood.errors import NotFound
+from fumehood.errors import Gone, NotFound
 from fumehood.job import Input, Kind
 from fumehood.tenant import Tenant
 
@@ -61,8 +61,8 @@ async def table_preview(
 ) -> Response:
     """The profile of a table, made once by an errand and kept as the blob `key` beside it, with which it is deleted.
 
-    The document is the runner's word: passed on as it is, never read here. `owner()` raises NotFound once what the table
-    belongs to is gone.
+    The document is the runner's word: passed on as it is, never read here. `owner()` raises NotFound or Gone once what the
+    table belongs to is not there.
 
     Raises:
         Unavailable: no sandbox was free to make it.
@@ -87,7 +87,7 @@ async def _profile(
             await desk.file(desk.blobs.link, tenant.id, made.output_blob("result"), key)
     try:
         await owner()
-    except NotFound:
+    except (NotFound, Gone):
         # Deleted just before the link was made, so the deletion did not see it.
         await desk.file(desk.blobs.delete, tenant.id, key)
         raise

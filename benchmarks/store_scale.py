@@ -67,7 +67,7 @@ def compare(empty: JobStore, full: JobStore, *, queued: int = QUEUED, records: i
                 wall, cpu = time.perf_counter(), time.thread_time()
                 ask()
                 spent[store].setdefault(verb, []).append((time.perf_counter() - wall, time.thread_time() - cpu))
-    return [Compared(verb, _cost(spent[empty][verb]), _cost(spent[full][verb])) for verb in spent[empty]]
+    return [Compared(verb, cost_of(spent[empty][verb]), cost_of(spent[full][verb])) for verb in spent[empty]]
 
 
 class _Asked:
@@ -131,7 +131,7 @@ def fill(store: JobStore, *, queued: int, records: int) -> Job:
     return jobs[-1]
 
 
-def _cost(spent: Sequence[tuple[float, float]]) -> Cost:
+def cost_of(spent: Sequence[tuple[float, float]]) -> Cost:
     walls = sorted(wall * 1000 for wall, _ in spent)
     return Cost(walls[len(walls) // 2], walls[int(len(walls) * 0.99)], 1000 * sum(cpu for _, cpu in spent) / len(spent))
 

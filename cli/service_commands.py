@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,6 +12,7 @@ from cli import terminal
 from cli.job_commands import AsJson, connect, print_json
 
 datasets_app = typer.Typer(help="Stored tables and bundles.", rich_markup_mode=None, invoke_without_command=True)
+Ids = Annotated[list[str], typer.Argument(metavar="DATASET...", help="Ids, ds_….")]
 config_app = typer.Typer(help="Where the service is, and with which key.", rich_markup_mode=None, invoke_without_command=True)
 
 
@@ -39,10 +40,11 @@ def list_datasets(as_json: AsJson = False) -> None:
             f"{one['rows']:,}",
             len(one["columns"]),
             report.when(one["created_at"]),
+            kept_until(one),
         )
         for one in found
     ]
-    terminal.columns(("DATASET", "NAME", "FORMAT", "SIZE", "ROWS", "COLUMNS", "CREATED"), rows)
+    terminal.columns(("DATASET", "NAME", "FORMAT", "SIZE", "ROWS", "COLUMNS", "CREATED", "KEPT UNTIL"), rows)
 
 
 @datasets_app.command("upload")
@@ -84,6 +86,7 @@ def show_dataset(
         print(report.labelled(name, terminal.one_line(record[name])))
     print(report.labelled("size", terminal.size(record["bytes"])))
     print(report.labelled("created", report.when(record["created_at"])))
+    print(report.labelled("kept until", kept_until(record)))
     if profile is None:
         return print(report.labelled("entries", f"{record['rows']:,}"))
     from cli.profile_view import show_profile
@@ -91,8 +94,34 @@ def show_dataset(
     show_profile(profile)
 
 
+@datasets_app.command("pin")
+def pin_dataset(ids: Ids) -> None:
+    """Keep datasets until they are deleted, whatever the lifetime of datasets is."""
+    _pin(ids, pinned=True)
+
+
+@datasets_app.command("unpin")
+def unpin_dataset(ids: Ids) -> None:
+    """Let datasets go when nothing has used them for as long as datasets are kept."""
+    _pin(ids, pinned=False)
+
+
+def _pin(ids: list[str], *, pinned: bool) -> None:
+    with connect() as client:
+        for dataset_id in ids:
+            terminal.say(f"{dataset_id} is kept until {kept_until(client.pin_dataset(dataset_id, pinned=pinned))}")
+
+
+def kept_until(record: dict[str, Any]) -> str:
+    from cli import report
+
+    if record.get("pinned"):
+        return "deleted (pinned)"
+    return report.when(record["expires_at"]) if record.get("expires_at") else "deleted"
+
+
 @datasets_app.command("rm")
-def remove_dataset(ids: Annotated[list[str], typer.Argument(metavar="DATASET...", help="Ids, ds_….")]) -> None:
+def remove_dataset(ids: Ids) -> None:
     """Forget datasets."""
     with connect() as client:
         for dataset_id in ids:

@@ -10,6 +10,7 @@ from typing import Any
 from fumehood.job import Input, Job, Kind, State, new_id
 from fumehood.limits import KIB, MIB, Limits
 from fumehood.outcome import Reason
+from fumehood.quota import DAY_SECONDS, Retention
 
 ITEMS_MAX = 10_000
 ITEM_BYTES = 64 * MIB
@@ -64,6 +65,8 @@ class Batch:
     labels: dict[str, str] = field(default_factory=dict)
     callback_url: str | None = None
     """Who is told of its end; of its jobs nobody is."""
+    retention: Retention | None = field(default_factory=Retention)
+    """As of a job; its jobs have the same."""
     cancel_requested: bool = False
     created_at: float = 0.0
     finished_at: float | None = None
@@ -73,6 +76,13 @@ class Batch:
     @property
     def final(self) -> bool:
         return self.finished_at is not None
+
+    @property
+    def expires_at(self) -> float | None:
+        """When all of it goes, once it has ended."""
+        if self.finished_at is None or self.retention is None:
+            return None
+        return self.finished_at + self.retention.record_days * DAY_SECONDS
 
     @property
     def blob_prefix(self) -> str:
@@ -133,7 +143,7 @@ def chunk_wall_seconds(items: int, wall_seconds: float, *, ceiling_seconds: floa
 
 def jobs_of(batch: Batch, items: list[Item], *, attempts_max: int, ceiling_seconds: float, slots: int) -> list[tuple[Job, list[Item]]]:
     """The jobs that run a batch in `slots` that take jobs, in the order of its items, each with the items that it runs."""
-    shared: dict[str, Any] = {"tenant": batch.tenant, "batch": batch.id, "attempts_max": attempts_max}
+    shared: dict[str, Any] = {"tenant": batch.tenant, "batch": batch.id, "attempts_max": attempts_max, "retention": batch.retention}
     if batch.isolation is Isolation.ITEM:
         return [
             (

@@ -12,12 +12,14 @@ from sqlalchemy.exc import IntegrityError
 from fumehood import fair_share
 from fumehood.batch import Batch, Ending, Isolation, Item, Ran
 from fumehood.errors import BadField, BadRequest, Conflict, IdempotencyReuse, NotFound
+from fumehood.expiry import expiry, first_look_at
 from fumehood.job import Input, Job, Kind, Lane, State
 from fumehood.limits import Limits
-from fumehood.needs import needs_of
+from fumehood.needs import needs_of, owned, use_datasets
 from fumehood.outbox import forget_told, tell_of_batch_later
 from fumehood.outcome import Outcome, Reason
 from fumehood.pages import PAGE_BYTES, PAGE_ROWS, read_cursor, read_page, write_cursor
+from fumehood.quota import Retention
 from fumehood.records import Records
 from fumehood.rows import job_from_row, job_to_row, never_ran
 from fumehood.schema import BATCH_ITEMS, BATCHES, DATASETS, IDEMPOTENCY, JOB_NEEDS, JOBS
@@ -60,7 +62,7 @@ class Batches(Records):
                 self._note(connection, batch.id)
                 needs = [need for job, items in jobs for need in _needs(job, items)]
                 _check_there(connection, batch.tenant, needs)
-                connection.execute(insert(BATCHES), _batch_to_row(batch) | {"created_at": now})
+                connection.execute(insert(BATCHES), _batch_to_row(batch) | {"created_at": now, "expires_at": first_look_at(batch, now)})
                 # All of one place: they are claimed in their order, and before what is accepted later.
                 place = connection.execute(select(fair_share.next_place())).scalar_one()
                 connection.execute(insert(JOBS), [job_to_row(job) | {"created_at": now, "place": place} for job, _ in jobs])
@@ -69,7 +71,7 @@ class Batches(Records):
                 connection.execute(insert(BATCH_ITEMS), [_item_to_row(batch, job, item) for job, items in jobs for item in items])
                 if needs:
                     connection.execute(insert(JOB_NEEDS), needs)
-                return _read(connection, batch.tenant, batch.id), False
+                return read_batch(connection, batch.tenant, batch.id), False
         except IntegrityError as error:  # As in `submit`: a foreign key of job_needs.
             raise BadRequest("an input of the batch was deleted meanwhile") from error
 
@@ -85,15 +87,21 @@ class Batches(Records):
     def get_batch(self, tenant: str, batch_id: str) -> Batch:
         """With its counts. Raises NotFound."""
         with self._database.reading() as connection:
-            return _read(connection, tenant, batch_id)
+            return read_batch(connection, tenant, batch_id)
 
     def list_batches(self, tenant: str, *, before: str | None = None, limit: int = 50) -> tuple[list[Batch], str | None]:
         """Newest first, without counts; the second value is the cursor (opaque) of the next page. Raises BadRequest on a bad cursor."""
         documents: list[ColumnElement[Any]] = [BATCHES.c.inputs, BATCHES.c.parameters]
         with self._database.reading() as connection:
-            run = [(BATCHES.c.tenant, tenant)]
+            run, there = [(BATCHES.c.tenant, tenant)], select(BATCHES).where(BATCHES.c.gone_at.is_(None))
             rows, cursor = read_page(
-                connection, select(BATCHES), run=run, seq=BATCHES.c.seq, before=before, limit=limit, documents=documents
+                connection,
+                there,
+                run=run,
+                seq=BATCHES.c.seq,
+                before=before,
+                limit=limit,
+                documents=documents,
             )
         return [_batch_from_row(row) for row in rows], cursor
 
@@ -160,17 +168,19 @@ class Batches(Records):
             ended = [job_id for job_id, state in states if state == State.QUEUED.value]
             here = (JOBS.c.batch == batch_id, JOBS.c.state == State.QUEUED.value)
             needed = select(JOBS.c.id).where(*here)
-            connection.execute(delete(JOB_NEEDS).where(JOB_NEEDS.c.job_id.in_(needed)))
+            unneeded = delete(JOB_NEEDS).where(JOB_NEEDS.c.job_id.in_(needed)).returning(JOB_NEEDS.c.dataset)
+            use_datasets(connection, connection.execute(unneeded).scalars().all(), now=now)
             # The receipt of a job that never ran names nothing; one that was handed back has the receipt of that attempt.
             connection.execute(update(JOBS).where(*here, JOBS.c.erasure.is_(None)).values(erasure=nothing))
-            connection.execute(update(JOBS).where(*here).values(cancelled))
+            expires = None if batch.retention is None else expiry(Retention(**batch.retention), now, batch=batch_id).next_at()
+            connection.execute(update(JOBS).where(*here).values(cancelled | {"expires_at": expires}))
             fair_share.left(connection, tenant, Lane.JOBS.value, jobs=len(ended))
             if ended:
                 count(connection, tenant, Lane.JOBS, batch.labels, Amount(cancelled=len(ended)), now=now)
             running = (JOBS.c.batch == batch_id, JOBS.c.state == State.RUNNING.value)
             connection.execute(update(JOBS).where(*running).values(cancel_requested=True))
             connection.execute(update(BATCHES).where(BATCHES.c.seq == batch.seq).values(cancel_requested=True))
-            return _read(connection, tenant, batch_id), ended
+            return read_batch(connection, tenant, batch_id), ended
 
     def delete_batch(self, tenant: str, batch_id: str) -> Batch:
         """Forget a batch that has ended with all its items and jobs, and the idempotency key that made it.
@@ -181,7 +191,7 @@ class Batches(Records):
             with self._database.writing() as connection:
                 connection.execute(delete(IDEMPOTENCY).where(IDEMPOTENCY.c.job_id == batch_id, IDEMPOTENCY.c.tenant == tenant))
                 _find(connection, tenant, batch_id, lock=True)
-                batch = _read(connection, tenant, batch_id)
+                batch = read_batch(connection, tenant, batch_id)
                 if not batch.final:
                     raise Conflict(f"batch {batch_id} has not ended; cancel it or wait for its end")
                 connection.execute(delete(BATCH_ITEMS).where(BATCH_ITEMS.c.batch == batch_id))
@@ -237,14 +247,14 @@ def end_items(connection: Connection, job: Job, outcome: Outcome) -> Outcome:
 
 
 def _find(connection: Connection, tenant: str, batch_id: str, *, lock: bool = False) -> Row[Any]:
-    query = select(BATCHES).where(BATCHES.c.id == batch_id, BATCHES.c.tenant == tenant)
+    query = select(BATCHES).where(BATCHES.c.id == batch_id, BATCHES.c.tenant == tenant, BATCHES.c.gone_at.is_(None))
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     if row is None:
         raise NotFound(f"there is no batch {batch_id!r}")
     return row
 
 
-def _read(connection: Connection, tenant: str, batch_id: str) -> Batch:
+def read_batch(connection: Connection, tenant: str, batch_id: str) -> Batch:
     row = _find(connection, tenant, batch_id)
     counted = select(_state_of_item.label("state"), func.count()).join(JOBS, JOBS.c.id == BATCH_ITEMS.c.job)
     counted = counted.where(BATCH_ITEMS.c.batch == batch_id)
@@ -258,7 +268,7 @@ def _read(connection: Connection, tenant: str, batch_id: str) -> Batch:
 def _first(connection: Connection, known: Row[Any], request_sha256: str) -> Batch | None:
     if known.request_sha256 != request_sha256:
         raise IdempotencyReuse("the idempotency key was used with another request; use a new key for a new request")
-    return _read(connection, known.tenant, known.job_id)
+    return read_batch(connection, known.tenant, known.job_id)
 
 
 def _check_there(connection: Connection, tenant: str, needs: list[dict[str, Any]]) -> None:
@@ -267,7 +277,7 @@ def _check_there(connection: Connection, tenant: str, needs: list[dict[str, Any]
         wanted = sorted({need[column] for need in needs if need[column] is not None})
         for begin in range(0, len(wanted), _STEP):
             some = wanted[begin : begin + _STEP]
-            there = set(connection.execute(select(table.c.id).where(table.c.id.in_(some), table.c.tenant == tenant)).scalars())
+            there = set(connection.execute(owned(table).where(table.c.id.in_(some)), {"of_tenant": tenant}).scalars())
             if gone := [name for name in some if name not in there]:
                 fields = tuple(BadField("/items", f"there is no {what} {name!r}") for name in gone[:50])
                 raise BadRequest("an input of the batch is not there", errors=fields)
@@ -293,6 +303,7 @@ def _batch_to_row(batch: Batch) -> dict[str, Any]:
         "labels": batch.labels,
         "callback_url": batch.callback_url,
         "cancel_requested": False,
+        "retention": asdict(batch.retention) if batch.retention else None,
     }
 
 
@@ -308,6 +319,7 @@ def _batch_from_row(row: Row[Any]) -> Batch:
         labels=row.labels,
         callback_url=row.callback_url,
         cancel_requested=row.cancel_requested,
+        retention=Retention(**row.retention) if row.retention else None,
         created_at=row.created_at,
     )
 

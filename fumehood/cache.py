@@ -84,4 +84,6 @@ def with_result_of(job: Job, earlier: Job, *, now: float) -> Job:
 def _succeeded() -> Select[Any]:
     run = (JOBS.c.cache_key, JOBS.c.state)
     here = (JOBS.c.cache_key == bindparam("of_key"), JOBS.c.state == State.SUCCEEDED.value, JOBS.c.tenant == bindparam("of_tenant"))
-    return select(JOBS).where(*here).order_by(*(column.desc() for column in run), JOBS.c.seq.desc()).limit(_LOOKED_AT)
+    # What has expired is no result any more; what is about to is one as long as it is there.
+    there = (JOBS.c.results_gone_at.is_(None), JOBS.c.log_gone_at.is_(None))
+    return select(JOBS).where(*here, *there).order_by(*(column.desc() for column in run), JOBS.c.seq.desc()).limit(_LOOKED_AT)

@@ -29,6 +29,11 @@ def index_where(name: str, condition: str, *columns: str) -> Index:
     return Index(name, *columns, sqlite_where=text(condition), postgresql_where=text(condition))
 
 
+def due(table: str) -> Index:
+    """What of a tenant is to be looked at next for what has expired; without the many rows where nothing will be."""
+    return index_where(f"ix_{table}_due", "expires_at IS NOT NULL", "tenant", "expires_at")
+
+
 class Text(TypeDecorator[str]):
     """Text of every origin, the same in every database: what none can hold is written, and looked for, as U+FFFD. Documents
     hold their text with escapes, and need no such thing."""

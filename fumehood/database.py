@@ -127,6 +127,11 @@ class Database:
         changed = {name: insert.excluded[name] for name in values if name not in unique}
         connection.execute(insert.on_conflict_do_update(index_elements=list(unique), set_=changed))
 
+    def insert_missing(self, connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Insert those rows whose key is not there yet."""
+        if rows:
+            connection.execute(_INSERT[self._url.get_backend_name()](table).on_conflict_do_nothing(), list(rows))
+
     def prepare(self) -> None:
         """Make the SQLite file, readable by us alone, and switch it to WAL."""
         if not self.is_sqlite or self._url.database is None:

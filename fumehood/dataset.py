@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from fumehood.quota import DAY_SECONDS, Retention
+
 # format → media types that name it (the first is what we answer with) and file name endings.
 FORMATS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "arrow": (("application/vnd.apache.arrow.file",), (".arrow", ".feather", ".ipc")),
@@ -49,3 +51,8 @@ class Dataset:
     columns: list[dict[str, Any]] = field(default_factory=list)
     """`[{"name", "type", "nullable"}]`: the runner's word, for display only."""
     created_at: float = 0.0
+    kept_seconds: float | None = Retention().dataset_days * DAY_SECONDS
+    """How long it stays after its last use; None where it does for ever."""
+    expires_at: float | None = None
+    """None where it is pinned, and until it is stored."""
+    pinned: bool = False

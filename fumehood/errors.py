@@ -8,6 +8,7 @@
     ├── Forbidden            a known key that may not do this; says what it lacks                     403
     │   └── Suspended        the tenant is suspended, or is being deleted                            403
     ├── NotFound             not there, or not yours: the two are never told apart                   404
+    ├── Gone                 was there, and expired; carries `expired_at`                            410
     ├── Conflict             the thing is in the wrong state for this                                409
     │   └── NotFinished      the job has not ended yet                                               409
     ├── TooLarge             more bytes than the limit                                               413
@@ -72,6 +73,12 @@ class Suspended(Forbidden):
 
 class NotFound(FumehoodError):
     pass
+
+
+class Gone(FumehoodError):
+    def __init__(self, detail: str, *, expired_at: float) -> None:
+        super().__init__(detail)
+        self.expired_at = expired_at
 
 
 class Conflict(FumehoodError):

@@ -9,6 +9,7 @@ from typing import Any
 
 from fumehood.limits import Limits
 from fumehood.outcome import Erasure, Outcome
+from fumehood.quota import Retention
 
 
 class State(StrEnum):
@@ -126,6 +127,8 @@ class Job:
     """What the result cache knows it by (`fumehood.cache`); None where the cache was not asked for."""
     cached_from: Origin | None = None
     """Whose result it has; None where it ran, or was to run."""
+    retention: Retention | None = field(default_factory=Retention)
+    """The lifetimes that its tenant had when it was submitted; None where nothing of it expires."""
 
     state: State = State.QUEUED
     attempt: int = 0
@@ -144,6 +147,9 @@ class Job:
     finished_at: float | None = None
     outcome: Outcome | None = None
     erasure: Erasure | None = None
+    log_gone_at: float | None = None
+    results_gone_at: float | None = None
+    """When its log and its results expired; what they were stays in the record."""
     queue_position: int | None = None
     """Jobs of its own tenant and lane ahead of this one, while queued; QUEUE_COUNTED means that many or more. Only where a single
     record is read, as `estimated_start_at`."""

@@ -17,6 +17,7 @@ from fumehood.cache import Cached, with_result_of
 from fumehood.database import BUSY_SECONDS
 from fumehood.delivery_store import Deliveries
 from fumehood.errors import BadRequest, Conflict, IdempotencyReuse, LeaseLost
+from fumehood.expiry_store import Expiries
 from fumehood.item_ends import ItemEnds
 from fumehood.job import QUEUE_COUNTED, TRANSITIONS, Job, Kind, Lane, State
 from fumehood.migrations import upgrade
@@ -60,7 +61,7 @@ class Lease:
     cancel_requested: bool
 
 
-class JobStore(Usages, Cached, Queues, TenantErasures, ItemEnds, Deliveries, WebhookSecrets):
+class JobStore(Usages, Cached, Queues, TenantErasures, ItemEnds, Expiries, Deliveries, WebhookSecrets):
     """SQLAlchemy 2 (Core) over SQLite (WAL, synchronous=FULL, BEGIN IMMEDIATE, busy_timeout) or PostgreSQL.
 
     Safe to share between threads. Every call raises `StoreUnavailable` when the database does not answer.

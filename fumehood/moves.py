@@ -11,7 +11,6 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Delete,
     Insert,
     Integer,
     Row,
@@ -27,12 +26,16 @@ from sqlalchemy import (
     tuple_,
     update,
 )
+from sqlalchemy.sql.dml import ReturningDelete
 
 from fumehood import fair_share
 from fumehood.errors import Conflict, LeaseLost, NotFound
+from fumehood.expiry import expires_at
 from fumehood.job import TRANSITIONS, Job, Lane, State
+from fumehood.needs import use_datasets
 from fumehood.outbox import tell_of_job
 from fumehood.outcome import Outcome, Reason
+from fumehood.pages import SEQ_MAX, Run, in_order, within
 from fumehood.rows import job_from_row
 from fumehood.schema import JOB_NEEDS, JOBS
 from fumehood.usage import count_ended
@@ -91,8 +94,9 @@ def move(connection: Connection, row: Row[Any], state: State, values: dict[str, 
 
 def end(connection: Connection, row: Row[Any], outcome: Outcome, erasure: dict[str, Any], *, now: float) -> Job:
     """Into the final state that the outcome's reason means. A job that has ended needs nothing any more."""
-    connection.execute(_need_nothing(), {"of_id": row.id})
-    values = {"outcome": outcome.as_dict(), "erasure": erasure, "finished_at": now}
+    used = connection.execute(_need_nothing(), {"of_id": row.id}).scalars().all()
+    use_datasets(connection, used, now=now)
+    values = {"outcome": outcome.as_dict(), "erasure": erasure, "finished_at": now, "expires_at": expires_at(row, now)}
     ended = job_from_row(move(connection, row, FINAL_STATE[outcome.reason], values, now=now))
     count_ended(connection, ended)
     tell_of_job(connection, ended, now=now)
@@ -142,6 +146,11 @@ def reserved_by_running() -> ScalarSelect[Any]:
     )
 
 
+def running_of(lane: str) -> Select[Any]:
+    run: Run = [(JOBS.c.lane, lane), (JOBS.c.state, State.RUNNING.value)]
+    return select(JOBS).where(within(run, JOBS.c.seq, SEQ_MAX)).order_by(*in_order(run, JOBS.c.seq))
+
+
 # the statements ----------------------------------------------------------------------------------------------------------
 @cache
 def _find(lock: bool) -> Select[Any]:
@@ -156,8 +165,8 @@ def _change(columns: tuple[str, ...]) -> Update:
 
 
 @cache
-def _need_nothing() -> Delete:
-    return delete(JOB_NEEDS).where(JOB_NEEDS.c.job_id == bindparam("of_id"))
+def _need_nothing() -> ReturningDelete[Any]:
+    return delete(JOB_NEEDS).where(JOB_NEEDS.c.job_id == bindparam("of_id")).returning(JOB_NEEDS.c.dataset)
 
 
 def _queue(*columns: ColumnElement[Any]) -> Select[Any]:

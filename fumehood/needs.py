@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Select, Table, Update, bindparam, select, update
 
 from fumehood.errors import BadField, BadRequest
 from fumehood.job import Job
@@ -20,13 +22,40 @@ def needs_of(job: Job) -> list[dict[str, Any]]:
     ]
 
 
+USE_SECONDS = 60.0
+"""A use that follows another one so soon is not written down: a dataset that every job reads would be written by every one."""
+
+
+def owned(table: Table) -> Select[Any]:
+    """Finds ids of a tenant's own datasets or jobs whose bytes are there; the condition on `table.c.id` is yet to come. What is taken
+    away meanwhile is waited for."""
+    query = select(table.c.id).where(table.c.tenant == bindparam("of_tenant")).order_by(table.c.id)
+    if table is JOBS:
+        query = query.where(JOBS.c.results_gone_at.is_(None))
+    return query.with_for_update(read=True, key_share=True)
+
+
+def use_datasets(connection: Connection, used: Iterable[str | None], *, now: float) -> None:
+    """Their lifetime begins anew."""
+    # In order, or two that use the same might wait for each other.
+    uses = [{"of_id": name, "now": now} for name in sorted({name for name in used if name is not None})]
+    if uses:
+        connection.execute(_use(), uses)
+
+
+@cache
+def _use() -> Update:
+    until = bindparam("now", type_=DATASETS.c.expires_at.type) + DATASETS.c.kept_seconds
+    return update(DATASETS).where(DATASETS.c.id == bindparam("of_id"), DATASETS.c.expires_at < until - USE_SECONDS).values(expires_at=until)
+
+
 def check_needs(connection: Connection, job: Job) -> None:
     """Raises BadRequest naming every port whose dataset or source job this tenant does not have."""
     gone: list[BadField] = []
     for need in needs_of(job):
         for table, name, what in ((DATASETS, need["dataset"], "dataset"), (JOBS, need["source_job"], "job")):
-            owned = select(table.c.id).where(table.c.id == name, table.c.tenant == job.tenant)
-            if name is not None and connection.execute(owned).one_or_none() is None:
+            there = owned(table).where(table.c.id == name)
+            if name is not None and connection.execute(there, {"of_tenant": job.tenant}).one_or_none() is None:
                 gone.append(BadField(f"/{need['port']}", f"there is no {what} {name!r}"))
     if gone:
         raise BadRequest("an input of the job is not there", errors=tuple(gone))

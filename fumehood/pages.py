@@ -7,7 +7,9 @@ import binascii
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, String, and_, cast, func, literal, tuple_
+from sqlalchemy import Boolean, ColumnElement, Connection, Row, Select, String, and_, cast, func
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 
 from fumehood.errors import BadField, BadRequest
 from fumehood.limits import MIB
@@ -39,16 +41,43 @@ def read_cursor(cursor: str | None) -> int:
         raise BadRequest("the cursor is not usable", errors=(BadField("/cursor", "expected the `next` of an earlier page"),)) from error
 
 
+class _Within(FunctionElement[bool]):
+    """Two ways to say the same, in this order: of SQLite, and of PostgreSQL."""
+
+    type = Boolean()
+    name = "within"
+    inherit_cache = True
+
+    def self_group(self, against: Any = None) -> Any:
+        # As it is: a comparison of its truth with 1, which SQLite would be given else, is answered from no index.
+        return self
+
+
+@compiles(_Within)
+def _as_equal(element: _Within, compiler: Any, **options: Any) -> str:
+    return str(compiler.process(next(iter(element.clauses)), **options))
+
+
+@compiles(_Within, "postgresql")
+def _as_range(element: _Within, compiler: Any, **options: Any) -> str:
+    return str(compiler.process(list(element.clauses)[1], **options))
+
+
 def within(run: Run, seq: ColumnElement[int], before: Any) -> ColumnElement[bool]:
     """The rows of a run whose `seq`, the index's next column, is below `before`.
 
-    Said as a range, and in the index's whole order, so that no plan can walk the table by its primary key instead: PostgreSQL does
-    that where rows of the run are many, and reads all that are not of it where they lie at the other end.
+    What may not happen is that a plan walks the table by its primary key instead: a planner that knows that rows of the run are many
+    does so, and reads all that are not of it where they lie at the other end. SQLite has no statistics and takes the index with the
+    most that is equal. For PostgreSQL the last column of the run is a range, of one value: that is no constant which the order could
+    do without, so the order is that of the index. (To compare rows as wholes would do it too; but PostgreSQL goes on through every
+    other run of the same beginning, and SQLite comes to `before` from the newest row.)
     """
-    place = tuple_(*(column for column, _ in run), seq)
-    values = [value for _, value in run]
-    types = [column.type for column, _ in run] + [seq.type]
-    return and_(place >= tuple_(*values, literal(0, seq.type), types=types), place < tuple_(*values, before, types=types))
+    *first, (column, value) = run
+    equal = [each == its for each, its in first]
+    return _Within(
+        and_(*equal, column == value, seq < before).self_group(),
+        and_(*equal, column >= value, column <= value, seq < before).self_group(),
+    )
 
 
 def in_order(run: Run, seq: ColumnElement[int]) -> list[ColumnElement[Any]]:

@@ -13,6 +13,7 @@ from typing import Any
 from fumehood.errors import BadField, BadRequest
 from fumehood.limits import CEILING, GIB, HIGHEST, Limits, at_most, limits_over
 
+DAY_SECONDS = 86_400.0
 DAYS_MAX = 36_500.0
 NUMBER_MAX = 2**53
 """Above it a whole number of JSON is not what was written, everywhere."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, select
+from sqlalchemy import ColumnElement, Connection, delete, select, update
 from sqlalchemy.exc import IntegrityError
 
 from fumehood.dataset import Dataset
@@ -12,6 +14,7 @@ from fumehood.errors import Conflict, NotFound
 from fumehood.image import Image
 from fumehood.key_store import Keys
 from fumehood.metrics import Document
+from fumehood.needs import USE_SECONDS
 from fumehood.pages import read_page
 from fumehood.readings import Readings
 from fumehood.receipt import PublicKey
@@ -25,7 +28,8 @@ class Records(Readings, Keys):
     # datasets --------------------------------------------------------------------------------------------------------
     def add_dataset(self, dataset: Dataset) -> tuple[Dataset, bool]:
         """Insert, or the tenant's existing dataset with the same bytes and format. The flag says whether it is new."""
-        values = dataset_to_row(dataset) | {"created_at": dataset.created_at or self._clock()}
+        now = dataset.created_at or self._clock()
+        values = dataset_to_row(dataset) | {"created_at": now, "expires_at": _until(dataset, now)}
         with self._database.writing() as connection:
             self._admit(connection, dataset.tenant)
             self._note(connection, dataset.id)
@@ -58,6 +62,29 @@ class Records(Readings, Keys):
                 connection, select(DATASETS), run=run, seq=DATASETS.c.seq, before=before, limit=limit, documents=documents
             )
         return [dataset_from_row(row) for row in rows], cursor
+
+    def use_dataset(self, tenant: str, dataset_id: str, *, kept_seconds: float | None, pinned: bool = False) -> Dataset:
+        """Its lifetime begins anew, and is now this one; `pinned` pins it too. Raises NotFound."""
+        return self._change_dataset(tenant, dataset_id, lambda it: replace(it, kept_seconds=kept_seconds, pinned=it.pinned or pinned))
+
+    def pin_dataset(self, tenant: str, dataset_id: str, *, pinned: bool) -> Dataset:
+        """One that is pinned stays until it is deleted; one that is not any more has its whole lifetime before it. Raises NotFound."""
+        return self._change_dataset(tenant, dataset_id, lambda it: replace(it, pinned=pinned))
+
+    def _change_dataset(self, owner: str, dataset_id: str, change: Callable[[Dataset], Dataset]) -> Dataset:
+        here = (DATASETS.c.id == dataset_id, DATASETS.c.tenant == owner)
+        with self._database.writing() as connection:
+            row = connection.execute(select(DATASETS).where(*here).with_for_update()).one_or_none()
+            if row is None:
+                raise _no_dataset(dataset_id)
+            after = change(before := dataset_from_row(row))
+            until = _until(after, self._clock())
+            unchanged = (after.pinned, after.kept_seconds) == (before.pinned, before.kept_seconds)
+            # As where a job uses it: a use that follows another one so soon is not written down.
+            if unchanged and abs((until or 0.0) - (before.expires_at or 0.0)) < USE_SECONDS:
+                return before
+            values = {"pinned": after.pinned, "kept_seconds": after.kept_seconds, "expires_at": until}
+            return dataset_from_row(connection.execute(update(DATASETS).where(*here).values(values).returning(*DATASETS.c)).one())
 
     def delete_dataset(self, tenant: str, dataset_id: str) -> Dataset:
         """Raises NotFound; Conflict while a job that is not final needs it."""
@@ -130,6 +157,10 @@ def slots_of(connection: Connection, lane: str, *, seen_after: float) -> int:
     """How many jobs of a lane run at once in all workers that are ready and were seen lately."""
     facts = connection.execute(select(WORKERS.c.facts).where(WORKERS.c.seen_at >= seen_after)).scalars()
     return sum(int(each.get(f"{lane}_slots", 0)) for each in facts if each.get("ready"))
+
+
+def _until(dataset: Dataset, used_at: float) -> float | None:
+    return None if dataset.pinned or dataset.kept_seconds is None else used_at + dataset.kept_seconds
 
 
 def _no_dataset(dataset_id: str) -> NotFound:

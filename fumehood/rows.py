@@ -8,10 +8,12 @@ from typing import Any
 from sqlalchemy import Row
 
 from fumehood.dataset import Dataset
+from fumehood.expiry import expiry_of
 from fumehood.image import Image
 from fumehood.job import Input, Job, Kind, Origin, State
 from fumehood.limits import Limits
 from fumehood.outcome import Erasure, Outcome, Reason, Usage
+from fumehood.quota import Retention
 from fumehood.tracing import current_traceparent
 
 _DATASET_FIELDS = tuple(field.name for field in fields(Dataset))
@@ -22,6 +24,7 @@ _IMAGE_FIELDS = tuple(field.name for field in fields(Image))
 def job_to_row(job: Job) -> dict[str, Any]:
     """Everything but `seq` and `place`, which the database gives, and what is counted when asked for. A job is part of the trace of
     whoever stores it."""
+    expiry = expiry_of(job)  # of one that is stored as it ended
     return {
         "id": job.id,
         "tenant": job.tenant,
@@ -54,6 +57,10 @@ def job_to_row(job: Job) -> dict[str, Any]:
         "labels": job.labels,
         "outcome": job.outcome.as_dict() if job.outcome else None,
         "erasure": erasure_to_row(job.erasure) if job.erasure else None,
+        "retention": asdict(job.retention) if job.retention else None,
+        "expires_at": expiry.next_at() if expiry is not None else None,
+        "log_gone_at": job.log_gone_at,
+        "results_gone_at": job.results_gone_at,
     }
 
 
@@ -89,6 +96,9 @@ def job_from_row(stored: Row[Any]) -> Job:
         finished_at=row["finished_at"],
         outcome=outcome_from_dict(row["outcome"]) if row["outcome"] else None,
         erasure=Erasure(job=row["id"], **row["erasure"]) if row["erasure"] else None,
+        retention=Retention(**row["retention"]) if row["retention"] else None,
+        log_gone_at=row["log_gone_at"],
+        results_gone_at=row["results_gone_at"],
     )
 
 

@@ -15,6 +15,7 @@
     audit                            who did what; rows are added, and forgotten by age alone (triggers, fumehood.audit_store)
     audit_horizon                    one row: how far the audit log may be forgotten
     tenant_erasures                  what was erased of tenants that are gone, or are going
+    tombstones                       what expired, and when; forgotten in turn
     workers                          who is there; nothing refers to it
     receipt_keys                     public keys that workers have signed receipts with; never forgotten
     images                           what scripts have run in, by digest; kept for the records that name it
@@ -25,10 +26,10 @@ running, so its foreign keys *are* the rule that nothing is deleted which a job 
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Index, Integer, Table, UniqueConstraint, text
+from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Index, Integer, Table, UniqueConstraint, false, text
 
 from fumehood.columns import METADATA as METADATA
-from fumehood.columns import Document, Sequence, Text, index_where
+from fumehood.columns import Document, Sequence, Text, due, index_where
 from fumehood.tenant_schema import API_KEYS as API_KEYS
 from fumehood.tenant_schema import AUDIT as AUDIT
 from fumehood.tenant_schema import AUDIT_HORIZON as AUDIT_HORIZON
@@ -83,12 +84,17 @@ JOBS = Table(
     Column("labels", Document, nullable=False),
     Column("outcome", Document),
     Column("erasure", Document),
+    Column("retention", Document),  # of its tenant when it was submitted; null of what was stored before there was any, which stays
+    Column("expires_at", Float),  # when something of it is to be taken away next; null where nothing is
+    Column("log_gone_at", Float),
+    Column("results_gone_at", Float),
     Index(None, "lane", "state", "seq"),  # running; forgotten errands
     index_where("ix_jobs_queue", "state = 'queued'", "tenant", "lane", "rank", "place", "seq"),  # claim, queue position
     Index(None, "tenant", "lane", "seq"),  # pages
     Index(None, "tenant", "lane", "state", "seq"),  # pages of one state
     Index(None, "batch", "state"),  # what is left of a batch
     Index(None, "cache_key", "state", "seq", sqlite_where=text("cache_key IS NOT NULL"), postgresql_where=text("cache_key IS NOT NULL")),
+    due("jobs"),
     sqlite_autoincrement=True,
 )
 
@@ -117,9 +123,13 @@ DATASETS = Table(
     Column("rows", BigInteger, nullable=False),
     Column("columns", Document, nullable=False),
     Column("created_at", Float, nullable=False),
+    Column("kept_seconds", Float),  # after its last use; null of what was stored before there were lifetimes
+    Column("expires_at", Float),  # null where it is pinned, too
+    Column("pinned", Boolean(create_constraint=False), nullable=False, server_default=false()),
     UniqueConstraint("tenant", "sha256", "format"),
     Index(None, "tenant", "seq"),  # pages
     Index(None, "tenant", "name", "seq"),  # pages of one name
+    due("datasets"),
     sqlite_autoincrement=True,
 )
 
@@ -158,7 +168,11 @@ BATCHES = Table(
     Column("cancel_requested", Boolean(create_constraint=False), nullable=False),
     Column("created_at", Float, nullable=False),
     Column("callback_url", Text),
+    Column("retention", Document),
+    Column("expires_at", Float),  # when to look whether it has ended for long enough
+    Column("gone_at", Float),  # it is being taken away, row by row, and nobody finds it any more
     Index(None, "tenant", "seq"),  # pages
+    due("batches"),
     sqlite_autoincrement=True,
 )
 
@@ -176,6 +190,15 @@ BATCH_ITEMS = Table(
     # Null as long as the item ends as its job does.
     Column("state", Text),
     Column("ending", Document),
+)
+
+TOMBSTONES = Table(
+    "tombstones",
+    METADATA,
+    Column("tenant", Text, primary_key=True),
+    # Of a job, a batch or a dataset that expired; of what its tenant deleted there is none.
+    Column("id", Text, primary_key=True),
+    Column("gone_at", Float, nullable=False, index=True),
 )
 
 WORKERS = Table(

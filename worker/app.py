@@ -27,6 +27,7 @@ from worker import runtimes
 from worker.consumer import Consumer
 from worker.deps import Deps, unsigned
 from worker.docker_sandbox import DockerHost
+from worker.expiry import Expiry
 from worker.housekeeping import Housekeeping
 from worker.journey import carry
 from worker.reaper import Reaper
@@ -227,6 +228,7 @@ class Worker:
             Chore("say that we are here", housekeeping.beat),
             Chore("send missing tickets", housekeeping.send_missing_tickets),
             Chore("settle blobs", housekeeping.settle_blobs),
+            Chore("take away what expired", Expiry(self._deps).take_away),
             Chore("sweep errands", housekeeping.sweep_errands, every_seconds=MINUTE_SECONDS),
             Chore("sweep uploads", housekeeping.sweep_uploads, every_seconds=MINUTE_SECONDS),
             Chore("sweep blobs", housekeeping.sweep_blobs, every_seconds=SWEEP_SECONDS),

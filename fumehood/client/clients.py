@@ -220,6 +220,10 @@ class AsyncClient:
         """The stored tables and bundles, newest first, at most `limit`."""
         return [dataset_of(record) for record in await self._list("/v1/datasets", limit)]
 
+    async def pin(self, dataset: Dataset | str, *, pinned: bool = True) -> Dataset:
+        """Keep a dataset until it is deleted, whatever the lifetime of datasets is; with `pinned=False`, no longer."""
+        return dataset_of(await self._surface.pin_dataset(dataset if isinstance(dataset, str) else dataset.id, pinned=pinned))
+
     async def preview(self, dataset: Dataset | str) -> Document:
         """A stored table's rows, columns with counts, distinct values, bounds and histograms, and its first rows."""
         return await self._surface.document(f"/v1/datasets/{quoted(dataset if isinstance(dataset, str) else dataset.id)}/preview")
@@ -323,6 +327,7 @@ class Client:
     jobs = wire.at_once(AsyncClient.jobs, lambda found: [JobHandle(one) for one in found])
     dataset = wire.at_once(AsyncClient.dataset, wire.same)
     datasets = wire.at_once(AsyncClient.datasets, wire.same)
+    pin = wire.at_once(AsyncClient.pin, wire.same)
     preview = wire.at_once(AsyncClient.preview, wire.same)
     images = wire.at_once(AsyncClient.images, wire.same)
     packages = wire.at_once(AsyncClient.packages, wire.same)

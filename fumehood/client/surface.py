@@ -212,6 +212,11 @@ class AsyncSurface:
     async def delete_dataset(self, dataset_id: str) -> None:
         await self._again(lambda: self._document(wire.Request(method="DELETE", path=f"/v1/datasets/{quoted(dataset_id)}")))
 
+    async def pin_dataset(self, dataset_id: str, *, pinned: bool = True) -> Document:
+        """Its record afterwards. One that is not pinned goes when its lifetime is over."""
+        method = "PUT" if pinned else "DELETE"
+        return await self._again(lambda: self._document(wire.Request(method=method, path=f"/v1/datasets/{quoted(dataset_id)}/pin")))
+
     # the service itself ------------------------------------------------------------------------------------------------
     async def health(self) -> Document:
         return await self.document("/healthz")
@@ -302,6 +307,7 @@ class Surface:
     upload_dataset = wire.at_once(AsyncSurface.upload_dataset, wire.same)
     delete_dataset = wire.at_once(AsyncSurface.delete_dataset, wire.same)
     send = wire.at_once(AsyncSurface.send, wire.same)
+    pin_dataset = wire.at_once(AsyncSurface.pin_dataset, wire.same)
     health = wire.at_once(AsyncSurface.health, wire.same)
     ready = wire.at_once(AsyncSurface.ready, wire.same)
     post = wire.at_once(AsyncSurface.post, wire.same)

@@ -10,7 +10,8 @@ from typing import Any
 class Dataset:
     """A stored table or bundle; can be given to `run` as often as you like. For a zip `rows` counts its entries.
 
-    `columns`: `[{"name", "type", "nullable"}]`; `record`: all that the service says of it.
+    `columns`: `[{"name", "type", "nullable"}]`; `pinned`: whether it stays until it is deleted; `expires_at`: until when it stays
+    otherwise, unless it is used; `record`: all that the service says of it.
     """
 
     id: str
@@ -19,6 +20,8 @@ class Dataset:
     bytes: int
     rows: int
     columns: list[dict[str, Any]] = field(repr=False)
+    pinned: bool = False
+    expires_at: str | None = None
     record: dict[str, Any] = field(repr=False)
 
 
@@ -31,4 +34,5 @@ class JobOutput:
 
 
 def dataset_of(record: dict[str, Any]) -> Dataset:
-    return Dataset(**{name: record[name] for name in ("id", "name", "format", "bytes", "rows", "columns")}, record=record)
+    names = ("id", "name", "format", "bytes", "rows", "columns", "pinned", "expires_at")
+    return Dataset(**{name: record[name] for name in names if name in record}, record=record)

@@ -75,6 +75,7 @@ def batch_of(count: int, isolation: Isolation = Isolation.ITEM, **overrides: Any
         for number in range(count)
     ]
     values: dict[str, Any] = {
+        "tenant": "ten_test",
         "inputs": {"script": Input(blob=f"batches/{batch_id}/script.py", format="python", bytes=1)},
         "parameters": {"n": -1, "shared": True},
         "limits": Limits(wall_seconds=10),

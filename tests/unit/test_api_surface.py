@@ -208,7 +208,8 @@ def test_every_operation_is_described_and_answers_with_problems(stand: Stand) ->
 
 
 OPERATIONS = {
-    "upload_dataset", "list_datasets", "read_dataset", "delete_dataset", "read_dataset_content", "read_dataset_preview",
+    "upload_dataset", "list_datasets", "read_dataset", "delete_dataset", "pin_dataset", "unpin_dataset",
+    "read_dataset_content", "read_dataset_preview",
     "submit_job", "list_jobs", "read_job", "cancel_job", "delete_job", "list_inputs", "read_input",
     "read_log", "read_result", "read_result2", "read_result_preview", "read_result2_preview",
     "list_figures", "read_figure", "list_artifacts", "read_artifact", "list_images", "list_packages", "healthz", "readyz",

@@ -167,6 +167,9 @@ def test_a_dataset_is_stored_listed_and_forgotten(fumehood: Listening, tmp_path:
         assert dataset in listing.stdout
         assert "my numbers" in listing.stdout
 
+    assert f"{dataset} is kept until deleted (pinned)\n" in fumehood("datasets", "pin", dataset).stderr
+    assert "(pinned)" in fumehood("datasets").stdout
+    assert "(pinned)" not in fumehood("datasets", "unpin", dataset).stderr
     assert fumehood("datasets", "rm", dataset).exit_code == 0
     assert dataset not in fumehood("datasets").stdout
     assert fumehood("datasets", "rm", dataset).exit_code == 2

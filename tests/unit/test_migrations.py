@@ -79,8 +79,9 @@ def test_every_revision_can_be_left_downwards_and_reached_again(database: Databa
 
 
 def test_jobs_and_datasets_survive_the_way_down_to_the_first_revision_and_back(store: JobStore, store_url: str) -> None:
-    kept, _ = store.add_dataset(dataset(name="naïve.csv"))
-    asked = store.submit(job(labels={"team": "blue"}, parameters={"a": [1, None]})).job
+    # A lifetime would be lost on the way.
+    kept, _ = store.add_dataset(dataset(name="naïve.csv", kept_seconds=None))
+    asked = store.submit(job(labels={"team": "blue"}, parameters={"a": [1, None]}, retention=None)).job
     database = Database(store_url)
     go(database, REVISIONS[0])
     go(database, REVISIONS[-1])
@@ -91,7 +92,7 @@ def test_jobs_and_datasets_survive_the_way_down_to_the_first_revision_and_back(s
 
 
 def test_receipts_of_before_they_named_ids_are_read_and_their_numbers_kept(store: JobStore, store_url: str) -> None:
-    ran = store.submit(job()).job
+    ran = store.submit(job(retention=None)).job
     claimed = store.claim(worker="wrk_test", lane=Lane.JOBS, disk_budget_bytes=2**60)
     assert claimed is not None
     final = store.finish(claimed, outcome(), SigningKey("0a" * 32).sign(erasure(claimed)))

@@ -103,6 +103,7 @@ def things_of_every_kind(stand: Stand) -> dict[str, list[str]]:
         "prefix": keys,
         "dataset_id": datasets,
         "DELETE dataset_id": [stand.us.dataset(f"b,a\n{number},2\n".encode()) for number in range(10)],
+        "DELETE /v1/datasets/{dataset_id}/pin": datasets,
         "DELETE job_id": spare,
         "POST job_id": [running, failed],
         "job_id": jobs,

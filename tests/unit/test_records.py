@@ -60,7 +60,8 @@ def test_a_dataset_comes_back_as_it_was_added(store: JobStore, clock: Any) -> No
     asked = dataset(name="naïve.csv", rows=2**40, bytes=2**40)
     stored, new = store.add_dataset(asked)
     assert new
-    assert stored == replace(asked, created_at=clock.now)
+    assert asked.kept_seconds is not None
+    assert stored == replace(asked, created_at=clock.now, expires_at=clock.now + asked.kept_seconds)
     assert stored == store.get_dataset("ten_test", asked.id) == store.find_dataset("ten_test", sha256=asked.sha256, format="csv")
 
 
