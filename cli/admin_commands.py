@@ -167,7 +167,7 @@ def read_audit(
 
 
 def _address(*steps: str) -> str:
-    from fumehood.client.surface import quoted
+    from fumehood.client.words import quoted
 
     return "/".join([TENANTS, *map(quoted, steps)])
 

@@ -21,7 +21,8 @@ from typing import Protocol
 from cli.corpus import CANARY, Attack
 from fumehood.client.body import Upload
 from fumehood.client.errors import ClientError, KeyRefused, NotThere, TooBusy, Unusable
-from fumehood.client.surface import Document, Surface, is_final, quoted
+from fumehood.client.surface import Surface
+from fumehood.client.words import Document, is_final, quoted
 from fumehood.dataset import ARROW
 from fumehood.limits import CEILING, KIB, REQUESTABLE
 from fumehood.outcome import Reason

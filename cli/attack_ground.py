@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cli import doctor
 from cli.attack import Afar, Ground
-from fumehood.client.surface import Document
+from fumehood.client.words import Document
 from fumehood.errors import FumehoodError, SandboxError
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from cli.attack import Result, Verdict
 from cli.corpus import PROMISES, Attack
 from cli.terminal import columns, console, duration, harmless, mark, one_line, symbol
-from fumehood.client.surface import Document
+from fumehood.client.words import Document
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

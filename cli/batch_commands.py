@@ -17,7 +17,8 @@ from cli.request_options import Request, with_request
 from fumehood.dataset import TABLE_FORMATS
 
 if TYPE_CHECKING:
-    from fumehood.client.surface import Document, Surface
+    from fumehood.client.surface import Surface
+    from fumehood.client.words import Document
 
 batch_app = typer.Typer(help="One script over many tables.", rich_markup_mode=None, no_args_is_help=True)
 
@@ -172,6 +173,6 @@ def _told(record: Document) -> str:
 
 
 def _path(batch: str, rest: str) -> str:
-    from fumehood.client.surface import quoted
+    from fumehood.client.words import quoted
 
     return f"/v1/batches/{quoted(batch)}/{rest}"

@@ -17,7 +17,8 @@ from cli import config
 from cli.terminal import one_line, size
 from fumehood import __version__
 from fumehood.client.errors import ClientError, KeyRefused
-from fumehood.client.surface import Document, Surface
+from fumehood.client.surface import Surface
+from fumehood.client.words import Document
 from fumehood.errors import FumehoodError
 
 if TYPE_CHECKING:

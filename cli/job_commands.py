@@ -16,7 +16,8 @@ from cli.errors import BadInput, ExitCode
 from cli.request_options import Request, with_request
 
 if TYPE_CHECKING:
-    from fumehood.client.surface import Document, Surface
+    from fumehood.client.surface import Surface
+    from fumehood.client.words import Document
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of a job, job_….")]
 Out = Annotated[
@@ -116,7 +117,7 @@ def result(
 ) -> None:
     """Show the result table of a job that has ended, and save it."""
     from cli import arguments, report, running
-    from fumehood.client.surface import is_final
+    from fumehood.client.words import is_final
 
     accepts = {"result": arguments.table_target("--out", out), "result2": arguments.table_target("--out2", out2)}
     with connect() as client:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from cli.errors import ExitCode
 from cli.terminal import duration, harmless, one_line, size
-from fumehood.client.surface import Document
+from fumehood.client.words import Document
 from fumehood.text import places
 
 NOTES_SHOWN = 20

@@ -13,7 +13,7 @@ import typer
 
 if TYPE_CHECKING:
     from fumehood.client.body import Upload
-    from fumehood.client.surface import Document
+    from fumehood.client.words import Document
 
 _TABLE_HELP = "A file (.csv, .parquet, .arrow, .json, .ndjson), a dataset's id (ds_…) or a job's output (job_…:result)."
 

@@ -20,8 +20,9 @@ from cli.request_options import Request
 from cli.terminal import LogWriter, complain, console, one_line, say, size
 from fumehood.client.body import OnBytes, Upload
 from fumehood.client.errors import ClientError, InTheWay, NotThere
-from fumehood.client.surface import Document, Surface, is_final
+from fumehood.client.surface import Surface
 from fumehood.client.watching import Shown
+from fumehood.client.words import Document, is_final
 from fumehood.dataset import ARROW
 
 PROGRESS_BYTES = 4 * 2**20

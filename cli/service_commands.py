@@ -74,7 +74,7 @@ def show_dataset(
 ) -> None:
     """Show a dataset's record, what its columns hold, and its first rows."""
     from cli import report
-    from fumehood.client.surface import quoted
+    from fumehood.client.words import quoted
 
     address = f"/v1/datasets/{quoted(dataset)}"
     with connect() as client:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cli.terminal import console, mark, symbol
-from fumehood.client.surface import Document
+from fumehood.client.words import Document
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -49,7 +49,7 @@ def deliveries(
 @webhook_app.command("replay")
 def replay(message: MessageId, as_json: AsJson = False) -> None:
     """Send a message again, from the beginning of its schedule."""
-    from fumehood.client.surface import quoted
+    from fumehood.client.words import quoted
 
     with connect() as client:
         record = client.post(f"{_HERE}/deliveries/{quoted(message)}/replay")

@@ -16,9 +16,10 @@ from fumehood.client.following import batch_progress, follow_batch
 from fumehood.client.inputs import Sendable, table_input
 from fumehood.client.script import check_call
 from fumehood.client.staging import plain
-from fumehood.client.surface import BACKOFF_SECONDS, WAIT_SECONDS, AsyncSurface, Document
+from fumehood.client.surface import BACKOFF_SECONDS, WAIT_SECONDS, AsyncSurface
 from fumehood.client.tables import frame_of, read_table
 from fumehood.client.watching import Patience
+from fumehood.client.words import Document
 from fumehood.dataset import ARROW
 
 if TYPE_CHECKING:

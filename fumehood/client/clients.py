@@ -21,9 +21,10 @@ from fumehood.client.progress import progress as progress_line
 from fumehood.client.result import AsyncResult, Facts, Result
 from fumehood.client.script import check_call, script_of
 from fumehood.client.staging import plain, stage
-from fumehood.client.surface import AsyncSurface, Document, quoted
+from fumehood.client.surface import AsyncSurface
 from fumehood.client.values import Dataset, dataset_of
 from fumehood.client.watching import Patience
+from fumehood.client.words import Document, quoted
 from fumehood.dataset import FORMATS
 
 Given = str | Path | Callable[..., Any]

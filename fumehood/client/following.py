@@ -9,8 +9,9 @@ from contextlib import aclosing, suppress
 from fumehood.client import wire
 from fumehood.client.errors import NotThere, TooBusy, Unreachable
 from fumehood.client.events import ServerEvent
-from fumehood.client.surface import BACKOFF_SECONDS, AsyncSurface, Document, quoted
+from fumehood.client.surface import BACKOFF_SECONDS, AsyncSurface
 from fumehood.client.watching import Patience
+from fumehood.client.words import Document, quoted
 
 LOOK_SECONDS = 1.0
 """Where there is no stream: how often somebody is told who wants to see the counts."""

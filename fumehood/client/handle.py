@@ -11,8 +11,9 @@ from fumehood.client.errors import BY_REASON, ClientError, JobFailed
 from fumehood.client.progress import Progress
 from fumehood.client.result import AsyncResult, Result
 from fumehood.client.source import Origin
-from fumehood.client.surface import AsyncSurface, Document, is_final
+from fumehood.client.surface import AsyncSurface
 from fumehood.client.watching import Lines, Patience, final, watch
+from fumehood.client.words import Document, is_final
 
 Origins = tuple[Origin | None, ...]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from fumehood.client.surface import Document
+from fumehood.client.words import Document
 from fumehood.text import one_line, places, size
 
 LINE_CHARACTERS = 100

@@ -12,9 +12,10 @@ from urllib.parse import quote
 from fumehood.client import display, wire
 from fumehood.client.errors import ClientError
 from fumehood.client.figures import Figure
-from fumehood.client.surface import AsyncSurface, Document
+from fumehood.client.surface import AsyncSurface
 from fumehood.client.tables import frame_of, read_table
 from fumehood.client.values import JobOutput
+from fumehood.client.words import Document
 from fumehood.dataset import ARROW
 from fumehood.outcome import Usage
 from fumehood.text import harmless

@@ -12,7 +12,6 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager, contextmanager
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 import httpx
 
@@ -21,13 +20,13 @@ from fumehood.client import wire
 from fumehood.client.body import Body, OnBytes, Upload, form
 from fumehood.client.errors import BY_STATUS, Broken, ClientError, InTheWay, ServiceProblem, TooBusy, Unreachable
 from fumehood.client.events import ServerEvent, read_events
+from fumehood.client.words import Document
 
 ATTEMPTS_MAX = 4
 BACKOFF_SECONDS = 0.25
 WAIT_SECONDS = 20
 DOCUMENT_BYTES_MAX = 32 * 2**20
 
-Document = dict[str, Any]
 Inputs = Mapping[str, Upload | str | Document]
 T = TypeVar("T")
 
@@ -332,15 +331,6 @@ class Surface:
     def _content(self, path: str, accept: str, query: Mapping[str, str | None]) -> Iterator[httpx.Response]:
         with wire.within(self.later.content(path, accept=accept, **query)) as answer:
             yield answer.response
-
-
-def quoted(identifier: str) -> str:
-    """One part of a path, whatever it holds."""
-    return quote(identifier, safe="")
-
-
-def is_final(record: Document) -> bool:
-    return record.get("state") in ("succeeded", "failed", "cancelled")
 
 
 async def _read(answer: wire.Answer, bytes_max: int) -> bytearray:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from fumehood.client import wire
 from fumehood.client.errors import NotThere, WaitedTooLong
-from fumehood.client.surface import WAIT_SECONDS, AsyncSurface, Document, is_final
+from fumehood.client.surface import WAIT_SECONDS, AsyncSurface
+from fumehood.client.words import Document, is_final
 
 LOG_BYTES_MAX = 200 * 2**20
 """More than any stored log as UTF-8."""
