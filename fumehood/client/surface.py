@@ -20,7 +20,7 @@ from fumehood.client import wire
 from fumehood.client.body import Body, OnBytes, Upload, form
 from fumehood.client.errors import BY_STATUS, Broken, ClientError, InTheWay, ServiceProblem, TooBusy, Unreachable
 from fumehood.client.events import ServerEvent, read_events
-from fumehood.client.words import Document
+from fumehood.client.words import Document, is_final, quoted
 
 ATTEMPTS_MAX = 4
 BACKOFF_SECONDS = 0.25
