@@ -29,6 +29,7 @@ Figures = Annotated[Path | None, typer.Option(metavar="DIR", help="Save the figu
 Artifacts = Annotated[Path | None, typer.Option(metavar="DIR", help="Save the files from ./outputs/ there.")]
 Local = Annotated[bool, typer.Option("--local", help="On this machine: needs Docker, and no service. Keeps nothing.")]
 Cache = Annotated[bool, typer.Option("--cache", help="Take the result of an earlier job that is the same and asked for this, too.")]
+Priority = Annotated[int, typer.Option(min=-10, max=10, help="Among your own jobs that wait: the highest goes first.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the record as one JSON document on stdout.")]
 
 
@@ -68,12 +69,15 @@ def run(
 
 
 @with_request()
-def submit(request: Request, as_json: AsJson = False, cache: Cache = False) -> None:
+def submit(request: Request, as_json: AsJson = False, cache: Cache = False, priority: Priority = 0) -> None:
     """Queue a script and print the job's id."""
     from cli import running
 
+    request = _cached(request, cache)
+    if priority:
+        request = replace(request, document={**request.document, "priority": priority})
     with connect() as client:
-        record = running.submit(client, _cached(request, cache), quiet=False)
+        record = running.submit(client, request, quiet=False)
     print_json(record) if as_json else print(terminal.one_line(record["id"]))
 
 

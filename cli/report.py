@@ -25,7 +25,9 @@ def state(record: Document) -> str:
     words = str(record["state"])
     if record.get("queue_position") is not None:
         ahead = record["queue_position"]
-        words += ", next in line" if ahead == 0 else f", {places(ahead)} job{'s' * (ahead != 1)} ahead"
+        words += ", next of yours" if ahead == 0 else f", {places(ahead)} job{'s' * (ahead != 1)} of yours ahead"
+        if record.get("estimated_start_at"):
+            words += f", starts about {when(record['estimated_start_at'])}"
     if record.get("reason") not in (None, "ok", record["state"]):
         words += f" ({record['reason']})"
     if words == "running" and record.get("attempt", 1) > 1:

@@ -105,7 +105,7 @@ class AsyncClient:
         patience = Patience(timeout_seconds, "the job")
         values = {**(parameters or {}), **more_parameters}
         with progress_line(progress) as shown:
-            handle = await self._submit(script, df1, df2, bundle, values, limits, labels, cache, shown)
+            handle = await self._submit(script, df1, df2, bundle, values, shown, limits=limits, labels=labels, cache=cache)
             try:
                 await handle.attend(on_log, shown, patience)
             except (Unreachable, ServiceProblem):
@@ -126,6 +126,7 @@ class AsyncClient:
         parameters: Mapping[str, Any] | None = None,
         limits: Mapping[str, float] | None = None,
         labels: Mapping[str, str] | None = None,
+        priority: int = 0,
         callback_url: str | None = None,
         cache: bool = False,
         progress: bool | None = None,
@@ -133,6 +134,7 @@ class AsyncClient:
     ) -> AsyncJobHandle:
         """Queue a job and return at once; takes what `run` takes.
 
+        priority: among your own jobs that wait, from -10 to 10; the highest goes first.
         callback_url: an address that the service tells of the end; `fumehood.webhook.verify` checks what comes there.
 
         Raises:
@@ -141,7 +143,8 @@ class AsyncClient:
         """
         values = {**(parameters or {}), **more_parameters}
         with progress_line(progress) as shown:
-            return await self._submit(script, df1, df2, bundle, values, limits, labels, cache, shown, callback_url)
+            asked = {"limits": limits, "labels": labels, "cache": cache, "priority": priority, "callback_url": callback_url}
+            return await self._submit(script, df1, df2, bundle, values, shown, **asked)
 
     async def batch(
         self,
@@ -266,22 +269,18 @@ class AsyncClient:
         df2: Any,
         bundle: Any,
         parameters: Mapping[str, Any],
-        limits: Mapping[str, float] | None,
-        labels: Mapping[str, str] | None,
-        cache: bool,
         shown: Progress,
-        callback_url: str | None = None,
+        **asked: Any,
     ) -> AsyncJobHandle:
         tables = {port: value for port, value in (("dataset1", df1), ("dataset2", df2)) if value is not None}
         check_call(given, parameters, len(tables))
         script = script_of(given, with_bundle=bundle is not None)
-        request: Document = {"parameters": plain(parameters), "limits": dict(limits or {}), "labels": dict(labels or {})}
-        request |= {"cache": cache, "callback_url": callback_url}
         with tempfile.TemporaryDirectory(prefix="fumehood-") as place:
             staged = await self._surface.wire.aside(lambda: stage(script, tables, bundle, Path(place)))
             shown.begin_upload(staged.bytes)
-            asked = {name: value for name, value in request.items() if value}
-            record = await self._surface.submit(staged.script, staged.inputs, asked, on_bytes=shown.sent)
+            request = {name: dict(value) if isinstance(value, Mapping) else value for name, value in asked.items() if value}
+            request |= {"parameters": plain(parameters)}
+            record = await self._surface.submit(staged.script, staged.inputs, request, on_bytes=shown.sent)
         return self._handle(record, script.origins)
 
     def _handle(self, record: Document, origins: Origins = ()) -> AsyncJobHandle:

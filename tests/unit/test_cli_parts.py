@@ -17,7 +17,7 @@ from cli.doctor import mounts_below
 from cli.downloads import NAME_BYTES_MAX, safe_name, safe_path
 from cli.errors import BadInput
 from cli.preview import show_table
-from cli.report import failure, state
+from cli.report import failure, state, when
 from cli.terminal import LogWriter, Screened, columns, duration, harmless, one_line, size
 from fumehood.client.body import Upload
 
@@ -270,12 +270,16 @@ def test_a_hint_is_said_once() -> None:
     assert list(failure(record)) == ["script.py, line 2", "KeyError: 'x' (The columns are 'a'.)"]
 
 
+SOON = "2025-01-01T00:00:00.000Z"
+
+
 @pytest.mark.parametrize(
     ("record", "words"),
     [
-        ({"state": "queued", "queue_position": 0}, "queued, next in line"),
-        ({"state": "queued", "queue_position": 2}, "queued, 2 jobs ahead"),
-        ({"state": "queued", "queue_position": 1000}, "queued, 1,000 or more jobs ahead"),
+        ({"state": "queued", "queue_position": 0}, "queued, next of yours"),
+        ({"state": "queued", "queue_position": 2}, "queued, 2 jobs of yours ahead"),
+        ({"state": "queued", "queue_position": 1, "estimated_start_at": SOON}, f"queued, 1 job of yours ahead, starts about {when(SOON)}"),
+        ({"state": "queued", "queue_position": 1000}, "queued, 1,000 or more jobs of yours ahead"),
         ({"state": "running", "attempt": 2, "attempts_max": 3}, "running, attempt 2 of 3"),
         ({"state": "running", "attempt": 1, "cancel_requested": True}, "running, cancel requested"),
         ({"state": "succeeded", "reason": "ok"}, "succeeded"),

@@ -290,7 +290,7 @@ def test_state_changes_are_told_with_the_place_in_the_line(fumehood: Listening, 
     told = fumehood("status", done.stdout.strip())
 
     assert done.exit_code == 0
-    assert "queued, 1 job ahead" in told.stdout
+    assert "queued, 1 job of yours ahead" in told.stdout
 
 
 @pytest.mark.parametrize(
