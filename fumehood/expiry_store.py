@@ -19,6 +19,7 @@ from sqlalchemy.exc import IntegrityError
 from fumehood.batch_store import read_batch
 from fumehood.expiry import Expiry, Part, expiry_of
 from fumehood.job import Job
+from fumehood.outbox import forget_told
 from fumehood.quota import DAY_SECONDS
 from fumehood.records import Records
 from fumehood.rows import job_from_row
@@ -104,6 +105,8 @@ class Expiries(Records):
                 connection.execute(delete(IDEMPOTENCY).where(IDEMPOTENCY.c.job_id.in_(names)))
                 # What its tenant deleted meanwhile did not expire.
                 gone = delete(JOBS).where(JOBS.c.id.in_(names)).returning(JOBS.c.tenant, JOBS.c.id)
+                for job in ended:
+                    forget_told(connection, job.tenant, job.id)
                 self._bury(connection, [(row.tenant, row.id) for row in connection.execute(gone).all()])
             if later:
                 connection.execute(_later(), later)
@@ -127,6 +130,7 @@ class Expiries(Records):
                         continue
                     connection.execute(delete(IDEMPOTENCY).where(IDEMPOTENCY.c.job_id == row.id))
                     connection.execute(update(BATCHES).where(BATCHES.c.seq == row.seq).values(gone_at=now))
+                    forget_told(connection, tenant, row.id)
                     self._bury(connection, [(tenant, row.id)])
                 gone.append(row.id)
         return gone
