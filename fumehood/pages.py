@@ -38,7 +38,11 @@ def read_cursor(cursor: str | None) -> int:
             raise ValueError
         return int(text)
     except (ValueError, binascii.Error) as error:
-        raise BadRequest("the cursor is not usable", errors=(BadField("/cursor", "expected the `next` of an earlier page"),)) from error
+        raise bad_cursor() from error
+
+
+def bad_cursor() -> BadRequest:
+    return BadRequest("the cursor is not usable", errors=(BadField("/cursor", "expected the `next` of an earlier page"),))
 
 
 class _Within(FunctionElement[bool]):
@@ -72,6 +76,8 @@ def within(run: Run, seq: ColumnElement[int], before: Any) -> ColumnElement[bool
     do without, so the order is that of the index. (To compare rows as wholes would do it too; but PostgreSQL goes on through every
     other run of the same beginning, and SQLite comes to `before` from the newest row.)
     """
+    if not run:  # the whole table: then its primary key is what to walk by
+        return seq < before
     *first, (column, value) = run
     equal = [each == its for each, its in first]
     return _Within(

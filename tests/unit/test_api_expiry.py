@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -191,12 +190,9 @@ def test_a_batch_says_when_it_goes_and_goes_as_a_whole(later: Later, stand: Stan
     assert stand.kept() == []
 
 
-def test_a_job_keeps_the_lifetimes_of_its_submit(stand: Stand, us: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_keeps_the_lifetimes_of_its_submit(stand: Stand, us: Counter) -> None:
     name = us.job()
-    owner = stand.store.tenant_of_key(stand.key)
-    assert owner is not None
-    changed = replace(owner, retention=replace(owner.retention, record_days=1.0, log_days=1.0, result_days=1.0))
-    monkeypatch.setattr(type(stand.store), "tenant_of_key", lambda *_: changed)
+    stand.store.change_tenant("default", retention={"record_days": 1.0, "log_days": 1.0, "result_days": 1.0})
     other = us.job()
     stand.worker.work()
     kept = []
