@@ -16,6 +16,7 @@ from api.batch_records import batch_record, batch_summary, item_record, item_sum
 from api.batch_schemas import BatchPage, BatchRecord, ItemPage, ItemRecord
 from api.batch_submission import submit
 from api.content import SANDBOXED, Representation, Streamed
+from api.cursors import CursorsDep
 from api.desk import Desk, DeskDep
 from api.gone import absent, require_log, require_results
 from api.live_log import stored_text
@@ -112,10 +113,11 @@ async def submit_batch(
 
 @router.get("", summary="List batches", response_model=BatchPage, responses={**_PAGE, **problems()})
 async def list_batches(
-    response: Response, desk: DeskDep, tenant: TenantDep, limit: Limit = PAGE_DEFAULT, cursor: Cursor = None
+    response: Response, desk: DeskDep, tenant: TenantDep, cursors: CursorsDep, limit: Limit = PAGE_DEFAULT, cursor: Cursor = None
 ) -> BatchPage:
     """Newest first; the record of each has its counts."""
-    batches, following = await desk.ask(desk.store.list_batches, tenant.id, before=cursor, limit=limit)
+    batches, following = await desk.ask(desk.store.list_batches, tenant.id, before=cursors.open(cursor), limit=limit)
+    following = cursors.seal(following)
     link_next(response, "/v1/batches", following, {"limit": limit})
     return BatchPage(items=[batch_summary(batch) for batch in batches], next=following)
 
@@ -148,6 +150,7 @@ async def list_items(
     response: Response,
     desk: DeskDep,
     tenant: TenantDep,
+    cursors: CursorsDep,
     state: Annotated[State | None, Query(description="Only items in this state.")] = None,
     limit: Limit = PAGE_DEFAULT,
     cursor: Cursor = None,
@@ -155,7 +158,9 @@ async def list_items(
     """By number."""
     batch = await find_batch(desk, tenant, batch_id)
     wanted = state.value if state else None
-    items, following = await desk.ask(desk.store.list_items, tenant.id, batch.id, state=wanted, after=cursor, limit=limit)
+    after = cursors.open(cursor)
+    items, following = await desk.ask(desk.store.list_items, tenant.id, batch.id, state=wanted, after=after, limit=limit)
+    following = cursors.seal(following)
     link_next(response, f"/v1/batches/{batch.id}/items", following, {"limit": limit, "state": wanted})
     return ItemPage(items=[item_summary(batch, ran) for ran in items], next=following)
 

@@ -26,6 +26,7 @@ from api.answers import (
 )
 from api.auth import TenantDep, known_parameters
 from api.content import Representation
+from api.cursors import CursorsDep
 from api.desk import Desk, DeskDep
 from api.errands import describe_limits, errand, require_space
 from api.gone import absent
@@ -113,12 +114,19 @@ async def upload_dataset(
     responses={200: {"description": "A page.", "headers": headers("Link")}, **problems()},
 )
 async def list_datasets(
-    response: Response, desk: DeskDep, tenant: TenantDep, name: Named = None, limit: Limit = PAGE_DEFAULT, cursor: Cursor = None
+    response: Response,
+    desk: DeskDep,
+    tenant: TenantDep,
+    cursors: CursorsDep,
+    name: Named = None,
+    limit: Limit = PAGE_DEFAULT,
+    cursor: Cursor = None,
 ) -> DatasetPage:
     """Newest first."""
     if name is not None:
         _check_name(name)
-    datasets, following = await desk.ask(desk.store.list_datasets, tenant.id, name=name, before=cursor, limit=limit)
+    datasets, following = await desk.ask(desk.store.list_datasets, tenant.id, name=name, before=cursors.open(cursor), limit=limit)
+    following = cursors.seal(following)
     link_next(response, "/v1/datasets", following, {"limit": limit, "name": name})
     return DatasetPage(items=[dataset_record(dataset) for dataset in datasets], next=following)
 

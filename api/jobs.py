@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from api.answers import PAGE_DEFAULT, Cursor, JobId, Limit, asked_for, headers, link_next, missing, problems
 from api.auth import TenantDep, known_parameters
+from api.cursors import CursorsDep
 from api.desk import Desk, DeskDep
 from api.drafts import LABELS_MAX, label_fault
 from api.gone import absent
@@ -127,6 +128,7 @@ async def list_jobs(
     response: Response,
     desk: DeskDep,
     tenant: TenantDep,
+    cursors: CursorsDep,
     state: Annotated[State | None, Query(description="Only jobs in this state.")] = None,
     label: Annotated[list[str], Query(description="Only jobs with this label, `key:value`; repeated: with all of them.")] = [],  # noqa: B006
     limit: Limit = PAGE_DEFAULT,
@@ -135,8 +137,9 @@ async def list_jobs(
     """Newest first."""
     pairs = _label_filter(label)
     jobs, following = await desk.ask(
-        desk.store.list_jobs, tenant.id, state=state.value if state else None, labels=pairs, before=cursor, limit=limit
+        desk.store.list_jobs, tenant.id, state=state.value if state else None, labels=pairs, before=cursors.open(cursor), limit=limit
     )
+    following = cursors.seal(following)
     link_next(response, "/v1/jobs", following, {"limit": limit, "state": state.value if state else None, "label": label})
     return JobPage(items=[job_summary(job) for job in jobs], next=following)
 

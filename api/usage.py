@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from api.answers import binary, headers, link_next, problems
 from api.auth import TenantDep, known_parameters
 from api.content import accept_of, attachment, choose_media, is_head
+from api.cursors import CursorsDep
 from api.desk import DeskDep
 from api.drafts import LABEL_KEY
 from api.usage_schemas import UsagePage
@@ -43,6 +44,7 @@ async def read_usage(
     response: Response,
     desk: DeskDep,
     tenant: TenantDep,
+    cursors: CursorsDep,
     first: Annotated[
         str | None, Query(alias="from", description=f"First day, such as 2025-01-31, in UTC; else {DAYS_DEFAULT} days with the last one.")
     ] = None,
@@ -52,7 +54,7 @@ async def read_usage(
         str | None, Query(max_length=63, description="A label's name: a row for each value. Jobs without this label are in none.")
     ] = None,
     limit: Annotated[int, Query(ge=1, le=ROWS_MAX, description="Rows of a page; an Arrow table has all rows.")] = ROWS_MAX,
-    cursor: Annotated[str | None, Query(max_length=1000, description="`next` of the page before.")] = None,
+    cursor: Annotated[str | None, Query(max_length=2000, description="`next` of the page before.")] = None,
 ) -> Any:
     """Of the jobs and conversions that have ended, those that were deleted since among them; each counts on the day on which it ended.
     Nothing of an attempt that was handed back is counted, nor the time and memory of a run that failed by the service's fault.
@@ -69,7 +71,8 @@ async def read_usage(
         told = {"Vary": "Accept", "Content-Disposition": attachment(f"usage-{begin}-{end}{FORMATS[FORMAT_OF_MEDIA[media]][1][0]}")}
         table = b"" if is_head(request) else await desk.parse(_table, ask, FORMAT_OF_MEDIA[media])
         return Response(table, media_type=media, headers=told)
-    rows, following = await desk.ask(ask, after=cursor, limit=limit)
+    rows, following = await desk.ask(ask, after=cursors.open(cursor), limit=limit)
+    following = cursors.seal(following)
     period = {"from": begin.isoformat(), "to": end.isoformat()}
     link_next(response, "/v1/usage", following, {**period, "by": by.value, "label": label, "limit": limit})
     return UsagePage(**period, by=by, label=label, items=[record_of(row) for row in rows], next=following)

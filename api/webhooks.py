@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 
 from api.answers import PAGE_DEFAULT, Cursor, Limit, headers, is_id, link_next, missing, problems, require_id
 from api.auth import TenantDep, known_parameters
+from api.cursors import CursorsDep
 from api.desk import DeskDep
 from api.webhook_schemas import DeliveryPage, DeliveryRecord, DeliverySummary, TryRecord, WebhookSecret
 from fumehood.delivery import Delivery, DeliveryState, Try
@@ -40,6 +41,7 @@ async def list_deliveries(
     response: Response,
     desk: DeskDep,
     tenant: TenantDep,
+    cursors: CursorsDep,
     state: Annotated[DeliveryState | None, Query(description="Only messages in this state.")] = None,
     about: Annotated[str | None, Query(description="Only messages about this job or batch.")] = None,
     limit: Limit = PAGE_DEFAULT,
@@ -50,7 +52,9 @@ async def list_deliveries(
         fault = BadField("/query/about", "expected the id of a job or a batch")
         raise BadRequest("a parameter of the request cannot be used", errors=(fault,))
     wanted = state.value if state else None
-    found, following = await desk.ask(desk.store.list_deliveries, tenant.id, state=wanted, about=about, before=cursor, limit=limit)
+    before = cursors.open(cursor)
+    found, following = await desk.ask(desk.store.list_deliveries, tenant.id, state=wanted, about=about, before=before, limit=limit)
+    following = cursors.seal(following)
     link_next(response, "/v1/webhooks/deliveries", following, {"limit": limit, "state": wanted, "about": about})
     return DeliveryPage(items=[DeliverySummary(**_summary(one)) for one in found], next=following)
 

@@ -75,6 +75,8 @@ class Caller:
 
     tenant: Tenant
     key: Key
+    secret: bytes = field(repr=False)
+    """Of the tenant and nobody's to see: the same for all of its keys, for as long as it is there."""
 
 
 KEY_PATTERN = re.compile(r"fh_([0-9a-f]{12})_([0-9a-f]{64})")
@@ -98,6 +100,11 @@ def hash_key(key: str, salt: bytes) -> bytes:
 
 def key_matches(key: str, salt: bytes, digest: bytes) -> bool:
     return hmac.compare_digest(hash_key(key, salt), digest)
+
+
+def secret_from(salt: bytes) -> bytes:
+    """What a salt is used for beside the digest of its key, without telling it."""
+    return hashlib.sha256(b"tenant secret" + salt).digest()
 
 
 def write_scopes(scopes: frozenset[Scope]) -> str:

@@ -27,6 +27,7 @@ from fumehood.tenant import (
     key_matches,
     key_prefix,
     read_scopes,
+    secret_from,
     write_scopes,
 )
 
@@ -154,7 +155,9 @@ class Tenants(AuditLog):
         if row is None or not key_matches(key, row.salt, row.digest):
             return None
         known = key_from_row(row, prefix="key_")
-        return Caller(tenant=self._tenant(row), key=known) if known.live(now=self._clock()) else None
+        if not known.live(now=self._clock()):
+            return None
+        return Caller(tenant=self._tenant(row), key=known, secret=secret_from(row.first_salt))
 
     def tenant_of_key(self, key: str) -> Tenant | None:
         """Its tenant, whatever the key may be used for."""
@@ -209,7 +212,11 @@ def key_from_row(stored: Row[Any], *, prefix: str = "") -> Key:
 def _owner_of_key() -> Select[Any]:
     """Built once (see fumehood.moves)."""
     of_key = [API_KEYS.c[name].label(f"key_{name}") for name in _KEY_COLUMNS]
-    owner = select(TENANTS, API_KEYS.c.salt, API_KEYS.c.digest, *of_key).join(API_KEYS, API_KEYS.c.tenant == TENANTS.c.id)
+    # That of the first key, which stays for as long as the tenant does: random, and never shown.
+    first = API_KEYS.alias("first")
+    salt = select(first.c.salt).where(first.c.tenant == TENANTS.c.id).order_by(first.c.created_at, first.c.prefix).limit(1)
+    secret = salt.scalar_subquery().label("first_salt")
+    owner = select(TENANTS, API_KEYS.c.salt, API_KEYS.c.digest, secret, *of_key).join(API_KEYS, API_KEYS.c.tenant == TENANTS.c.id)
     return owner.where(API_KEYS.c.prefix == bindparam("of_prefix"))
 
 

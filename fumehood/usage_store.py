@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Select, cast, func, select, tuple_
 
 from fumehood.errors import BadField, BadRequest
+from fumehood.pages import bad_cursor
 from fumehood.records import Records
 from fumehood.schema import USAGE
 from fumehood.usage import KEPT_DAYS, TOTAL, Amount, Work, as_date, day_number
@@ -110,4 +111,4 @@ def _read_cursor(cursor: str, by: By) -> list[Any]:
             raise ValueError
         return [*map(int, day), value, work]
     except (ValueError, binascii.Error) as error:
-        raise BadRequest("the cursor is not usable", errors=(BadField("/cursor", "expected the `next` of an earlier page"),)) from error
+        raise bad_cursor() from error
