@@ -18,6 +18,8 @@ from fumehood.outcome import Blame, Reason
 from fumehood.settings import Settings
 from fumehood.tenant import Tenant
 
+log = structlog.get_logger()
+
 FORGET_SECONDS = 120.0
 
 # How many bytes one byte of input may become, and how much it may always: CSV holds an eight-byte number in two characters, and
@@ -128,7 +130,9 @@ def check_space(desk: Desk, needed_bytes: int) -> None:
     """The same, for who is in a thread already."""
     free, floor = desk.blobs.free_bytes(), desk.settings.disk_floor_bytes
     if free < floor + needed_bytes:
-        raise DiskFull(f"{free:,} bytes are free; this needs {needed_bytes:,} above the floor of {floor:,}", retry_after_seconds=30)
+        # How many there are is the operator's to know: of two answers the difference would be what another tenant has stored.
+        log.info("disk full", free_bytes=free, needed_bytes=needed_bytes, floor_bytes=floor)
+        raise DiskFull(f"too few bytes are free for the {needed_bytes:,} that this needs", retry_after_seconds=30)
 
 
 def _require_success(job: Job, waited_seconds: float) -> None:

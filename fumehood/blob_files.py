@@ -11,9 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
+import structlog
+
 from fumehood.errors import DiskFull, Misconfigured, NotFound, StoreUnavailable, TooLarge
 from fumehood.files import create_locked
 from fumehood.limits import MIB
+
+log = structlog.get_logger()
 
 # How much of a body is written between two looks at the free space.
 _LOOK_EVERY_BYTES = 16 * MIB
@@ -56,8 +60,9 @@ class Incoming:
     def _require_floor(self, next_bytes: int) -> None:
         free = self._free_bytes()
         if free < self._floor_bytes + next_bytes:
-            detail = f"{free:,} bytes are free after {self.bytes:,} of the body; expected {next_bytes:,} above {self._floor_bytes:,}"
-            raise DiskFull(detail, retry_after_seconds=30)
+            # Nobody who sends learns how many: see `api.errands.check_space`.
+            log.info("disk full", free_bytes=free, taken_bytes=self.bytes, needed_bytes=next_bytes, floor_bytes=self._floor_bytes)
+            raise DiskFull(f"too few bytes are free for what comes after {self.bytes:,} of the body", retry_after_seconds=30)
 
     def close(self) -> None:
         """Give up the name and the lock; what was kept stays where it was linked to. Idempotent."""

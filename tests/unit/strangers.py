@@ -100,9 +100,7 @@ def never_cursor(cursor: str) -> str:
 def everything_of(stand: Stand, us: Counter) -> Names:
     """One of all that a tenant can have, in every state; what expired first, because it takes a year."""
     names, worker = Names(), stand.worker
-    tomorrow = JobStore(stand.settings.store_url, clock=lambda: time.time() + DAY_SECONDS)
-    tomorrow.worker_beat("wrk_test", {"ready": True, "image": IMAGE})  # it is ready for as long as the walk takes
-    tomorrow.close()
+    ready(stand)
 
     def dataset(content: str, *, name: str, media_type: str = CSV, **query: Any) -> str:
         answer = us.upload(f"{content}{MARK}\n".encode(), media_type, params={"name": f"{name}-{MARK}.csv", **query})
@@ -187,6 +185,13 @@ def everything_of(stand: Stand, us: Counter) -> Names:
         if following is not None:
             names.pairs.setdefault("cursor", []).append((following, never_cursor(following)))
     return names
+
+
+def ready(stand: Stand) -> None:
+    """There is a worker, for as long as the walk takes."""
+    tomorrow = JobStore(stand.settings.store_url, clock=lambda: time.time() + DAY_SECONDS)
+    tomorrow.worker_beat("wrk_test", {"ready": True, "image": IMAGE})
+    tomorrow.close()
 
 
 class _Deps:
@@ -365,6 +370,7 @@ _OWN = (
     (re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]+(Z|\+00:00)"), "<time>"),
     (re.compile(r"id: \d+-\d+"), "id: …"),
     (re.compile(r"[0-9a-f]{64}"), "<sha256>"),
+    (re.compile(r"whsec_[A-Za-z0-9+/=]+"), "<secret>"),
     (re.compile(f"{MARK}|{NEVER}"), "<word>"),
 )
 

@@ -4,6 +4,7 @@ the leaks that it finds."""
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from fumehood.tenant import ALL_SCOPES, Scope
 from fumehood.testing import MemoryEvents
 from fumehood.webhook_schema import DELIVERIES
 from tests.unit.front_desk import Counter, Stand
-from tests.unit.strangers import OPERATORS, Strangers, everything_of
+from tests.unit.strangers import OPERATORS, Call, Strangers, everything_of, ready, told
 
 SCOPES = {
     "all but the operator's": frozenset({Scope.SUBMIT, Scope.READ}),
@@ -98,6 +99,47 @@ def test_the_events_of_another_do_not_ring_here(strangers: Strangers) -> None:
     assert stand.us.delete(f"/v1/jobs/{job}").status_code == 204
     after = stand.other.get("/v1/events", params={"seconds": 0}, headers={"Last-Event-ID": last})
     assert after.text == ": begin\n\n"
+
+
+def test_all_lists_and_pages_are_as_if_the_other_was_not_there(strangers: Strangers, tmp_path: Path, template: Path) -> None:
+    alone = Stand(tmp_path / "home", template)
+    ready(alone)
+    try:
+        shown = [shown_of(fresh_tenant_of(stand)) for stand in (strangers.stand, alone)]
+    finally:
+        alone.close()
+    assert shown[0] == shown[1]
+
+
+def fresh_tenant_of(stand: Stand) -> Counter:
+    stand.store.create_tenant("fresh")
+    _, secret = stand.store.create_key("fresh", name="", scopes=frozenset({Scope.SUBMIT, Scope.READ}))
+    counter = Counter(stand.served, secret)
+    for _ in range(2):
+        some_of(stand, counter)
+        counter.dataset(b"more,b\n")
+    return counter
+
+
+def shown_of(counter: Counter) -> list[Any]:
+    """Two pages of each list, and what is told of all; of cursors, which are other ones each time, how long they are."""
+    found: list[Any] = []
+    for path in ("jobs", "datasets", "batches", "webhooks/deliveries", "usage", "images", "receipts/keys", "webhooks/secret"):
+        paged = {"limit": 1} if path not in ("images", "receipts/keys", "webhooks/secret") else {}
+        answer = counter.get(f"/v1/{path}", params=paged)
+        found.append((path, unlike(answer)))
+        following = answer.json().get("next")
+        if following:
+            found.append((path, unlike(counter.get(f"/v1/{path}", params={**paged, "cursor": following}))))
+    events = counter.get("/v1/events", params={"seconds": 0})
+    submitted = counter.submit()
+    return [*found, unlike(events), unlike(submitted)]
+
+
+def unlike(answer: Any) -> Any:
+    status, headers, text = told(answer, Call("", "", "", {}))
+    cursor = re.compile(r'(?<=cursor=)[A-Za-z0-9_-]+|(?<="next":")[A-Za-z0-9_-]+')
+    return status, cursor.sub(lambda found: "x" * len(found[0]), f"{headers}"), cursor.sub(lambda found: "x" * len(found[0]), text)
 
 
 # planted leaks ------------------------------------------------------------------------------------------------------------
