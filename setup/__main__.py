@@ -13,6 +13,7 @@ import compose
 import engine
 import home
 import python_packages
+import trial
 from progress import ROOT, SetupError, confirm, environment, logged, quiet, say, step
 
 IMAGES_SECONDS = 3600.0
@@ -97,11 +98,13 @@ def uninstall() -> None:
 
 
 def test() -> None:
-    """Set everything up and run every test; further arguments go to pytest."""
+    """Set everything up and run every test; with further arguments, what they say to one pytest."""
     engine.ensure()
     python_packages.ensure("service", "tests")
     build_images("postgres")
     os.environ.update(TEST_ENVIRONMENT)
+    if len(sys.argv) == 2:
+        raise SystemExit(trial.run(python_packages.PYTHON))
     os.chdir(ROOT)
     os.execv(python_packages.PYTHON, [str(python_packages.PYTHON), "-m", "pytest", "--durations=15", *sys.argv[2:]])
 

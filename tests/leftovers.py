@@ -10,13 +10,14 @@ import os
 import secrets
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 MARK = "FUMEHOOD_TEST_SESSION"
 BROKEN_OFF = pytest.StashKey[bool]()
+BEFORE = pytest.StashKey[tuple[Path, tuple[str, set[str]]]]()
 SETTLE_SECONDS = 20.0
 ENGINE_SECONDS = 30
 # Enough to tell whose it is; a sandbox carries the list of its packages as a label.
@@ -36,29 +37,56 @@ KEPT_IMAGES = " fumehood-"
 @pytest.fixture(scope="session", autouse=True)
 def nothing_is_left_over(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Fail the session where something is there afterwards that was not there before."""
-    places = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:  # Each worker would see what the others have in flight.
+    if "PYTEST_XDIST_WORKER" in os.environ:  # Each would see what the others have in flight; who started them looks.
         yield
         return
-    mark = secrets.token_hex(8)
-    os.environ[MARK] = mark  # Inherited by every process a test starts, also by one that has left its parents.
-    before = picture(places, mark)
+    places = tmp_path_factory.getbasetemp()
+    before = _begun(places)
     yield
-    left = _settled(before, places, mark)
-    del os.environ[MARK]
+    left = _ended(before, places)
     if left:
-        text = "the tests left something behind:\n" + "\n".join(f"  {line[:LINE_CHARACTERS]}" for line in sorted(left))
         if request.config.stash.get(BROKEN_OFF, False):
             # No test is left that could fail, and pytest would end without its summary. The session has failed anyway.
-            print(text)
+            print(left)
         else:
-            pytest.fail(text, pytrace=False)
+            pytest.fail(left, pytrace=False)
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Who only shares the tests out among workers runs no fixture; before it starts them, it looks by itself."""
+    if session.config.getoption("dist", "no") != "no":
+        places = session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]  # There is no other way to it here.
+        session.config.stash[BEFORE] = places, _begun(places)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, object, object]:
     """Fixtures that still stand now are those of a session that was broken off (-x, a failed rung, a keyboard)."""
     session.config.stash[BROKEN_OFF] = True
+    result = yield  # Workers end in here.
+    if BEFORE in session.config.stash:
+        places, before = session.config.stash[BEFORE]
+        left = _ended(before, places)
+        if left:
+            print(f"\n{left}")
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    return result
+
+
+def _begun(places: Path) -> tuple[str, set[str]]:
+    """This session's mark, and what is there before it."""
+    mark = secrets.token_hex(8)
+    os.environ[MARK] = mark  # Inherited by every process a test starts, also by one that has left its parents.
+    return mark, picture(places, mark)
+
+
+def _ended(before: tuple[str, set[str]], places: Path) -> str:
+    """What there is to say about what was left; nothing where nothing was."""
+    mark, there = before
+    left = _settled(there, places, mark)
+    del os.environ[MARK]
+    return "\n".join(["the tests left something behind:", *(f"  {line[:LINE_CHARACTERS]}" for line in sorted(left))]) if left else ""
 
 
 def picture(places: Path, mark: str) -> set[str]:

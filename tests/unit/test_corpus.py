@@ -59,7 +59,7 @@ def test_the_promises_are_those_of_the_threat_model() -> None:
 def test_an_installed_command_brings_the_whole_corpus(tmp_path: Path) -> None:
     """A wheel of a copy without anything that was built before, unpacked where no checkout is near."""
     copy, installed = tmp_path / "copy", tmp_path / "installed"
-    for name in ("fumehood", "api", "worker", "gate", "cli", "tests/hostile/attacks"):
+    for name in ("fumehood", "api", "worker", "gate", "courier", "cli", "tests/hostile/attacks"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, copy / name)

@@ -23,7 +23,7 @@ cat "{shelf}/$kind" 2>/dev/null || true
 
 CONFTEST = """\
 import tests.leftovers
-from tests.leftovers import nothing_is_left_over, pytest_sessionfinish
+from tests.leftovers import nothing_is_left_over, pytest_sessionfinish, pytest_sessionstart
 
 tests.leftovers.SETTLE_SECONDS = 0.5
 """
@@ -42,6 +42,10 @@ def test(tmp_path):
 def test_another():
     pass
 """
+
+
+# How the tests of a session are run: the guard looks where they are shared out, too.
+WAYS = {"one process": (), "workers": ("--numprocesses=2",)}
 
 
 @pytest.fixture
@@ -64,16 +68,19 @@ def session(shelf: Path, body: str, *arguments: str) -> subprocess.CompletedProc
     (place / "test_inner.py").write_text(TEST.format(shelf=shelf, body=body))
     # The inner session is a whole one, also where the outer is one of several.
     outer = {name: value for name, value in os.environ.items() if name != "PYTEST_XDIST_WORKER"}
+    # Only what the guard needs: the other plugins take longer to import than the session takes.
+    ours = {"PYTHONPATH": str(ROOT), "FUMEHOOD_TEST_LEFTOVERS": "all", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--rootdir", place, "--basetemp",
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "xdist.plugin", "--rootdir", place, "--basetemp",
          shelf.parent / "base", *arguments, place],
         cwd=place, capture_output=True, text=True, timeout=60,
-        env=outer | {"PATH": f"{shelf}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "FUMEHOOD_TEST_LEFTOVERS": "all"},
+        env=outer | ours | {"PATH": f"{shelf}:{os.environ['PATH']}"},
     )  # fmt: skip
 
 
-def test_a_session_that_leaves_nothing_passes(shelf: Path) -> None:
-    done = session(shelf, "(SHELF / 'image').write_text('sha256:1 debian:12\\nsha256:2 fumehood-service:abc\\n')")
+@pytest.mark.parametrize("way", WAYS)
+def test_a_session_that_leaves_nothing_passes(shelf: Path, way: str) -> None:
+    done = session(shelf, "(SHELF / 'image').write_text('sha256:1 debian:12\\nsha256:2 fumehood-service:abc\\n')", *WAYS[way])
     assert done.returncode == 0, done.stdout
 
 
@@ -94,6 +101,13 @@ def test_a_session_that_leaves_something_fails_and_names_it(shelf: Path, body: s
     assert line in done.stdout
 
 
+def test_what_workers_leave_is_found_by_who_started_them(shelf: Path) -> None:
+    done = session(shelf, "(SHELF / 'volume').write_text('forgotten\\n'); (home / 'scratch/0af3').mkdir()", *WAYS["workers"])
+    assert done.returncode == 1, done.stdout
+    assert "volume forgotten" in done.stdout
+    assert "/home/scratch/0af3" in done.stdout
+
+
 def test_a_session_that_is_broken_off_still_ends_with_its_summary(shelf: Path) -> None:
     done = session(shelf, "(SHELF / 'volume').write_text('forgotten\\n'); assert False", "-x")
     assert done.returncode == 1, done.stdout
@@ -101,8 +115,9 @@ def test_a_session_that_is_broken_off_still_ends_with_its_summary(shelf: Path) -
     assert done.stdout.splitlines()[-1].startswith("1 failed")
 
 
-def test_a_process_that_has_left_its_parents_is_found(shelf: Path) -> None:
-    done = session(shelf, "subprocess.Popen(['sleep', '60'], start_new_session=True, stdin=-3, stdout=-3, stderr=-3)")
+@pytest.mark.parametrize("way", WAYS)
+def test_a_process_that_has_left_its_parents_is_found(shelf: Path, way: str) -> None:
+    done = session(shelf, "subprocess.Popen(['sleep', '60'], start_new_session=True, stdin=-3, stdout=-3, stderr=-3)", *WAYS[way])
     found = re.search(r"process (\d+) sleep 60", done.stdout)
     assert done.returncode == 1, done.stdout
     assert found

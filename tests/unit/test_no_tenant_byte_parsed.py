@@ -45,6 +45,7 @@ ALLOWED: dict[tuple[str, str], str] = {
     ("api.script_check", "json.loads"): "the answer of our own helper, 64 KiB at most, with a deadline",
     ("fumehood.pages", "base64.b64decode"): "a cursor of 200 characters that must be a number",
     ("fumehood.usage_store", "base64.b64decode"): "a cursor of 1,000 characters that must be two or three lines of text",
+    ("fumehood.webhook", "base64.b64decode"): "a secret that the service made, or its owner's own where messages are verified",
     ("fumehood.script_reader", "json.loads"): "in the helper process: the question, written by us",
     ("fumehood.script_reader", "struct.unpack"): "in the helper process: the question's length, written by us",
     ("fumehood.script_reader", "compile"): "in the helper process: the script's text, never run; bounded in memory and time",

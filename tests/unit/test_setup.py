@@ -18,7 +18,7 @@ from fumehood.tenant import key_prefix
 from fumehood.testing import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = ("compose", "engine", "home", "progress", "python_packages")
+MODULES = ("compose", "engine", "home", "progress", "python_packages", "trial")
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ def test_a_store_of_a_newer_version_ends_the_start_with_one_event_that_says_so(p
     [
         ("FUMEHOOD_IMAGE", "fumehood-anaconda:latest", "setting image:"),
         ("FUMEHOOD_SLOTS", "-74123", "setting slots:"),
-        ("FUMEHOOD_LIMITS", '{"wall_seconds": -74123}', "setting limits or ceiling:"),
+        ("FUMEHOOD_LIMITS", '{"wall_seconds": -74123}', "setting limits, ceiling, quota or retention:"),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_names_it(package: str, name: str, value: str, expected: str) -> None:
