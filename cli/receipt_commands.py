@@ -27,7 +27,9 @@ def show_receipt(job: JobId) -> None:
 
 @receipt_app.command("verify")
 def verify_receipt(
-    what: Annotated[str, typer.Argument(metavar="FILE|JOB", help="A file that `receipt show` or `admin tenant receipt` wrote, or the id of a job.")],
+    what: Annotated[
+        str, typer.Argument(metavar="FILE|JOB", help="A file that `receipt show` or `admin tenant receipt` wrote, or the id of a job.")
+    ],
     key: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Trust only the keys in this file, one a line; else those the service names.")
     ] = None,

@@ -42,8 +42,9 @@ class Deliveries(Records):
     def claim_deliveries(self, *, room: int, share: Share, lease_seconds: float, after: str = "") -> list[Delivery]:
         """What is due, `room` of them at most: pending → sending, attempt + 1, fence + 1, for as long as the lease.
 
-        Of a tenant that is not active nothing is sent. The others take turns, the one behind `after` first; of each what has waited longest, but for servers that have their share
-        under way. What a courier did not settle within its lease is pending again, with a try that says so.
+        Of a tenant that is not active nothing is sent. The others take turns, the one behind `after` first; of each what has waited
+        longest, but for servers that have their share under way. What a courier did not settle within its lease is pending again,
+        with a try that says so.
         """
         with self._database.reading() as connection:
             now = self._clock()
