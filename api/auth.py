@@ -17,10 +17,16 @@ from fumehood.tenant import Caller, Scope, Tenant, TenantState, key_prefix
 bearer = HTTPBearer(auto_error=False, scheme_name="key", description="`Authorization: Bearer <key>`; the key decides the tenant.")
 
 
+# Read as anything else is, but whoever knows one can do more than look.
+SECRETS = frozenset({"/v1/webhooks/secret"})
+
+
 def scope_of(method: str, path: str) -> Scope:
     """What a key needs for an operation: decided by its method and the route's address, so that no route can be without one."""
     if path.startswith("/v1/admin") or path == "/metrics":
         return Scope.ADMIN
+    if path in SECRETS:
+        return Scope.SUBMIT
     return Scope.READ if method in ("GET", "HEAD") else Scope.SUBMIT
 
 

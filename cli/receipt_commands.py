@@ -27,7 +27,9 @@ def show_receipt(job: JobId) -> None:
 
 @receipt_app.command("verify")
 def verify_receipt(
-    what: Annotated[str, typer.Argument(metavar="FILE|JOB", help="A file that `receipt show` wrote, or the id of a job.")],
+    what: Annotated[
+        str, typer.Argument(metavar="FILE|JOB", help="A file that `receipt show` or `admin tenant receipt` wrote, or the id of a job.")
+    ],
     key: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Trust only the keys in this file, one a line; else those the service names.")
     ] = None,
@@ -36,8 +38,8 @@ def verify_receipt(
 
     Exit codes: 0 it is what was signed, 2 it is not, or cannot be checked.
     """
-    from cli.report import receipt
-    from fumehood.receipt import verify
+    from cli.report import tenant_receipt
+    from fumehood.receipt import TENANT_VERSION, verify
 
     file = Path(what)
     if file.is_file():
@@ -49,8 +51,7 @@ def verify_receipt(
         _expect_of(found, record, what)
     verify(found, _keys_of(key) if key else _published())
     terminal.say(f"signed by {found['key']}")
-    of = ", ".join([terminal.one_line(found["job"]), *(f"{name} {terminal.one_line(found.get(name))}" for name in ("attempt", "fence"))])
-    print(f"{of}: {receipt({'erasure': found})}")
+    print(tenant_receipt(found) if found["version"] == TENANT_VERSION else _receipt_line(found))
 
 
 @receipt_app.command("keys")
@@ -69,6 +70,13 @@ def _receipt(record: dict[str, Any], job: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise BadInput(f"{job} has no receipt yet: it is {terminal.one_line(record.get('state'))}")
     return found
+
+
+def _receipt_line(found: dict[str, Any]) -> str:
+    from cli.report import receipt
+
+    of = ", ".join([terminal.one_line(found["job"]), *(f"{name} {terminal.one_line(found.get(name))}" for name in ("attempt", "fence"))])
+    return f"{of}: {receipt({'erasure': found})}"
 
 
 def _expect_of(receipt: dict[str, Any], record: dict[str, Any], job: str) -> None:

@@ -101,6 +101,12 @@ def receipt(record: Document) -> str:
     return f"{what}; {gone['files']} files, {size(gone['bytes'])}; gone at {when(gone['erased_at'])}"
 
 
+def tenant_receipt(gone: Document) -> str:
+    """The receipt of a tenant in one line."""
+    counts = ", ".join(f"{gone[name]} {name}" for name in ("jobs", "batches", "datasets", "keys"))
+    return f"{one_line(gone['tenant'])}: {counts}; {gone['files']} files, {size(gone['bytes'])}; gone at {when(gone['erased_at'])}"
+
+
 def taken_from(record: Document) -> str | None:
     """Whose result a job has that never ran."""
     earlier = record.get("cached_from")

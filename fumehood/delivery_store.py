@@ -15,7 +15,8 @@ from fumehood.errors import Conflict, NotFound
 from fumehood.job import State
 from fumehood.pages import read_page
 from fumehood.records import Records
-from fumehood.schema import JOBS
+from fumehood.schema import JOBS, TENANTS
+from fumehood.tenant import TenantState
 from fumehood.webhook_schema import DELIVERIES
 
 _STEP = 200
@@ -41,8 +42,9 @@ class Deliveries(Records):
     def claim_deliveries(self, *, room: int, share: Share, lease_seconds: float, after: str = "") -> list[Delivery]:
         """What is due, `room` of them at most: pending → sending, attempt + 1, fence + 1, for as long as the lease.
 
-        Tenants take turns, the one behind `after` first; of each what has waited longest, but for servers that have their share
-        under way. What a courier did not settle within its lease is pending again, with a try that says so.
+        Of a tenant that is not active nothing is sent. The others take turns, the one behind `after` first; of each what has waited
+        longest, but for servers that have their share under way. What a courier did not settle within its lease is pending again,
+        with a try that says so.
         """
         with self._database.reading() as connection:
             now = self._clock()
@@ -53,6 +55,7 @@ class Deliveries(Records):
         claimed: list[Delivery] = []
         with self._database.writing() as connection:
             tenants |= self._take_back(connection, now)
+            tenants -= set(connection.execute(_held_up(), {"tenants": list(tenants)}).scalars())
             of_tenant: Counter[str] = Counter()
             of_host: Counter[tuple[str, str]] = Counter()
             for tenant, host, count in connection.execute(_under_way()).all():
@@ -224,9 +227,15 @@ def _tenants_due() -> TextClause:
         )
         SELECT tenant FROM waiting WHERE tenant IS NOT NULL AND EXISTS (
             SELECT 1 FROM deliveries WHERE state = '{_PENDING}' AND deliveries.tenant = waiting.tenant AND due_at <= :now
-        )
+        ) AND NOT EXISTS (SELECT 1 FROM tenants WHERE tenants.id = waiting.tenant AND tenants.state <> '{TenantState.ACTIVE.value}')
         """
     )
+
+
+@cache
+def _held_up() -> Select[Any]:
+    mine = TENANTS.c.id.in_(bindparam("tenants", expanding=True))
+    return select(TENANTS.c.id).where(mine, TENANTS.c.state != TenantState.ACTIVE.value)
 
 
 @cache

@@ -74,9 +74,9 @@ def within(run: Run, seq: ColumnElement[int], before: Any) -> ColumnElement[bool
     does so, and reads all that are not of it where they lie at the other end. SQLite has no statistics and takes the index with the
     most that is equal. For PostgreSQL the last column of the run is a range, of one value: that is no constant which the order could
     do without, so the order is that of the index. (To compare rows as wholes would do it too; but PostgreSQL goes on through every
-    other run of the same beginning, and SQLite comes to `before` from the newest row.)
+    other run of the same beginning, and SQLite comes to `before` from the newest row.) A run of no column is the whole table.
     """
-    if not run:  # the whole table: then its primary key is what to walk by
+    if not run:
         return seq < before
     *first, (column, value) = run
     equal = [each == its for each, its in first]

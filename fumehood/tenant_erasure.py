@@ -20,7 +20,7 @@ from fumehood.moves import change, end
 from fumehood.outcome import Outcome, Reason
 from fumehood.receipt import TENANT_VERSION
 from fumehood.rows import never_ran
-from fumehood.schema import API_KEYS, JOBS, METADATA, TENANT_ERASURES, TENANTS
+from fumehood.schema import API_KEYS, BATCHES, JOBS, METADATA, TENANT_ERASURES, TENANTS
 from fumehood.tenant import Tenant, TenantState
 from fumehood.tenant_store import find_tenant
 from fumehood.text import timestamp
@@ -70,20 +70,20 @@ class TenantErasures(Batches):
         now = self._clock()
         outcome = Outcome(reason=Reason.CANCELLED, message="Cancelled: its tenant is deleted.")
         with self._database.writing() as connection:
+            # First: `end` locks shares, and whoever ends a job that runs has its row when it waits for them.
+            running = (JOBS.c.tenant == tenant, JOBS.c.state == State.RUNNING.value)
+            connection.execute(update(JOBS).where(*running, JOBS.c.cancel_requested.is_(False)).values(cancel_requested=True))
             waiting = select(JOBS).where(JOBS.c.tenant == tenant, JOBS.c.state == State.QUEUED.value).order_by(JOBS.c.seq)
             for row in connection.execute(waiting.limit(JOBS_AT_ONCE).with_for_update()).all():
                 end(connection, change(connection, row, {"cancel_requested": True}), outcome, row.erasure or never_ran(now=now), now=now)
-            running = (JOBS.c.tenant == tenant, JOBS.c.state == State.RUNNING.value)
-            connection.execute(update(JOBS).where(*running, JOBS.c.cancel_requested.is_(False)).values(cancel_requested=True))
             left = select(JOBS.c.seq).where(JOBS.c.tenant == tenant, JOBS.c.state.in_((State.QUEUED.value, State.RUNNING.value)))
             return len(connection.execute(left.limit(JOBS_AT_ONCE)).all())
 
-    def some_jobs_of(self, tenant: str) -> list[str]:
-        """Ids of those that are erased next."""
+    def some_streams_of(self, tenant: str) -> list[str]:
+        """Ids of the jobs and batches that are erased next, and of the tenant: what events are told of."""
+        some = [select(table.c.id).where(table.c.tenant == tenant).order_by(table.c.seq).limit(ROWS_AT_ONCE) for table in (JOBS, BATCHES)]
         with self._database.reading() as connection:
-            return list(
-                connection.execute(select(JOBS.c.id).where(JOBS.c.tenant == tenant).order_by(JOBS.c.seq).limit(ROWS_AT_ONCE)).scalars()
-            )
+            return [*(name for query in some for name in connection.execute(query).scalars()), tenant]
 
     def erase_rows_of(self, tenant: str) -> int:
         """Some rows of one table; how many. 0 where no table has any."""

@@ -33,22 +33,25 @@ class WebhookSecrets(Records):
     """The part of `JobStore` that knows what a tenant's messages are signed with."""
 
     def webhook_secrets(self, tenant: str) -> Secrets:
-        """What the tenant's messages are signed with; the first one is made when it is asked for."""
+        """What the tenant's messages are signed with; the first one is made when it is asked for. Raises Suspended where the
+        tenant is being deleted, and has none."""
         with self._database.reading() as connection:
             found = _read(connection, tenant, self._clock())
         if found is not None:
             return found
         with self._database.writing() as connection:
+            self._admit(connection, tenant)
             self._add(connection, 0, tenant)
             made = _read(connection, tenant, self._clock())
         assert made is not None
         return made
 
     def rotate_webhook_secret(self, tenant: str) -> Secrets:
-        """A new one; the one before it is signed with as well, for OVERLAP_SECONDS."""
+        """A new one; the one before it is signed with as well, for OVERLAP_SECONDS. Raises Suspended."""
         now = self._clock()
         here = WEBHOOK_SECRETS.c.tenant == tenant
         with self._database.writing() as connection:
+            self._admit(connection, tenant)
             newest = connection.execute(select(func.max(WEBHOOK_SECRETS.c.number)).where(here)).scalar_one()
             number = 0 if newest is None else int(newest) + 1
             until = here & (WEBHOOK_SECRETS.c.number < number) & WEBHOOK_SECRETS.c.ends_at.is_(None)

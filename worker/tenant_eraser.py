@@ -34,8 +34,8 @@ class TenantEraser:
         store, blobs = self._deps.store, self._deps.blobs
         if store.end_jobs_of(tenant):
             return False
-        for job in store.some_jobs_of(tenant):
-            self._deps.events.forget(job)
+        for stream in store.some_streams_of(tenant):
+            self._deps.events.forget(stream)
         if store.erase_rows_of(tenant):
             return True
         prefixes = blobs.some_of(tenant, limit=PREFIXES_AT_ONCE)

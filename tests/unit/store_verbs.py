@@ -30,7 +30,7 @@ NOT_YET = {
     "begin_erasure", "change_tenant", "claim_deliveries", "count_erased", "create_key", "create_tenant", "end_erasure",
     "end_jobs_of", "erase_rows_of", "forget_audit", "forget_deliveries", "get_delivery", "get_tenant", "key_used", "list_audit",
     "list_deliveries", "list_keys", "list_tenants", "note", "release_batches", "replay_delivery", "revoke_key", "rotate_key",
-    "rotate_webhook_secret", "settle_delivery", "some_jobs_of", "tenant_receipt", "tenants_to_erase", "webhook_secrets",
+    "rotate_webhook_secret", "settle_delivery", "some_streams_of", "tenant_receipt", "tenants_to_erase", "webhook_secrets",
 }  # fmt: skip
 Ask = Callable[[], object]
 

@@ -53,6 +53,23 @@ def test_a_receipt_is_shown_kept_and_checked_by_its_job_or_its_file(fumehood: Li
         assert KEY.id in done.stderr
 
 
+def test_the_receipt_of_a_tenant_is_checked_by_its_file(fumehood: Listening, tmp_path: Path) -> None:
+    store = fumehood.stand.store
+    store.keep_receipt_key(KEY.id, KEY.public)
+    tenant = store.create_tenant("lab").id
+    store.begin_erasure(tenant)
+    receipt = store.end_erasure(tenant, worker="wrk_test", nothing_left=lambda: True, seal=KEY.seal)
+    assert receipt is not None
+    file = tmp_path / "receipt.json"
+    file.write_text(json.dumps(receipt))
+    done = fumehood("receipt", "verify", file)
+    assert done.exit_code == 0, done.output
+    assert f"{tenant}: 0 jobs, 0 batches, 0 datasets, 0 keys; 0 files, 0 bytes; gone at " in done.stdout
+    assert KEY.id in done.stderr
+    file.write_text(json.dumps(receipt | {"jobs": 1}))
+    assert fumehood("receipt", "verify", file).exit_code == 2
+
+
 def test_with_a_file_and_keys_nobody_is_asked(fumehood: Listening, job: Job, tmp_path: Path) -> None:
     (tmp_path / "receipt.json").write_text(fumehood("receipt", "show", job.id).stdout)
     keys = fumehood("receipt", "keys").stdout

@@ -18,6 +18,7 @@ from fumehood.errors import Conflict, NotFound
 from fumehood.job import Job, Lane, State
 from fumehood.job_store import JobStore
 from fumehood.outcome import Reason
+from fumehood.tenant import TenantState
 from fumehood.testing import erasure, job, outcome
 from fumehood.webhook_schema import DELIVERIES
 from fumehood.webhook_secrets import OVERLAP_SECONDS, SECRETS_KEPT
@@ -236,6 +237,19 @@ def test_tenants_take_turns_and_none_has_more_than_its_share(store: JobStore, cl
     assert claim(store, 100, Share(of_tenant=4, of_host=100)) == []
     store.settle_delivery(first[0], OK, again_in_seconds=None)
     assert [one.tenant for one in claim(store, 100, Share(of_tenant=4, of_host=100))] == ["ten_a"]
+
+
+def test_nothing_is_sent_for_a_tenant_that_is_suspended_until_it_is_resumed(store: JobStore, clock: Clock) -> None:
+    lab, other = store.create_tenant("lab").id, store.create_tenant("other").id
+    told(store, 2, tenant=lab)
+    told(store, 1, tenant=other)
+    (under_way,) = claim(store, room=1, after=other if lab > other else "")
+    store.change_tenant(under_way.tenant, state=TenantState.SUSPENDED)
+    claimed = [one.tenant for one in claim(store)]
+    clock.now += 61  # neither what a courier left behind
+    assert under_way.tenant not in claimed + [one.tenant for one in claim(store)]
+    store.change_tenant(under_way.tenant, state=TenantState.ACTIVE)
+    assert under_way.id in [one.id for one in claim(store)]
 
 
 def test_a_slow_server_holds_up_no_other_of_the_same_tenant(store: JobStore, clock: Clock) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from fumehood.audit import CALL, Call, Entry
 from fumehood.blob_store import BlobStore
 from fumehood.database import Database
 from fumehood.errors import BadRequest, Conflict, NotFinished, NotFound, Suspended
+from fumehood.events import Notice
 from fumehood.job import Lane
 from fumehood.job_store import JobStore
 from fumehood.outcome import Reason
@@ -20,6 +22,7 @@ from fumehood.schema import METADATA
 from fumehood.tenant import TENANT_SCOPES, Scope, TenantState, new_key
 from fumehood.tenant_erasure import KEPT, _tables
 from fumehood.testing import MemoryEvents, dataset, erasure, job, outcome
+from tests.services import until
 from tests.unit.stores import batch_of
 from worker.tenant_eraser import TenantEraser
 
@@ -190,9 +193,62 @@ def test_a_deleted_tenant_leaves_its_receipt_and_nothing_else(store: JobStore, h
     assert not (home / "blobs" / lab).exists()
     assert (home / "blobs" / other).exists()
     assert len(store.list_jobs(other)[0]) == 4
-    for late in (lambda: store.submit(job(tenant=lab)), lambda: store.add_dataset(dataset(tenant=lab))):
+    for late in (
+        lambda: store.submit(job(tenant=lab)),
+        lambda: store.add_dataset(dataset(tenant=lab)),
+        lambda: store.webhook_secrets(lab),
+        lambda: store.rotate_webhook_secret(lab),
+    ):
         with pytest.raises(Suspended):
             late()
+
+
+def test_with_a_tenant_go_its_events_and_those_of_its_batches(store: JobStore, home: Path) -> None:
+    ground, lab, other = Ground(store, home), store.create_tenant("lab").id, store.create_tenant("other").id
+    streams = {}
+    for tenant in (lab, other):
+        batch, jobs = batch_of(2, tenant=tenant)
+        store.submit_batch(batch, jobs)
+        single = store.submit(job(tenant=tenant)).job.id
+        streams[tenant] = (tenant, batch.id, single)
+        ground.events.notify([Notice(name, "state", {}) for name in (tenant, batch.id)])
+        ground.events.publish(single, "state", {})
+    store.begin_erasure(lab)
+    eraser = TenantEraser(ground, unsealed)  # type: ignore[arg-type]
+    for _ in range(3):
+        eraser.erase()
+    assert store.tenant_receipt(lab)
+    assert [name for name in streams[lab] if ground.events.published(name)] == []
+    assert [name for name in streams[other] if ground.events.published(name)] == list(streams[other])
+
+
+def test_ending_the_jobs_of_a_tenant_and_a_job_that_ends_by_itself_never_lock_each_other_out(store: JobStore, store_url: str) -> None:
+    """Job rows before shares: the deletion holds no share while it waits for the row of a job that is just ending."""
+    tenant = store.create_tenant("lab").id
+    for _ in range(2):
+        store.submit(job(tenant=tenant))
+    running = store.claim(worker="wrk_test", lane=Lane.JOBS, disk_budget_bytes=2**60)
+    assert running is not None
+    store.begin_erasure(tenant)
+    database = Database(store_url)
+    if database.is_sqlite:  # has one writer at a time
+        database.close()
+        return
+    with ThreadPoolExecutor(1) as pool:
+        with database.writing() as connection:
+            connection.execute(text("SELECT seq FROM jobs WHERE id = :id FOR UPDATE"), {"id": running.id})
+            ending = pool.submit(store.end_jobs_of, tenant)
+            until(lambda: _waits(database), seconds=10, what="the deletion waits for the row of the job that runs")
+            connection.execute(text("SET LOCAL lock_timeout = '2s'"))
+            connection.execute(text("UPDATE shares SET running = running WHERE tenant = :tenant"), {"tenant": tenant})
+        assert ending.result(timeout=20) == 1
+    database.close()
+
+
+def _waits(database: Database) -> bool:
+    with database.reading() as connection:
+        asked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        return bool(connection.execute(text(asked)).scalar_one())
 
 
 def test_nothing_is_accepted_for_a_tenant_that_goes(store: JobStore) -> None:
