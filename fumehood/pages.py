@@ -77,7 +77,7 @@ def within(run: Run, seq: ColumnElement[int], before: Any) -> ColumnElement[bool
     other run of the same beginning, and SQLite comes to `before` from the newest row.) A run of no column is the whole table.
     """
     if not run:
-        return seq < before
+        return and_(seq < before)
     *first, (column, value) = run
     equal = [each == its for each, its in first]
     return _Within(
