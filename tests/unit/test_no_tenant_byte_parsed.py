@@ -40,6 +40,7 @@ METHODS = {"json", "form", "model_validate_json", "validate_json", "parse_raw", 
 # (module, what it reads with) → what is read there, and which bound it has, or why no tenant wrote it.
 ALLOWED: dict[tuple[str, str], str] = {
     ("api.framing", "h11.Connection"): "heads of requests, 32 KiB and 100 headers at most, and the framing of bodies",
+    ("api.cursors", "base64.b64decode"): "a cursor of an address, which is bounded; without a seal of ours it is none",
     ("api.documents", "json.loads"): "the one JSON document of a request: its bytes, values and depth are bounded",
     ("api.multipart", "python_multipart.multipart"): "where the parts of a form begin and end; what they hold goes to disk unread",
     ("api.script_check", "json.loads"): "the answer of our own helper, 64 KiB at most, with a deadline",
