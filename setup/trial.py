@@ -1,7 +1,7 @@
-"""The tests in as many processes as pay: the unit rung in several, the faults beside it, and then one rung after the other.
+"""The tests in as many processes as pay: the unit rung in several, the faults beside what computes, and then one rung after the other.
 
-The unit rung computes and the faults wait, on an engine of their own; neither touches the machine's. All later rungs look at that engine
-before and after, so that nothing may run beside them.
+The faults mostly wait, on an engine of their own, while the unit rung and the contract compute. Later rungs are about limits, time and
+what is left on the machine: nothing runs beside them.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ STOP_SECONDS = 120.0
 # What waits for most of its time must not wait for a processor too.
 POLITELY = ("nice", "-n", "5")
 
-UNIT, FAULTS = "tests/unit", "tests/faults"
+UNIT, CONTRACT, FAULTS = "tests/unit", "tests/contract", "tests/faults"
 ALL = "--durations=15"
 # Whatever is not named stands in the last part: a new rung is run before anybody thinks of it here.
-REST = ("tests", f"--ignore={UNIT}", f"--ignore={FAULTS}")
+REST = ("tests", *(f"--ignore={part}" for part in (UNIT, CONTRACT, FAULTS)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class Aside:
     def ended(self) -> int:
         """Wait for it, then show what it said. Returns its exit code."""
         code = self.process.wait()
-        say(f"{FAULTS}, which ran beside {UNIT} for up to {time.monotonic() - self.started:.0f} s, ended with {code}:")
+        say(f"{FAULTS}, which ran beside the others for up to {time.monotonic() - self.started:.0f} s, ended with {code}:")
         print(self.log.read_text(errors="replace"), flush=True)
         return code
 
@@ -52,11 +52,15 @@ def run(python: Path, *, logs: Path = ROOT / ".build") -> int:
     signal.signal(signal.SIGTERM, _interrupted)
     pytest = [str(python), "-m", "pytest", ALL]
     with _aside([*pytest, FAULTS], log=logs / "faults.log") as faults:
-        say(f"{UNIT}, and {FAULTS} beside it")
+        say(f"{UNIT}, then {CONTRACT}, and {FAULTS} beside them")
         failed = _session([*POLITELY, *pytest, UNIT, f"--numprocesses={workers()}", "--dist=worksteal"])
+        failed = failed or _session([*POLITELY, *pytest, CONTRACT])
         if not failed or faults.process.poll() is not None:
             failed = faults.ended() or failed
-    return failed or _session([*pytest, *REST])
+    if not failed:
+        say("the other rungs, one after the other")
+        failed = _session([*pytest, *REST])
+    return failed
 
 
 def workers() -> int:

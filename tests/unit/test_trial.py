@@ -21,7 +21,7 @@ SECONDS = 60.0
 # Each session writes down what it was asked; then it ends as its file says, or waits to be interrupted.
 PYTHON = """\
 #!/bin/sh
-for word; do case $word in tests/unit) part=unit ;; tests/faults) part=faults ;; tests) part=rest ;; esac; done
+for word; do case $word in tests) part=rest ;; tests/*) part=${{word#tests/}} ;; esac; done
 trap 'echo taken down > {shelf}/$part.end; exit 2' INT
 echo "the words of $part"
 echo "$*" > {shelf}/$part.new && mv {shelf}/$part.new {shelf}/$part.asked
@@ -68,16 +68,17 @@ def test_every_rung_is_run_once(shelf: Path) -> None:
     code, words = run(shelf)
     assert code == 0
     parts = asked(shelf)
-    assert set(parts) == {"unit", "faults", "rest"}
-    own = [word for part in ("unit", "faults") for word in parts[part] if word.startswith("tests/")]
+    assert set(parts) == {"unit", "contract", "faults", "rest"}
+    own = [word for part in ("unit", "contract", "faults") for word in parts[part] if word.startswith("tests/")]
     left_out = [word.removeprefix("--ignore=") for word in parts["rest"] if word.startswith("--ignore=")]
     # The last part runs whatever is in tests/ but what the others run.
-    assert sorted(own) == sorted(left_out) == ["tests/faults", "tests/unit"]
+    assert sorted(own) == sorted(left_out) == ["tests/contract", "tests/faults", "tests/unit"]
     assert {Path(path).name for path in own} <= set(RUNGS)
-    assert words.index("the words of unit") < words.index("the words of faults") < words.index("the words of rest")
+    order = [words.index(f"the words of {part}") for part in ("unit", "contract", "faults", "rest")]
+    assert order == sorted(order)
 
 
-@pytest.mark.parametrize("part", ["unit", "faults", "rest"])
+@pytest.mark.parametrize("part", ["unit", "contract", "faults", "rest"])
 def test_a_part_that_fails_fails_the_whole_and_nothing_is_started_after_it(part: str, shelf: Path) -> None:
     (shelf / f"{part}.code").write_text("3")
     code, words = run(shelf)
