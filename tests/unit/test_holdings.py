@@ -200,7 +200,7 @@ def test_an_errand_and_shared_inputs_hold_nothing() -> None:
 def test_the_same_dataset_again_counts_once(store: JobStore) -> None:
     lab = tenant(store, "lab")
     for _ in range(2):
-        store.add_dataset(dataset(tenant=lab, bytes=8, table_bytes=4))
+        store.add_dataset(dataset(tenant=lab, sha256="5" * 64, bytes=8, table_bytes=4))
     assert held(store) == {lab: 12}
 
 
