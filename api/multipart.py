@@ -100,7 +100,16 @@ def boundary_of(content_type: str) -> bytes:
 class FormReader:
     """Feeds a parser; its callbacks write each part where it belongs. `feed` blocks on the disk: call it in a thread."""
 
-    def __init__(self, boundary: bytes, *, parts: Parts = OF_JOB, blobs: BlobStore, settings: Settings, stack: ExitStack, quota: Quota | None = None) -> None:
+    def __init__(
+        self,
+        boundary: bytes,
+        *,
+        parts: Parts = OF_JOB,
+        blobs: BlobStore,
+        settings: Settings,
+        stack: ExitStack,
+        quota: Quota | None = None,
+    ) -> None:
         """`stack` owns the files: what was not kept when it is closed is removed."""
         self.form = Form()
         self._parts, self._blobs, self._stack = parts, blobs, stack

@@ -24,6 +24,8 @@ QUOTA = "requests_per_second"
 SCOPE_KEY = "fumehood.rate"
 BUCKETS_MAX = 10_000
 """Beyond, those that are full are forgotten: a new one is full, too."""
+FULL_SECONDS_MAX = 100.0
+"""So long a bucket takes at most until it is full: one of the lowest rate that a quota may have."""
 
 
 @dataclass(slots=True)
@@ -75,20 +77,11 @@ class Rates:
                 retry_after_seconds=max(1, math.ceil((1.0 - bucket.tokens) / rate)),
             )
 
-    def left(self, tenant: Tenant) -> int:
-        """Requests that it may send at once, as of the last one."""
-        bucket = self._buckets.get(tenant.id)
-        return int(bucket.tokens) if bucket else int(max(1.0, tenant.quota.requests_per_second))
-
     def _new(self, tenant: str, most: float, now: float) -> Bucket:
         if len(self._buckets) >= BUCKETS_MAX:
-            # A bucket is full when nobody has asked for as long as it takes at most: a hundred seconds, of the lowest rate there is.
             self._buckets = {name: one for name, one in self._buckets.items() if now - one.filled_at < FULL_SECONDS_MAX}
         bucket = self._buckets[tenant] = Bucket(most, now)
         return bucket
-
-
-FULL_SECONDS_MAX = 100.0
 
 
 def tell(scope: MutableMapping[str, Any], headers: MutableHeaders) -> None:

@@ -65,7 +65,8 @@ class Batches(Records):
                 needs = [need for job, items in jobs for need in _needs(job, items)]
                 _check_there(connection, batch.tenant, needs)
                 stored = bytes_of_batch(batch, (item for _, items in jobs for item in items))
-                connection.execute(insert(BATCHES), _batch_to_row(batch) | {"created_at": now, "expires_at": first_look_at(batch, now), "stored_bytes": stored})
+                own = {"created_at": now, "expires_at": first_look_at(batch, now), "stored_bytes": stored}
+                connection.execute(insert(BATCHES), _batch_to_row(batch) | own)
                 # All of one place: they are claimed in their order, and before what is accepted later.
                 place = connection.execute(select(fair_share.next_place())).scalar_one()
                 connection.execute(insert(JOBS), [job_to_row(job) | {"created_at": now, "place": place} for job, _ in jobs])

@@ -24,5 +24,5 @@ def bytes_of_batch(batch: Batch, items: Iterable[Item]) -> int:
     """What was sent with it: tables of items lie in one file, one behind the other."""
     sent = sum(given.bytes for given in batch.inputs.values() if given.blob.startswith(f"{batch.blob_prefix}/"))
     pack = f"{batch.blob_prefix}/pack"
-    packed = (given.offset + given.bytes for item in items for given in item.inputs.values() if given.blob == pack)
+    packed = ((given.offset or 0) + given.bytes for item in items for given in item.inputs.values() if given.blob == pack)
     return sent + max(packed, default=0)

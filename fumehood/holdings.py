@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Float, Integer, ScalarSelect, Select, bindparam, func, select
+from sqlalchemy import BigInteger, BindParameter, Connection, Float, Integer, ScalarSelect, Select, bindparam, func, select
 
 from fumehood.batch import Batch
 from fumehood.blob_bytes import bytes_of_job
@@ -107,7 +107,8 @@ def _exceeded(quota: str, detail: str, limit: float, value: float, seconds: int)
 @cache
 def _use() -> Select[Any]:
     """A few rows, each by its key."""
-    tenant, day = bindparam("of_tenant"), bindparam("of_day", type_=Integer())
+    tenant: BindParameter[str] = bindparam("of_tenant")
+    day: BindParameter[int] = bindparam("of_day", type_=Integer())
     share = (SHARES.c.tenant == tenant, SHARES.c.lane == Lane.JOBS.value)
     total = (USAGE.c.label_name == TOTAL[0], USAGE.c.label_value == TOTAL[1])
     cpu = select(func.sum(USAGE.c.cpu_seconds)).where(USAGE.c.tenant == tenant, USAGE.c.day == day, *total)

@@ -42,7 +42,8 @@ class Queues(Tenants):
             return fair_share.count_waiting(connection, lane.value)
 
     def eligible(self, lane: Lane) -> int:
-        """How many could start at once: those whose tenant is suspended, or has as many running as it may or no CPU seconds left today, are not among them."""
+        """How many could start at once: those whose tenant is suspended, has as many running as it may, or has no CPU seconds left today
+        are not among them."""
         with self._database.reading() as connection:
             return fair_share.count_eligible(connection, lane.value, self._bounds())
 

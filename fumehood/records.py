@@ -28,7 +28,9 @@ class Records(Readings, Keys):
 
     # datasets --------------------------------------------------------------------------------------------------------
     def add_dataset(self, dataset: Dataset) -> tuple[Dataset, bool]:
-        """Insert, or the tenant's existing dataset with the same bytes and format. The flag says whether it is new. Raises QuotaExceeded."""
+        """Insert, or the tenant's existing dataset with the same bytes and format. The flag says whether it is new.
+
+        Raises QuotaExceeded."""
         now = dataset.created_at or self._clock()
         values = dataset_to_row(dataset) | {"created_at": now, "expires_at": _until(dataset, now)}
         with self._database.writing() as connection:
