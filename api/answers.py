@@ -40,7 +40,13 @@ _HEADERS: dict[str, tuple[str, str]] = {
     "Vary": ("string", "`Accept`: which form this is was chosen by it."),
     "WWW-Authenticate": ("string", "The scheme that is expected."),
 }
-_OF_STATUS = {401: ("WWW-Authenticate",), 406: ("Vary",), 416: ("Content-Range",), 429: ("RateLimit", "RateLimit-Policy", "Retry-After"), 503: ("Retry-After",)}
+_OF_STATUS = {
+    401: ("WWW-Authenticate",),
+    406: ("Vary",),
+    416: ("Content-Range",),
+    429: ("RateLimit", "RateLimit-Policy", "Retry-After"),
+    503: ("Retry-After",),
+}
 
 # The request headers that stored bytes honour; for `openapi_extra`.
 RANGES: dict[str, Any] = {

@@ -20,7 +20,8 @@ DESCRIPTION = """Runs Python scripts that define `azureml_main` in throwaway con
 
 Every error is an RFC 9457 problem with a stable `type`. A job that fails is not an error of the API: its record says what happened.
 
-Every address that knows GET knows HEAD. With a known key every answer says how many requests are left (`RateLimit`). Every answer carries an `X-Request-Id`, the caller's own where it sent a plain one."""
+Every address that knows GET knows HEAD. Every answer carries an `X-Request-Id`, the caller's own where it sent a plain one,
+and with a known key how many requests are left (`RateLimit`)."""
 TAGS = [
     {"name": "datasets", "description": "Tables and script bundles, stored once and described in a sandbox."},
     {"name": "jobs", "description": "Runs of a script."},

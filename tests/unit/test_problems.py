@@ -46,7 +46,7 @@ def test_the_statuses_are_those_of_the_tree() -> None:
     for name, status in said.items():
         family = getattr(errors, name)
         assert problems.of_error(family("x", **EXTRA.get(family, {}))).status_code == status, name
-    assert len(said) == 15
+    assert len(said) == 17
 
 
 def test_slugs_are_unique() -> None:
