@@ -114,8 +114,8 @@ def test_the_client_of_an_event_loop_does_the_same(client: Client, fumehood: Lis
     assert (origin, cached) == (first, [1])
 
 
-def test_quotas_are_shown_with_what_is_used(fumehood: Listening, script: Path) -> None:
-    assert fumehood("run", script, "--quiet", "--detach").exit_code == 0
+def test_quotas_are_shown_with_what_is_used(fumehood: Listening) -> None:
+    fumehood.stand.us.job()
     lines = fumehood("quota").stdout.splitlines()
     assert lines[0].split() == ["QUOTA", "USED", "LIMIT"]
     assert lines[2].split() == ["queued", "jobs", "1", "100,000"]
