@@ -34,11 +34,19 @@ _HEADERS: dict[str, tuple[str, str]] = {
     "Link": ("string", '`rel="next"`: the address of the next page, where there is one.'),
     "Location": ("string", "The address of the record."),
     "Preference-Applied": ("string", "How long was waited at most."),
+    "RateLimit": ("string", '`"requests";r=999;t=1`: so many requests are left, and all of them again in so many seconds.'),
+    "RateLimit-Policy": ("string", '`"requests";q=1000;w=1`: so many requests in so many seconds.'),
     "Retry-After": ("integer", "Seconds after which to ask again."),
     "Vary": ("string", "`Accept`: which form this is was chosen by it."),
     "WWW-Authenticate": ("string", "The scheme that is expected."),
 }
-_OF_STATUS = {401: ("WWW-Authenticate",), 406: ("Vary",), 416: ("Content-Range",), 503: ("Retry-After",)}
+_OF_STATUS = {
+    401: ("WWW-Authenticate",),
+    406: ("Vary",),
+    416: ("Content-Range",),
+    429: ("RateLimit", "RateLimit-Policy", "Retry-After"),
+    503: ("Retry-After",),
+}
 
 # The request headers that stored bytes honour; for `openapi_extra`.
 RANGES: dict[str, Any] = {
@@ -60,8 +68,8 @@ def headers(*names: str) -> dict[str, Any]:
 
 def problems(*statuses: int) -> Responses:
     """The `responses` of a route: what it may answer besides success. Any may lack the key or its scope, have a
-    parameter that is not known, or find the store away."""
-    return {status: _described(status) for status in sorted({401, 403, 422, 503, *statuses})}
+    parameter that is not known, be one too many, or find the store away."""
+    return {status: _described(status) for status in sorted({401, 403, 422, 429, 503, *statuses})}
 
 
 def stored_bytes(

@@ -23,6 +23,7 @@ from api import (
     metrics,
     openapi,
     problems,
+    quota,
     receipts,
     results,
     usage,
@@ -43,7 +44,7 @@ from fumehood.tracing import open_traces
 log = structlog.get_logger()
 
 BOOTSTRAP_TENANT = "default"
-PARTS = (datasets, jobs, batches, events, inputs, results, usage, receipts, webhooks, images, admin_tenants, admin_audit, health)
+PARTS = (datasets, jobs, batches, events, inputs, results, usage, quota, receipts, webhooks, images, admin_tenants, admin_audit, health)
 
 
 def prepare(store: JobStore, settings: Settings) -> None:

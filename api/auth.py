@@ -34,7 +34,8 @@ async def caller_of(
     request: Request, desk: DeskDep, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 ) -> Caller:
     """Raises Unauthenticated: no key, not a bearer key, or not one that is known and has not ended; they look alike. Unavailable where
-    the tenant has as many requests at once as it may. Forbidden: the key lacks the scope. Suspended."""
+    the tenant has as many requests at once as it may. QuotaExceeded: it has sent too many
+    lately. Forbidden: the key lacks the scope. Suspended."""
     route, call = request.scope["route"], CALL.get()
     if call is not None:
         call.action = route.name
@@ -48,6 +49,7 @@ async def caller_of(
     if call is not None:
         call.by_tenant = tenant.id
     place_of(request.scope).belongs_to(tenant.id)
+    desk.rates.take(request.scope, tenant)
     scope = scope_of(request.method, route.path)
     if scope not in key.scopes:
         raise Forbidden(f"the key has the scopes {', '.join(sorted(key.scopes)) or 'none'}; expected {scope}")

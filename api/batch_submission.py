@@ -75,7 +75,7 @@ async def _submit(desk: Desk, tenant: Tenant, raw: dict[str, Any], form: Form, i
     check_labels(draft, document.labels)
     check_callback(draft, document.callback_url, desk)
     check_parameters(draft, document.parameters)
-    limits = limits_of(draft, document.limits, desk)
+    limits = limits_of(draft, document.limits, desk, tenant)
     items = await desk.ask(_items, desk, tenant.id, draft, document, form, prefix)
     if source is not None and not draft.faults:
         ports = {*draft.inputs, *items[0].inputs}
@@ -96,15 +96,15 @@ async def _submit(desk: Desk, tenant: Tenant, raw: dict[str, Any], form: Form, i
         retention=tenant.retention,
     )
     slots = sum(int(facts.get("jobs_slots", 0)) for facts in await workers_seen(desk))
-    return await desk.file(_store, desk, batch, items, slots, source, form, idempotency)
+    return await desk.file(_store, desk, tenant, batch, items, slots, source, form, idempotency)
 
 
 def _store(
-    desk: Desk, batch: Batch, items: list[Item], slots: int, source: bytes, form: Form, idempotency: Idempotency | None
+    desk: Desk, tenant: Tenant, batch: Batch, items: list[Item], slots: int, source: bytes, form: Form, idempotency: Idempotency | None
 ) -> tuple[Batch, bool]:
     """As for a job: blobs first, then the rows, then the tickets, in one blocking call."""
     check_space(desk, batch.limits.reserved_bytes + len(source))
-    ceiling_seconds = desk.settings.ceiling.wall_seconds
+    ceiling_seconds = tenant.quota.ceiling.wall_seconds
     jobs = jobs_of(batch, items, attempts_max=desk.settings.attempts_max, ceiling_seconds=ceiling_seconds, slots=slots)
     with desk.blobs.unsettled(batch.tenant, batch.blob_prefix):
         try:

@@ -102,7 +102,7 @@ async def submit_batch(
     taken are all named (422), and then nothing is stored."""
     single(request, "idempotency-key")
     with ExitStack() as stack:
-        raw, form = await read_request(request, desk, stack, OF_BATCH)
+        raw, form = await read_request(request, desk, tenant, stack, OF_BATCH)
         batch, replayed = await submit(desk, tenant, raw, form, idempotency_key)
     structlog.contextvars.bind_contextvars(batch=batch.id)
     response.headers["Location"] = f"/v1/batches/{batch.id}"

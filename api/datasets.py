@@ -97,10 +97,12 @@ async def upload_dataset(
     await require_space(desk, int(length) if (length := request.headers.get("content-length", "0")[:18]).isdecimal() else 0)
     with ExitStack() as stack:
         incoming = stack.enter_context(await desk.file(desk.blobs.incoming, floor_bytes=desk.settings.disk_floor_bytes))
-        await _receive(desk, request, incoming, desk.settings.bundle_bytes if format == "zip" else desk.settings.dataset_bytes)
+        limit_bytes = desk.settings.bundle_bytes if format == "zip" else desk.settings.dataset_bytes
+        await _receive(desk, request, incoming, min(limit_bytes, tenant.quota.dataset_bytes))
         dataset = await desk.ask(_known, desk, tenant, incoming.sha256, format, pinned)
         new = dataset is None
         if dataset is None:
+            await desk.ask(desk.store.check_room, tenant.id, tenant.quota, bytes=incoming.bytes)
             dataset, new = await _take_in(desk, request, tenant, incoming, name=name, format=format, pinned=pinned)
     response.status_code = 201 if new else 200
     response.headers["Location"] = f"/v1/datasets/{dataset.id}"

@@ -15,6 +15,7 @@ import structlog
 from fastapi import Depends, Request
 
 from api.places import Places
+from api.rates import Rates
 from api.script_check import ScriptChecker, ScriptField
 from fumehood.blob_store import BlobStore
 from fumehood.errors import DiskFull
@@ -53,6 +54,7 @@ class Desk:
     """None where there is no collector."""
     tally: Tally = field(default_factory=lambda: Tally(Source.API))
     places: Places = field(default_factory=Places)
+    rates: Rates = field(default_factory=Rates)
     store_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(STORE_THREADS))
     file_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(FILE_THREADS))
     parse_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(PARSE_THREADS))

@@ -25,7 +25,8 @@ from fumehood.dataset import FORMATS
 from fumehood.errors import BadField, BadRequest, NotFound
 from fumehood.job import PRIORITIES, Input, Kind, State
 from fumehood.job_store import Idempotency, JobStore
-from fumehood.limits import Limits, check_parameters_size, requested
+from fumehood.limits import Limits, at_most, check_parameters_size, requested
+from fumehood.tenant import Tenant
 from fumehood.text import timestamp
 
 Document = TypeVar("Document", bound=Request)
@@ -264,9 +265,11 @@ def check_parameters(draft: Draft, parameters: dict[str, Any], *, at: str = "") 
             draft.fault(f"{at}/parameters", f"the name {name[:80]!r} is no Python identifier")
 
 
-def limits_of(draft: Draft, values: dict[str, Any], desk: Desk) -> Limits | None:
+def limits_of(draft: Draft, values: dict[str, Any], desk: Desk, tenant: Tenant) -> Limits | None:
+    """Within the tenant's own ceiling, which is never above the service's."""
+    ceiling = tenant.quota.ceiling
     try:
-        return requested(values, default=desk.settings.limits, ceiling=desk.settings.ceiling)
+        return requested(values, default=at_most(desk.settings.limits, ceiling), ceiling=ceiling)
     except BadRequest as error:
         draft.faults += error.errors
         return None

@@ -104,7 +104,7 @@ async def submit_job(
     job_id = new_id("job")
     with desk.events.listen(job_id, kind="end") if seconds is not None else nullcontext() as bell:
         with ExitStack() as stack:
-            raw, form = await read_request(request, desk, stack, OF_JOB)
+            raw, form = await read_request(request, desk, tenant, stack, OF_JOB)
             submitted = await submit(desk, tenant, raw, form, idempotency_key, job_id=job_id)
         job = submitted.job
         structlog.contextvars.bind_contextvars(job=job.id)

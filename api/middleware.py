@@ -10,7 +10,7 @@ import structlog
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import problems, watching
+from api import problems, rates, watching
 from api.places import FULL_RETRY_SECONDS, REQUESTS_MAX, SCOPE_KEY, Place, Places
 from api.refusals import Refusals
 from fumehood.audit import CALL, Call
@@ -62,6 +62,7 @@ class Surroundings:
                 headers["X-Request-Id"] = request_id
                 for name, value in SAFE_HEADERS.items():
                     headers.setdefault(name, value)
+                rates.tell(inner, headers)
             elif is_head and message["type"] == "http.response.body":
                 message = {**message, "body": b""}
             await send(message)

@@ -17,6 +17,7 @@ from fumehood.blob_store import BlobStore
 from fumehood.dataset import FORMATS, TABLE_FORMATS, format_of
 from fumehood.errors import BadField, BadRequest, Malformed, TooLarge
 from fumehood.job import PORTS
+from fumehood.quota import Quota
 from fumehood.settings import Settings
 
 HEADERS_MAX = 8
@@ -66,15 +67,17 @@ class Form:
     items: list[ArrivedItem] = field(default_factory=list)
 
 
-def part_limits(settings: Settings) -> dict[str, int]:
+def part_limits(settings: Settings, quota: Quota | None = None) -> dict[str, int]:
+    """`quota` is the tenant's own, where it has one."""
+    dataset_bytes = min(settings.dataset_bytes, quota.dataset_bytes) if quota is not None else settings.dataset_bytes
     return {
         "job": settings.document_bytes,
         "batch": settings.document_bytes,
         "script": settings.script_bytes,
-        "dataset1": settings.dataset_bytes,
-        "dataset2": settings.dataset_bytes,
-        "bundle": settings.bundle_bytes,
-        "item": ITEM_BYTES,
+        "dataset1": dataset_bytes,
+        "dataset2": dataset_bytes,
+        "bundle": min(settings.bundle_bytes, dataset_bytes),
+        "item": min(ITEM_BYTES, dataset_bytes),
     }
 
 
@@ -97,11 +100,20 @@ def boundary_of(content_type: str) -> bytes:
 class FormReader:
     """Feeds a parser; its callbacks write each part where it belongs. `feed` blocks on the disk: call it in a thread."""
 
-    def __init__(self, boundary: bytes, *, parts: Parts = OF_JOB, blobs: BlobStore, settings: Settings, stack: ExitStack) -> None:
+    def __init__(
+        self,
+        boundary: bytes,
+        *,
+        parts: Parts = OF_JOB,
+        blobs: BlobStore,
+        settings: Settings,
+        stack: ExitStack,
+        quota: Quota | None = None,
+    ) -> None:
         """`stack` owns the files: what was not kept when it is closed is removed."""
         self.form = Form()
         self._parts, self._blobs, self._stack = parts, blobs, stack
-        self._limits, self._floor_bytes = part_limits(settings), settings.disk_floor_bytes
+        self._limits, self._floor_bytes = part_limits(settings, quota), settings.disk_floor_bytes
         self._name, self._left, self._ended = "", 0, False
         self._header, self._value = bytearray(), bytearray()
         self._headers: dict[str, bytes] = {}

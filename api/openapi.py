@@ -9,6 +9,7 @@ from fastapi.openapi.utils import get_openapi
 
 from api import batches, jobs
 from api.admin_schemas import KeyDocument, RotateDocument, TenantChange, TenantDocument
+from api.answers import headers
 from api.auth import scope_of
 from api.batch_schemas import BatchDocument
 from api.schemas import JobDocument, Problem
@@ -19,7 +20,8 @@ DESCRIPTION = """Runs Python scripts that define `azureml_main` in throwaway con
 
 Every error is an RFC 9457 problem with a stable `type`. A job that fails is not an error of the API: its record says what happened.
 
-Every address that knows GET knows HEAD. Every answer carries an `X-Request-Id`, the caller's own where it sent a plain one."""
+Every address that knows GET knows HEAD. Every answer carries an `X-Request-Id`, the caller's own where it sent a plain one,
+and with a known key how many requests are left (`RateLimit`)."""
 TAGS = [
     {"name": "datasets", "description": "Tables and script bundles, stored once and described in a sandbox."},
     {"name": "jobs", "description": "Runs of a script."},
@@ -52,8 +54,16 @@ def document(app: FastAPI, settings: Settings) -> dict[str, Any]:
             for method, operation in methods.items():
                 if "security" in operation:
                     operation["security"] = [{"key": [scope_of(method.upper(), path).value]}]
+                    _say_that_the_rate_is_told(operation)
         app.openapi_schema = made
     return app.openapi_schema
+
+
+def _say_that_the_rate_is_told(operation: dict[str, Any]) -> None:
+    """In every answer, once the key is known."""
+    for status, response in operation["responses"].items():
+        if status != "401":
+            response["headers"] = headers("RateLimit", "RateLimit-Policy") | response.get("headers", {})
 
 
 def _say_limits(properties: dict[str, Any], settings: Settings) -> None:

@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Match
 
+from api import rates
 from fumehood import errors
 from fumehood.errors import BadField, FumehoodError
 from fumehood.text import timestamp
@@ -68,6 +69,7 @@ PROBLEMS: dict[type[FumehoodError], tuple[int, str, str]] = {
     RangeNotSatisfiable: (416, "range-not-satisfiable", "The range lies outside the content"),
     errors.IdempotencyReuse: (422, "idempotency-reuse", "The idempotency key was used with another request"),
     errors.BadRequest: (422, "bad-request", "The request cannot be used"),
+    errors.QuotaExceeded: (429, "quota-exceeded", "A quota of the tenant is used up"),
     errors.DiskFull: (503, "disk-full", "Too little free space for new work"),
     errors.StoreUnavailable: (503, "store-unavailable", "The store does not answer"),
     errors.Unavailable: (503, "unavailable", "The service cannot take this now"),
@@ -116,6 +118,9 @@ def of_error(error: FumehoodError) -> Response:
             extensions["limit"] = limit
             if value is not None:
                 extensions["value"] = value
+        case errors.QuotaExceeded(quota=quota, limit=limit, value=value, retry_after_seconds=seconds):
+            extensions |= {"quota": quota, "limit": limit, "value": value}
+            headers |= {"Retry-After": str(seconds)} | rates.told_of(error)
         case errors.Unavailable(retry_after_seconds=seconds):
             headers["Retry-After"] = str(seconds)
         case RangeNotSatisfiable(total_bytes=total):

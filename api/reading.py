@@ -12,12 +12,13 @@ from api.desk import Desk
 from api.multipart import Form, FormReader, Parts, body_limit, boundary_of
 from api.problems import UnknownMediaType
 from fumehood.errors import BadField, BadRequest
+from fumehood.tenant import Tenant
 
 JSON, MULTIPART = "application/json", "multipart/form-data"
 SMALL_BYTES = 8 * 1024
 
 
-async def read_request(request: Request, desk: Desk, stack: ExitStack, parts: Parts) -> tuple[dict[str, Any], Form]:
+async def read_request(request: Request, desk: Desk, tenant: Tenant, stack: ExitStack, parts: Parts) -> tuple[dict[str, Any], Form]:
     """The document and the files of a submission; `stack` removes what was not kept."""
     content_type = request.headers.get("content-type", "")
     kind, _, options = content_type.partition(";")
@@ -27,7 +28,8 @@ async def read_request(request: Request, desk: Desk, stack: ExitStack, parts: Pa
         body = await bodies.whole(request, limit_bytes=desk.settings.document_bytes, idle_seconds=idle)
         return await _parsed(desk, body), Form()
     if kind.strip().lower() == MULTIPART:
-        reader = FormReader(boundary_of(content_type), blobs=desk.blobs, settings=desk.settings, stack=stack, parts=parts)
+        given: dict[str, Any] = {"blobs": desk.blobs, "settings": desk.settings, "quota": tenant.quota}
+        reader = FormReader(boundary_of(content_type), **given, stack=stack, parts=parts)
         limit_bytes = body_limit(desk.settings, parts)
         await bodies.consume(request, lambda piece: desk.file(reader.feed, piece), limit_bytes=limit_bytes, idle_seconds=idle)
         form = reader.finish()

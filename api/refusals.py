@@ -21,7 +21,7 @@ class Refusals:
         refused = status in (401, 403)
         if not call.action or (call.noted and status < 400) or (not refused and method in SAFE_METHODS):
             return None
-        if refused and not self._may_write(call.by_tenant or ""):
+        if (refused or status == 429) and not self._may_write(call.by_tenant or ""):
             return None
         who = {"by_tenant": call.by_tenant, "by_key": call.by_key, "address": call.address}
         target = call.target[:80] if call.target else None

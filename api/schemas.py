@@ -334,7 +334,8 @@ class Problem(BaseModel):
     status: int
     detail: str
     errors: list[ProblemField] | None = None
-    limit: int | None = Field(None, description="The limit in bytes, with 413.")
-    value: int | None = None
+    quota: str | None = Field(None, description="Which quota is used up, with 429.", examples=["queued_jobs"])
+    limit: float | None = Field(None, description="The limit in bytes with 413, that of the quota with 429.")
+    value: float | None = Field(None, description="What was sent, with 413; what is used now, with 429.")
     available: list[str] | None = Field(None, description="What there is, with 406 and 415.")
     expired_at: str | None = Field(None, description="When it expired, with 410.")

@@ -65,7 +65,7 @@ async def _submit(desk: Desk, tenant: Tenant, raw: dict[str, Any], form: Form, i
     check_callback(draft, document.callback_url, desk)
     check_priority(draft, document.priority)
     check_parameters(draft, document.parameters)
-    limits = limits_of(draft, document.limits, desk)
+    limits = limits_of(draft, document.limits, desk, tenant)
     if source is not None and not draft.faults:
         tables = sum(port in draft.inputs for port in ("dataset1", "dataset2"))
         finding = await desk.check(source.decode("utf-8"), datasets=tables, bundle="bundle" in draft.inputs)

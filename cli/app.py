@@ -18,6 +18,7 @@ from cli.doctor_command import doctor
 from cli.errors import ExitCode
 from cli.event_commands import events
 from cli.image_commands import images_app
+from cli.quota_commands import quota
 from cli.receipt_commands import receipt_app
 from cli.service_commands import config_app, datasets_app
 from cli.usage_commands import usage
@@ -111,6 +112,7 @@ app.add_typer(images_app, name="images")
 app.add_typer(config_app, name="config")
 app.command()(events)
 app.command()(usage)
+app.command()(quota)
 app.add_typer(admin_app, name="admin")
 app.command()(doctor)
 

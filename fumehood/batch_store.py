@@ -11,8 +11,10 @@ from sqlalchemy.exc import IntegrityError
 
 from fumehood import fair_share
 from fumehood.batch import Batch, Ending, Isolation, Item, Ran
+from fumehood.blob_bytes import bytes_of_batch
 from fumehood.errors import BadField, BadRequest, Conflict, IdempotencyReuse, NotFound
 from fumehood.expiry import expiry, first_look_at
+from fumehood.holdings import check_batch
 from fumehood.job import Input, Job, Kind, Lane, State
 from fumehood.limits import Limits
 from fumehood.needs import needs_of, owned, use_datasets
@@ -51,22 +53,25 @@ class Batches(Records):
 
         Raises:
             IdempotencyReuse: the key stands for another request.
-            BadRequest: an input dataset or job output was deleted meanwhile.
+            BadRequest, QuotaExceeded: as `submit` does.
         """
         now = batch.created_at or self._clock()
         try:
             with self._database.writing() as connection:
                 if key is not None and (first := self._take_key(connection, batch, key, request_sha256)) is not None:
                     return first, True
-                self._admit(connection, batch.tenant)
+                quota = self._admit(connection, batch.tenant)
                 self._note(connection, batch.id)
                 needs = [need for job, items in jobs for need in _needs(job, items)]
                 _check_there(connection, batch.tenant, needs)
-                connection.execute(insert(BATCHES), _batch_to_row(batch) | {"created_at": now, "expires_at": first_look_at(batch, now)})
+                stored = bytes_of_batch(batch, (item for _, items in jobs for item in items))
+                own = {"created_at": now, "expires_at": first_look_at(batch, now), "stored_bytes": stored}
+                connection.execute(insert(BATCHES), _batch_to_row(batch) | own)
                 # All of one place: they are claimed in their order, and before what is accepted later.
                 place = connection.execute(select(fair_share.next_place())).scalar_one()
                 connection.execute(insert(JOBS), [job_to_row(job) | {"created_at": now, "place": place} for job, _ in jobs])
                 fair_share.joined(connection, batch.tenant, Lane.JOBS.value, jobs=len(jobs))
+                check_batch(connection, batch, quota, jobs=len(jobs), stored=stored, now=now)
                 tell_of_batch_later(connection, batch, now=now)
                 connection.execute(insert(BATCH_ITEMS), [_item_to_row(batch, job, item) for job, items in jobs for item in items])
                 if needs:
@@ -94,15 +99,7 @@ class Batches(Records):
         documents: list[ColumnElement[Any]] = [BATCHES.c.inputs, BATCHES.c.parameters]
         with self._database.reading() as connection:
             run, there = [(BATCHES.c.tenant, tenant)], select(BATCHES).where(BATCHES.c.gone_at.is_(None))
-            rows, cursor = read_page(
-                connection,
-                there,
-                run=run,
-                seq=BATCHES.c.seq,
-                before=before,
-                limit=limit,
-                documents=documents,
-            )
+            rows, cursor = read_page(connection, there, run=run, seq=BATCHES.c.seq, before=before, limit=limit, documents=documents)
         return [_batch_from_row(row) for row in rows], cursor
 
     def list_items(

@@ -12,6 +12,7 @@
     ├── Conflict             the thing is in the wrong state for this                                409
     │   └── NotFinished      the job has not ended yet                                               409
     ├── TooLarge             more bytes than the limit                                               413
+    ├── QuotaExceeded        a quota of the tenant is used up; carries which, its limit, the value     429
     ├── NotAcceptable        no such representation                                                  406
     ├── UnsupportedFormat    a media type that no reader knows                                       415
     ├── Unavailable          the service cannot take this now; carries `retry_after_seconds`         503
@@ -94,6 +95,16 @@ class TooLarge(FumehoodError):
         super().__init__(detail, errors=errors)
         self.limit = limit
         self.value = value
+
+
+class QuotaExceeded(FumehoodError):
+    def __init__(self, detail: str, *, quota: str, limit: float, value: float, retry_after_seconds: int) -> None:
+        super().__init__(detail)
+        self.quota = quota
+        self.limit = limit
+        self.value = value
+        """What is used, without what was refused."""
+        self.retry_after_seconds = retry_after_seconds
 
 
 class NotAcceptable(FumehoodError):

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Float, Select, Table, Update, bindparam, dele
 from sqlalchemy.exc import IntegrityError
 
 from fumehood.batch_store import read_batch
+from fumehood.blob_bytes import bytes_of_job
 from fumehood.expiry import Expiry, Part, expiry_of
 from fumehood.job import Job
 from fumehood.outbox import forget_told
@@ -87,7 +88,8 @@ class Expiries(Records):
                 log_at = job.log_gone_at or (now if Part.LOG in parts else None)
                 results_at = job.results_gone_at or (now if Part.RESULTS in parts else None)
                 again = None if expiry is None else now + (AGAIN_SECONDS if parts else PUT_OFF_SECONDS)
-                marks.append({"of_seq": row.seq, "new_log": log_at, "new_results": results_at, "again": again})
+                stored = bytes_of_job(replace(job, log_gone_at=log_at, results_gone_at=results_at))
+                marks.append({"of_seq": row.seq, "new_log": log_at, "new_results": results_at, "again": again, "new_stored": stored})
                 if expiry is not None and parts:
                     dues.append(Due(job=job, expiry=replace(expiry, log_gone_at=log_at, results_gone_at=results_at), parts=parts))
             if marks:
@@ -217,7 +219,7 @@ def _due(table: Table, *, lock: bool = True) -> Select[Any]:
 @cache
 def _mark() -> Update:
     values: dict[str, Any] = {"log_gone_at": bindparam("new_log"), "results_gone_at": bindparam("new_results")}
-    values["expires_at"] = bindparam("again")
+    values |= {"expires_at": bindparam("again"), "stored_bytes": bindparam("new_stored")}
     return update(JOBS).where(JOBS.c.seq == bindparam("of_seq")).values(values)
 
 

@@ -33,7 +33,8 @@ from sqlalchemy import (
 )
 
 from fumehood.database import inserting
-from fumehood.schema import JOBS, LANES, SHARES, TENANTS
+from fumehood.job import Lane
+from fumehood.schema import JOBS, LANES, SHARES, TENANTS, USAGE
 from fumehood.tenant import TenantState
 
 MEAN_SECONDS_FIRST = 1.0
@@ -55,6 +56,18 @@ class Candidate:
     weight: float
     virtual_time: float
     mean_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bounds:
+    """The quotas of who has none of its own, and the day (UTC) whose CPU seconds count."""
+
+    running_jobs: int
+    cpu_seconds_per_day: float
+    day: int
+
+    def given(self) -> dict[str, Any]:
+        return {"running_jobs": self.running_jobs, "cpu_seconds": self.cpu_seconds_per_day, "of_day": self.day}
 
 
 def joined(connection: Connection, tenant: str, lane: str, *, jobs: int = 1) -> None:
@@ -86,10 +99,10 @@ def left(connection: Connection, tenant: str, lane: str, *, jobs: int = 1) -> No
     connection.execute(_change("left"), {"of_tenant": tenant, "of_lane": lane, "jobs": jobs})
 
 
-def candidates(connection: Connection, lane: str, *, running_jobs: int) -> list[Candidate]:
-    """Those who may have the next slot, whose turn it is first. `running_jobs` is the quota of who has none of its own."""
+def candidates(connection: Connection, lane: str, bounds: Bounds) -> list[Candidate]:
+    """Those who may have the next slot, whose turn it is first."""
     # The second is for where the first one's last job is just being cancelled.
-    rows = connection.execute(_first_two(), {"of_lane": lane, "running_jobs": running_jobs})
+    rows = connection.execute(_first_two(), {"of_lane": lane, **bounds.given()})
     return [Candidate(row.tenant, row.weight, row.virtual_time, row.mean_seconds) for row in rows]
 
 
@@ -124,12 +137,12 @@ def count_waiting(connection: Connection, lane: str) -> int:
     return int(connection.execute(total).scalar_one())
 
 
-def count_eligible(connection: Connection, lane: str, *, running_jobs: int) -> int:
+def count_eligible(connection: Connection, lane: str, bounds: Bounds) -> int:
     """The jobs of those that could start at once, if there were slots for all."""
     waiting = _allowed().subquery()
     room = waiting.c.running_jobs - waiting.c.running
     counted = select(func.coalesce(func.sum(_smaller(waiting.c.queued, room)), 0))
-    return int(connection.execute(counted, {"of_lane": lane, "running_jobs": running_jobs}).scalar_one())
+    return int(connection.execute(counted, {"of_lane": lane, **bounds.given()}).scalar_one())
 
 
 def seconds_until(connection: Connection, tenant: str, lane: str, *, ahead: int, slots: int) -> float | None:
@@ -195,7 +208,17 @@ def _allowed() -> Select[Any]:
     """Those of them that may have a slot now."""
     quota = func.coalesce(TENANTS.c.quota["running_jobs"].as_integer(), bindparam("running_jobs", type_=Integer()))
     active = func.coalesce(TENANTS.c.state, TenantState.ACTIVE.value) == TenantState.ACTIVE.value
-    return _shares(SHARES.c.queued, SHARES.c.running, quota.label("running_jobs")).where(active, SHARES.c.running < quota)
+    free = (active, SHARES.c.running < quota, _cpu_is_left())
+    return _shares(SHARES.c.queued, SHARES.c.running, quota.label("running_jobs")).where(*free)
+
+
+def _cpu_is_left() -> ColumnElement[bool]:
+    """Of the day's quota. Two rows are read by their key for each tenant that waits. Errands go on: somebody waits for the answer."""
+    total = (USAGE.c.label_name == literal_column("''"), USAGE.c.label_value == literal_column("''"))
+    today = (USAGE.c.tenant == SHARES.c.tenant, USAGE.c.day == bindparam("of_day", type_=Integer()), *total)
+    used = select(func.coalesce(func.sum(USAGE.c.cpu_seconds), 0.0)).where(*today).correlate(SHARES).scalar_subquery()
+    quota = func.coalesce(TENANTS.c.quota["cpu_seconds_per_day"].as_float(), bindparam("cpu_seconds", type_=Float()))
+    return or_(SHARES.c.lane != Lane.JOBS.value, used < quota)
 
 
 @cache

@@ -18,6 +18,7 @@ from fumehood.database import BUSY_SECONDS
 from fumehood.delivery_store import Deliveries
 from fumehood.errors import BadRequest, Conflict, IdempotencyReuse, LeaseLost
 from fumehood.expiry_store import Expiries
+from fumehood.holdings import Holdings, check_job
 from fumehood.item_ends import ItemEnds
 from fumehood.job import QUEUE_COUNTED, TRANSITIONS, Job, Kind, Lane, State
 from fumehood.migrations import upgrade
@@ -61,7 +62,7 @@ class Lease:
     cancel_requested: bool
 
 
-class JobStore(Usages, Cached, Queues, TenantErasures, ItemEnds, Expiries, Deliveries, WebhookSecrets):
+class JobStore(Usages, Cached, Queues, Holdings, TenantErasures, ItemEnds, Expiries, Deliveries, WebhookSecrets):
     """SQLAlchemy 2 (Core) over SQLite (WAL, synchronous=FULL, BEGIN IMMEDIATE, busy_timeout) or PostgreSQL.
 
     Safe to share between threads. Every call raises `StoreUnavailable` when the database does not answer.
@@ -109,6 +110,7 @@ class JobStore(Usages, Cached, Queues, TenantErasures, ItemEnds, Expiries, Deliv
         Raises:
             IdempotencyReuse: the key stands for another request.
             BadRequest: an input dataset or job output was deleted meanwhile.
+            QuotaExceeded: the tenant has too much waiting, stored, or used today.
         """
         if job.state is not State.QUEUED and job.cached_from is None:
             raise ValueError(f"the job is {job.state}; expected a queued one")
@@ -119,7 +121,7 @@ class JobStore(Usages, Cached, Queues, TenantErasures, ItemEnds, Expiries, Deliv
                     first = self._remember(connection, job, idempotency)
                     if first is not None:
                         return Submitted(self._with_position(connection, first), replayed=True)
-                self._admit(connection, job.tenant)
+                quota = self._admit(connection, job.tenant)
                 check_needs(connection, job)
                 row = connection.execute(accept(), values).one()
                 labels = [{"tenant": job.tenant, "key": key, "value": value, "job_seq": row.seq} for key, value in job.labels.items()]
@@ -132,6 +134,7 @@ class JobStore(Usages, Cached, Queues, TenantErasures, ItemEnds, Expiries, Deliv
                     fair_share.joined(connection, job.tenant, job.kind.lane.value)
                     if needs := needs_of(job):
                         connection.execute(insert(JOB_NEEDS), needs)
+                check_job(connection, job, quota, now=self._clock())
                 self._note_job(connection, row)
                 return Submitted(self._with_position(connection, row), replayed=False)
         except IntegrityError as error:
@@ -232,8 +235,7 @@ class JobStore(Usages, Cached, Queues, TenantErasures, ItemEnds, Expiries, Deliv
         assert State.RUNNING in TRANSITIONS[State.QUEUED]
         made = {"new_worker": worker, "new_sandbox": sandbox, "new_scratch": scratch, "now": self._clock()}
         with self._database.claiming() as connection:
-            quota = self._defaults.quota.running_jobs
-            row = claim_next(connection, lane.value, budget_bytes=disk_budget_bytes, running_jobs=quota, made=made)
+            row = claim_next(connection, lane.value, budget_bytes=disk_budget_bytes, bounds=self._bounds(), made=made)
         return job_from_row(row) if row else None
 
     def name_sandbox(self, job: Job, *, sandbox: str, scratch: str) -> Job:

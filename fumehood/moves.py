@@ -31,6 +31,7 @@ from sqlalchemy.sql.dml import ReturningDelete
 from fumehood import fair_share
 from fumehood.errors import Conflict, LeaseLost, NotFound
 from fumehood.expiry import expires_at
+from fumehood.fair_share import Bounds
 from fumehood.job import TRANSITIONS, Job, Lane, State
 from fumehood.needs import use_datasets
 from fumehood.outbox import tell_of_job
@@ -97,16 +98,18 @@ def end(connection: Connection, row: Row[Any], outcome: Outcome, erasure: dict[s
     used = connection.execute(_need_nothing(), {"of_id": row.id}).scalars().all()
     use_datasets(connection, used, now=now)
     values = {"outcome": outcome.as_dict(), "erasure": erasure, "finished_at": now, "expires_at": expires_at(row, now)}
+    if outcome.outputs and row.lane == Lane.JOBS.value:
+        values["stored_bytes"] = row.stored_bytes + sum(outcome.outputs.values())
     ended = job_from_row(move(connection, row, FINAL_STATE[outcome.reason], values, now=now))
     count_ended(connection, ended)
     tell_of_job(connection, ended, now=now)
     return ended
 
 
-def claim_next(connection: Connection, lane: str, *, budget_bytes: int, running_jobs: int, made: dict[str, Any]) -> Row[Any] | None:
+def claim_next(connection: Connection, lane: str, *, budget_bytes: int, bounds: Bounds, made: dict[str, Any]) -> Row[Any] | None:
     """The first job of the tenant whose turn it is becomes running, where what it reserves fits into what the running ones leave of
     the budget. `made` names the worker and what it holds ready."""
-    for candidate in fair_share.candidates(connection, lane, running_jobs=running_jobs):
+    for candidate in fair_share.candidates(connection, lane, bounds):
         head = connection.execute(_head(True), {"of_tenant": candidate.tenant, "of_lane": lane}).one_or_none()
         if head is not None:
             given = {"of_seq": head.seq, "budget": budget_bytes, "new_charged": candidate.mean_seconds, **made}
@@ -117,11 +120,11 @@ def claim_next(connection: Connection, lane: str, *, budget_bytes: int, running_
     return None
 
 
-def next_reserves(connection: Connection, lane: str, *, running_jobs: int) -> int | None:
+def next_reserves(connection: Connection, lane: str, bounds: Bounds) -> int | None:
     """The bytes that the next job of a lane reserves, where no job runs; None where there is none, or one runs."""
     if connection.execute(select(reserved_by_running())).scalar_one():
         return None
-    for candidate in fair_share.candidates(connection, lane, running_jobs=running_jobs):
+    for candidate in fair_share.candidates(connection, lane, bounds):
         head = connection.execute(_head(False), {"of_tenant": candidate.tenant, "of_lane": lane}).one_or_none()
         if head is not None:
             return int(head.reserved_bytes)

@@ -5,21 +5,28 @@ from __future__ import annotations
 from sqlalchemy import select
 
 from fumehood import fair_share
+from fumehood.fair_share import Bounds
 from fumehood.job import Job, Lane
 from fumehood.moves import next_reserves, running_of
 from fumehood.rows import job_from_row
 from fumehood.schema import JOBS
 from fumehood.tenant_store import Tenants
+from fumehood.usage import day_of
 
 
 class Queues(Tenants):
     """The part of `JobStore` that changes nothing, and asks for no tenant."""
 
+    def _bounds(self) -> Bounds:
+        quota = self._defaults.quota
+        day = day_of(self._clock())
+        return Bounds(running_jobs=quota.running_jobs, cpu_seconds_per_day=quota.cpu_seconds_per_day, day=day)
+
     def too_large_for_disk(self, lane: Lane, *, disk_budget_bytes: int) -> int | None:
         """The bytes that the next job of `lane` reserves, where they exceed the budget although nothing runs: it waits for
         free space, not for a finish. None where it does not, or there is no such job."""
         with self._database.reading() as connection:
-            reserved = next_reserves(connection, lane.value, running_jobs=self._defaults.quota.running_jobs)
+            reserved = next_reserves(connection, lane.value, self._bounds())
         return reserved if reserved is not None and reserved > disk_budget_bytes else None
 
     def running(self) -> list[Job]:
@@ -35,9 +42,10 @@ class Queues(Tenants):
             return fair_share.count_waiting(connection, lane.value)
 
     def eligible(self, lane: Lane) -> int:
-        """How many could start at once: those whose tenant is suspended, or has as many running as it may, are not among them."""
+        """How many could start at once: those whose tenant is suspended, has as many running as it may, or has no CPU seconds left today
+        are not among them."""
         with self._database.reading() as connection:
-            return fair_share.count_eligible(connection, lane.value, running_jobs=self._defaults.quota.running_jobs)
+            return fair_share.count_eligible(connection, lane.value, self._bounds())
 
     def errands(self, *, limit: int = 1000) -> list[Job]:
         """Errands, all tenants and states, the oldest of each state first.

@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from fumehood.dataset import Dataset
 from fumehood.errors import Conflict, NotFound
+from fumehood.holdings import check_stored
 from fumehood.image import Image
 from fumehood.key_store import Keys
 from fumehood.metrics import Document
@@ -27,13 +28,17 @@ class Records(Readings, Keys):
 
     # datasets --------------------------------------------------------------------------------------------------------
     def add_dataset(self, dataset: Dataset) -> tuple[Dataset, bool]:
-        """Insert, or the tenant's existing dataset with the same bytes and format. The flag says whether it is new."""
+        """Insert, or the tenant's existing dataset with the same bytes and format. The flag says whether it is new.
+
+        Raises QuotaExceeded."""
         now = dataset.created_at or self._clock()
         values = dataset_to_row(dataset) | {"created_at": now, "expires_at": _until(dataset, now)}
         with self._database.writing() as connection:
-            self._admit(connection, dataset.tenant)
+            quota = self._admit(connection, dataset.tenant)
             self._note(connection, dataset.id)
             row = self._database.insert_or_get(connection, DATASETS, values, unique=("tenant", "sha256", "format"))
+            if row.id == dataset.id:
+                check_stored(connection, dataset.tenant, quota, stored=row.bytes + (row.table_bytes or 0), now=now)
         return dataset_from_row(row), row.id == dataset.id
 
     def find_dataset(self, tenant: str, *, sha256: str, format: str) -> Dataset | None:

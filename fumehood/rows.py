@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from fumehood.blob_bytes import bytes_of_job
 from fumehood.dataset import Dataset
 from fumehood.expiry import expiry_of
 from fumehood.image import Image
@@ -59,6 +60,7 @@ def job_to_row(job: Job) -> dict[str, Any]:
         "erasure": erasure_to_row(job.erasure) if job.erasure else None,
         "retention": asdict(job.retention) if job.retention else None,
         "expires_at": expiry.next_at() if expiry is not None else None,
+        "stored_bytes": bytes_of_job(job),
         "log_gone_at": job.log_gone_at,
         "results_gone_at": job.results_gone_at,
     }

@@ -11,6 +11,7 @@
        └── datasets
     shares                           of each tenant and lane: who waits, and what its jobs have held so far (fumehood.fair_share)
     lanes                            how far each lane has come
+    holdings                         the bytes that a tenant's jobs, batches and datasets hold; kept by triggers (fumehood.holdings)
     usage                            what a tenant has used, by label and day; jobs that are deleted stay counted
     audit                            who did what; rows are added, and forgotten by age alone (triggers, fumehood.audit_store)
     audit_horizon                    one row: how far the audit log may be forgotten
@@ -33,6 +34,7 @@ from fumehood.columns import Document, Sequence, Text, due, index_where
 from fumehood.tenant_schema import API_KEYS as API_KEYS
 from fumehood.tenant_schema import AUDIT as AUDIT
 from fumehood.tenant_schema import AUDIT_HORIZON as AUDIT_HORIZON
+from fumehood.tenant_schema import HOLDINGS as HOLDINGS
 from fumehood.tenant_schema import LANES as LANES
 from fumehood.tenant_schema import SHARES as SHARES
 from fumehood.tenant_schema import TENANT_ERASURES as TENANT_ERASURES
@@ -86,6 +88,7 @@ JOBS = Table(
     Column("erasure", Document),
     Column("retention", Document),  # of its tenant when it was submitted; null of what was stored before there was any, which stays
     Column("expires_at", Float),  # when something of it is to be taken away next; null where nothing is
+    Column("stored_bytes", BigInteger, nullable=False, server_default="0"),  # what its blobs hold; nothing of an errand's, which go at once
     Column("log_gone_at", Float),
     Column("results_gone_at", Float),
     Index(None, "lane", "state", "seq"),  # running; forgotten errands
@@ -168,6 +171,7 @@ BATCHES = Table(
     Column("cancel_requested", Boolean(create_constraint=False), nullable=False),
     Column("created_at", Float, nullable=False),
     Column("callback_url", Text),
+    Column("stored_bytes", BigInteger, nullable=False, server_default="0"),
     Column("retention", Document),
     Column("expires_at", Float),  # when to look whether it has ended for long enough
     Column("gone_at", Float),  # it is being taken away, row by row, and nobody finds it any more

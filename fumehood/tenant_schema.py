@@ -89,6 +89,16 @@ USAGE = Table(
 )
 
 
+# What the blobs of a tenant's jobs, batches and datasets come to. Triggers keep it (revision 0011): no way of storing or deleting a row
+# can forget it.
+HOLDINGS = Table(
+    "holdings",
+    METADATA,
+    Column("tenant", Text, primary_key=True),
+    Column("bytes", BigInteger, nullable=False),
+)
+
+
 AUDIT = Table(
     "audit",
     METADATA,

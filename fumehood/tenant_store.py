@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from fumehood.audit_store import AuditLog
 from fumehood.errors import BadField, BadRequest, Conflict, Misconfigured, NotFound, Suspended
 from fumehood.job import new_id
+from fumehood.quota import Quota
 from fumehood.schema import API_KEYS, TENANT_ERASURES, TENANTS
 from fumehood.tenant import (
     NAME_PATTERN,
@@ -135,12 +136,14 @@ class Tenants(AuditLog):
         }
         return {name: value for name, value in given.items() if value is not None}
 
-    def _admit(self, connection: Connection, tenant: str) -> None:
-        """Nothing is accepted any more for who is being deleted, or is gone; whoever deletes waits for this transaction's end. Raises
-        Suspended."""
-        state = connection.execute(_state(), {"of_id": tenant}).scalar_one_or_none()
-        if state == TenantState.DELETING.value or (state is None and connection.execute(_erased(), {"of_id": tenant}).one_or_none()):
+    def _admit(self, connection: Connection, tenant: str) -> Quota:
+        """What the tenant may have. Nothing is accepted any more for who is being deleted, or is gone; whoever deletes waits for this
+        transaction's end. Raises Suspended."""
+        row = connection.execute(_state(), {"of_id": tenant}).one_or_none()
+        gone = row.state == TenantState.DELETING.value if row else connection.execute(_erased(), {"of_id": tenant}).one_or_none()
+        if gone:
             raise Suspended("the tenant is being deleted")
+        return self._defaults.quota_with(row.quota if row else None)
 
     def caller_of_key(self, key: str) -> Caller | None:
         """Who asks with this key; None where it is not known, has expired or was revoked. Suspended tenants are found too.
@@ -223,7 +226,7 @@ def _owner_of_key() -> Select[Any]:
 @cache
 def _state() -> Select[Any]:
     # PostgreSQL: held until the transaction ends, against a deletion and nothing else.
-    return select(TENANTS.c.state).where(TENANTS.c.id == bindparam("of_id")).with_for_update(read=True, key_share=True)
+    return select(TENANTS.c.state, TENANTS.c.quota).where(TENANTS.c.id == bindparam("of_id")).with_for_update(read=True, key_share=True)
 
 
 @cache

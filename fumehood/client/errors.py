@@ -101,6 +101,19 @@ BY_STATUS: dict[int, type[ServiceProblem]] = {
 }
 
 
+TOO_FAST, TOO_FAST_SECONDS_MAX = "requests_per_second", 5
+
+
+def pause_before_another(error: Unreachable | ServiceProblem, usual_seconds: float, *, busy_slug: str) -> float:
+    """How long to wait before the same request is sent again. Raises `error` where sending it again would not help."""
+    if isinstance(error, Unreachable) or (isinstance(error, InTheWay) and error.slug == busy_slug):
+        return usual_seconds
+    wanted = error.retry_after_seconds
+    if isinstance(error, TooBusy) and error.problem.get("quota") == TOO_FAST and wanted is not None and wanted <= TOO_FAST_SECONDS_MAX:
+        return max(usual_seconds, wanted)
+    raise error
+
+
 _PLACES = (
     (re.compile(r'^( *)File "script\.py", line (\d+)', re.MULTILINE), '{0}File "{1}", line {2}'),
     (re.compile(r"( )\(line (\d+) of script\.py\)"), "{0}(line {2} of {1})"),

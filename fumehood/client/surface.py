@@ -18,7 +18,7 @@ import httpx
 from fumehood import __version__
 from fumehood.client import wire
 from fumehood.client.body import Body, OnBytes, Upload, form
-from fumehood.client.errors import BY_STATUS, Broken, ClientError, InTheWay, ServiceProblem, TooBusy, Unreachable
+from fumehood.client.errors import BY_STATUS, Broken, ClientError, ServiceProblem, TooBusy, Unreachable, pause_before_another
 from fumehood.client.events import ServerEvent, read_events
 from fumehood.client.words import Document, is_final, quoted
 
@@ -240,16 +240,12 @@ class AsyncSurface:
 
     async def _again(self, attempt: Callable[[], Awaitable[T]], *, busy_slug: str = "") -> T:
         """Try until an answer comes. An answer is never asked for twice, but for the 409 that says that the first try of
-        this very request is still being handled."""
+        this very request is still being handled, and the 429 of a caller that was too fast for a moment."""
         for pause in [BACKOFF_SECONDS * 2**n for n in range(ATTEMPTS_MAX - 1)]:
             try:
                 return await attempt()
-            except Unreachable:
-                await self.wire.sleep(pause)
-            except InTheWay as problem:
-                if problem.slug != busy_slug:
-                    raise
-                await self.wire.sleep(pause)
+            except (Unreachable, ServiceProblem) as error:
+                await self.wire.sleep(pause_before_another(error, pause, busy_slug=busy_slug))
         return await attempt()
 
     async def _document(self, request: wire.Request) -> Document:

@@ -36,7 +36,7 @@ DISK_BUDGET_BYTES = 2**50
 # What a client acts on.
 TOLD_HEADERS = (
     *("accept-ranges", "content-disposition", "content-range", "etag", "idempotency-replayed", "link", "location"),
-    *("preference-applied", "retry-after", "vary", "www-authenticate"),
+    *("preference-applied", "ratelimit", "ratelimit-policy", "retry-after", "vary", "www-authenticate"),
 )
 
 

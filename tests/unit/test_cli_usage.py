@@ -12,6 +12,7 @@ import pyarrow
 import pytest
 
 from cli.errors import ExitCode
+from cli.quota_commands import SHOWN
 from fumehood.client import AsyncClient, Client
 from tests.unit.cli_desk import SCRIPT, Listening, fumehood, script
 
@@ -111,3 +112,12 @@ def test_the_client_of_an_event_loop_does_the_same(client: Client, fumehood: Lis
 
     first, origin, cached = asyncio.run(both())
     assert (origin, cached) == (first, [1])
+
+
+def test_quotas_are_shown_with_what_is_used(fumehood: Listening) -> None:
+    fumehood.stand.us.job()
+    lines = fumehood("quota").stdout.splitlines()
+    assert lines[0].split() == ["QUOTA", "USED", "LIMIT"]
+    assert lines[2].split() == ["queued", "jobs", "1", "100,000"]
+    told = json.loads(fumehood("quota", "--json").stdout)
+    assert set(SHOWN) | {"ceiling"} == set(told["quota"])

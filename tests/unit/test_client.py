@@ -145,6 +145,31 @@ def test_an_answer_is_never_asked_for_twice(client: Callable[[Handler], Surface]
     assert len(line.requests) == 1
 
 
+def test_who_is_too_fast_for_a_moment_waits_as_long_as_it_is_told(
+    client: Callable[[Handler], Surface], script: Upload, pauses: list[float]
+) -> None:
+    too_fast = problem(429, "quota-exceeded", quota="requests_per_second")
+    too_fast.headers["Retry-After"] = "2"
+    line = Line(too_fast, httpx.Response(202, json=JOB))
+
+    assert client(line).submit(script, {}, {}) == JOB
+    assert pauses == [2]
+
+
+@pytest.mark.parametrize(("quota", "seconds"), [("queued_jobs", 2), ("requests_per_second", 6)])
+def test_another_quota_and_a_long_wait_are_told_at_once(
+    client: Callable[[Handler], Surface], script: Upload, quota: str, seconds: int
+) -> None:
+    answer = problem(429, "quota-exceeded", quota=quota)
+    answer.headers["Retry-After"] = str(seconds)
+    line = Line(answer)
+
+    with pytest.raises(TooBusy) as caught:
+        client(line).submit(script, {}, {})
+
+    assert (len(line.requests), caught.value.retry_after_seconds, caught.value.problem["quota"]) == (1, seconds, quota)
+
+
 def test_what_is_read_is_counted_for_a_progress_bar(client: Callable[[Handler], Surface], tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(b"x" * 200_000)

@@ -22,6 +22,7 @@ def tree(family: type[FumehoodError] = FumehoodError) -> list[type[FumehoodError
 OURS = [family for family in tree() if family.__module__ in ("fumehood.errors", "api.problems") and family not in WORKER_AND_START_UP]
 EXTRA: dict[type[FumehoodError], dict[str, Any]] = {
     errors.Gone: {"expired_at": 0.0},
+    errors.QuotaExceeded: {"quota": "queued_jobs", "limit": 3, "value": 3, "retry_after_seconds": 7},
     errors.TooLarge: {"limit": 5, "value": 6},
     problems.RangeNotSatisfiable: {"total_bytes": 8},
     problems.NothingAcceptable: {"available": ["text/csv"]},
@@ -45,7 +46,7 @@ def test_the_statuses_are_those_of_the_tree() -> None:
     for name, status in said.items():
         family = getattr(errors, name)
         assert problems.of_error(family("x", **EXTRA.get(family, {}))).status_code == status, name
-    assert len(said) == 16
+    assert len(said) == 17
 
 
 def test_slugs_are_unique() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -102,3 +105,9 @@ def test_the_operator_names_one_of_them(setenv: Callable[..., Settings]) -> None
 def test_a_wrong_default_is_named(setenv: Callable[..., Settings], name: str, value: str, expected: str) -> None:
     with pytest.raises((ValidationError, BadRequest), match=expected):
         setenv(**{name: value})
+
+
+def test_the_page_on_tenants_tells_every_quota() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/how-to/tenants.md").read_text(encoding="utf-8")
+    table = page.partition("| quota | counts | what is over it |")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == [each.name for each in fields(Quota)]
