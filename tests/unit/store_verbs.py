@@ -15,7 +15,7 @@ from fumehood.job import Input, Job, Kind, Lane
 from fumehood.job_store import Idempotency, JobStore
 from fumehood.outcome import Reason
 from fumehood.pages import write_cursor
-from fumehood.quota import Retention
+from fumehood.quota import Quota, Retention
 from fumehood.tenant import new_key
 from fumehood.testing import dataset, erasure, job, outcome
 from tests.unit.stores import TERMS, batch_of
@@ -190,6 +190,8 @@ class Verbs:
         today = date.fromtimestamp(store._clock())
         yield "usage", lambda: store.usage(TENANT, first=today - timedelta(days=30), last=today)
         yield "usage", lambda: store.usage(TENANT, first=today - timedelta(days=30), last=today, label="team")
+        yield "use_of", lambda: store.use_of(TENANT)
+        yield "check_room", lambda: store.check_room(TENANT, Quota(), bytes=1)
         yield "read_lanes", store.read_lanes
         yield "read_workers", lambda: store.read_workers(seen_within_seconds=60)
         yield "worker_beat", lambda: store.worker_beat("wrk_test", {"ready": True, "jobs_slots": 2})
