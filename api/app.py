@@ -20,6 +20,7 @@ from api import (
     images,
     inputs,
     jobs,
+    joined,
     metrics,
     openapi,
     problems,
@@ -43,7 +44,7 @@ from fumehood.tracing import open_traces
 log = structlog.get_logger()
 
 BOOTSTRAP_TENANT = "default"
-PARTS = (datasets, jobs, batches, events, inputs, results, usage, receipts, webhooks, images, admin_tenants, admin_audit, health)
+PARTS = (datasets, jobs, batches, joined, events, inputs, results, usage, receipts, webhooks, images, admin_tenants, admin_audit, health)
 
 
 def prepare(store: JobStore, settings: Settings) -> None:

@@ -29,15 +29,15 @@ class _Ends:
 
     def __init__(self, desk: Desk, batch: Batch) -> None:
         self._desk, self._batch = desk, batch
-        self._told: set[int] = set()
+        self._told: set[tuple[int, int]] = set()
 
     async def fresh(self, *, jobs: Sequence[str] | None = None, since: float | None = None) -> AsyncIterator[list[ItemEnd]]:
         """Those that were not told, in short steps."""
         after, ask = -1, self._desk.store.item_ends
         while True:
             ends = await self._desk.look(ask, self._batch.tenant, self._batch.id, jobs=jobs, since=since, after=after)
-            fresh = [end for end in ends if end.number not in self._told]
-            self._told.update(end.number for end in fresh)
+            fresh = [end for end in ends if (end.number, end.retries) not in self._told]
+            self._told.update((end.number, end.retries) for end in fresh)
             if fresh:
                 yield fresh
             if len(ends) < ENDS_STEP:
@@ -47,7 +47,7 @@ class _Ends:
 
 async def batch_events(desk: Desk, batch: Batch, last_event_id: str | None, seconds: float) -> AsyncIterator[bytes]:
     """`item`, `progress`, `gap` and `end`. What an item's end is stands in its row; the stream only says where to look. So whoever comes
-    without an id is told all that has ended, and so is who has missed something; nobody is told an item twice over one connection.
+    without an id is told all that has ended, and so is who has missed something; nobody is told an end twice over one connection.
 
     `progress` and `end` carry the id: everything up to there was told before."""
     deadline = time.monotonic() + seconds
@@ -110,4 +110,4 @@ def _time_of(event_id: str | None) -> float | None:
 
 def _shown(end: ItemEnd) -> dict[str, object]:
     reason = end.reason.value if end.reason is not None else None
-    return {"number": end.number, "name": end.name, "state": end.state.value, "reason": reason, "job": end.job}
+    return {"number": end.number, "name": end.name, "state": end.state.value, "reason": reason, "job": end.job, "retries": end.retries}

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.expiry_schemas import Expires
 from api.schemas import LIMITS_SCHEMA, ErasureRecord, OutputTable, Request, TableReference
 from api.webhook_schemas import CALLBACK
-from fumehood.batch import ITEMS_MAX, Isolation
+from fumehood.batch import ITEMS_MAX, Isolation, OnFailure
 from fumehood.job import State
 from fumehood.outcome import Blame, Reason
 
@@ -40,6 +40,11 @@ class BatchDocument(Request):
         "item",
         description="`item`: every item is a job in a sandbox of its own. `batch`: up to 500 items follow each other in one sandbox, each "
         "in a process and an empty directory of its own; for thousands of small tables.",
+    )
+    on_failure: Literal["continue", "stop"] = Field(
+        "continue",
+        description="`stop`: the first item that fails, through its script or its input, cancels those that have not begun. What runs ends "
+        "by itself.",
     )
     items: list[BatchItemDocument] | None = Field(None, description=f"1 to {ITEMS_MAX:,} inputs, in the order of their numbers from 0 on.")
 
@@ -73,6 +78,8 @@ class Counts(BaseModel):
 
 class BatchRecord(BatchSummary):
     counts: Counts
+    on_failure: OnFailure = Field(description="What the first failure of an item means for the others.")
+    stopped_by: int | None = Field(description="Number of the item whose failure cancelled those that had not begun; else null.")
     finished_at: str | None = Field(description="When its last item ended; null as long as it has not.")
     callback_url: str | None = Field(description="Who is told of its end.")
     expires_at: str | None = Field(
@@ -93,6 +100,8 @@ class BatchRecord(BatchSummary):
                     "cancel_requested": False,
                     "created_at": "2025-01-01T00:00:00.000Z",
                     "counts": {"queued": 0, "running": 0, "succeeded": 999, "failed": 1, "cancelled": 0},
+                    "on_failure": "continue",
+                    "stopped_by": None,
                     "finished_at": "2025-01-01T00:00:10.000Z",
                     "callback_url": "https://example.com/hook",
                     "expires_at": "2025-04-01T00:00:10.000Z",
@@ -115,7 +124,8 @@ class ItemSummary(BaseModel):
     reason: Reason | None = Field(description="How it ended; null as long as it has not.")
     blame: Blame | None
     message: str = Field(description="One sentence about the end.")
-    job: str | None = Field(description="The job that is this item; null in isolation `batch`.")
+    job: str | None = Field(description="The job that is this item; null in isolation `batch`, and as long as it has none.")
+    retries: int = Field(description="How often it was told to run again, in a new job each time; all else here is of the last.")
     milliseconds: float | None = Field(description="How long it ran.")
     rows: int | None = Field(description="Rows of its result.")
     links: dict[str, str]

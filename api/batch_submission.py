@@ -27,7 +27,7 @@ from api.names import showable
 from api.problems import IdempotencyBusy
 from api.schemas import JobOutput
 from fumehood import notices
-from fumehood.batch import ITEMS_MAX, JOBS_PARAMETERS_BYTES, Batch, Isolation, Item, jobs_of
+from fumehood.batch import ITEMS_MAX, JOBS_PARAMETERS_BYTES, Batch, Isolation, Item, OnFailure, Terms
 from fumehood.dataset import FORMATS, TABLE_FORMATS
 from fumehood.errors import BadField, BadRequest, StoreUnavailable
 from fumehood.job import Input, Lane, new_id
@@ -93,19 +93,29 @@ async def _submit(desk: Desk, tenant: Tenant, raw: dict[str, Any], form: Form, i
         limits=limits,
         labels=document.labels,
         callback_url=document.callback_url,
+        on_failure=OnFailure(document.on_failure),
         retention=tenant.retention,
     )
+    return await desk.file(_store, desk, batch, items, await terms_of(desk), source, form, idempotency)
+
+
+async def terms_of(desk: Desk) -> Terms:
+    """What jobs of batches are made with now."""
     slots = sum(int(facts.get("jobs_slots", 0)) for facts in await workers_seen(desk))
-    return await desk.file(_store, desk, batch, items, slots, source, form, idempotency)
+    return Terms(attempts_max=desk.settings.attempts_max, ceiling_seconds=desk.settings.ceiling.wall_seconds, slots=slots)
+
+
+def send_tickets(desk: Desk, jobs: int) -> None:
+    """For so many jobs that wait now."""
+    for _ in range(min(TICKETS, jobs)):
+        desk.queue.send_ticket(Lane.JOBS)
 
 
 def _store(
-    desk: Desk, batch: Batch, items: list[Item], slots: int, source: bytes, form: Form, idempotency: Idempotency | None
+    desk: Desk, batch: Batch, items: list[Item], terms: Terms, source: bytes, form: Form, idempotency: Idempotency | None
 ) -> tuple[Batch, bool]:
     """As for a job: blobs first, then the rows, then the tickets, in one blocking call."""
     check_space(desk, batch.limits.reserved_bytes + len(source))
-    ceiling_seconds = desk.settings.ceiling.wall_seconds
-    jobs = jobs_of(batch, items, attempts_max=desk.settings.attempts_max, ceiling_seconds=ceiling_seconds, slots=slots)
     with desk.blobs.unsettled(batch.tenant, batch.blob_prefix):
         try:
             with desk.blobs.incoming(floor_bytes=desk.settings.disk_floor_bytes) as incoming:
@@ -114,7 +124,7 @@ def _store(
                 arrived |= {batch.inputs["script"].blob: incoming} | ({f"{batch.blob_prefix}/pack": form.pack} if form.pack else {})
                 desk.blobs.keep_all(batch.tenant, arrived)
             key = {} if idempotency is None else {"key": idempotency.key, "request_sha256": idempotency.request_sha256}
-            stored = desk.store.submit_batch(batch, jobs, **key)
+            stored = desk.store.submit_batch(batch, items, terms, **key)
         except StoreUnavailable:
             raise  # As for a job: a worker looks whether the rows are there.
         except BaseException:
@@ -124,8 +134,7 @@ def _store(
             desk.blobs.delete(batch.tenant, batch.blob_prefix)
     if not stored[1]:
         desk.events.notify(notices.of_new_batch(batch.tenant, batch.id))
-    for _ in range(0 if stored[1] else min(TICKETS, len(jobs))):
-        desk.queue.send_ticket(Lane.JOBS)
+        send_tickets(desk, len(items))
     return stored
 
 

@@ -14,10 +14,11 @@ from api.answers import PAGE_DEFAULT, RANGES, Cursor, Limit, asked_for, binary, 
 from api.auth import TenantDep, known_parameters
 from api.batch_records import batch_record, batch_summary, item_record, item_summary, table_of
 from api.batch_schemas import BatchPage, BatchRecord, ItemPage, ItemRecord
-from api.batch_submission import submit
+from api.batch_submission import send_tickets, submit, terms_of
 from api.content import SANDBOXED, Representation, Streamed
 from api.cursors import CursorsDep
 from api.desk import Desk, DeskDep
+from api.errands import require_space
 from api.gone import absent, require_log, require_results
 from api.live_log import stored_text
 from api.multipart import OF_BATCH
@@ -198,13 +199,16 @@ async def read_item_result2(batch_id: BatchId, number: ItemNumber, request: Requ
 async def read_item_log(batch_id: BatchId, number: ItemNumber, desk: DeskDep, tenant: TenantDep) -> Response:
     """The stored log of an item that has ended."""
     ran = await _ended(desk, tenant, batch_id, number)
-    require_log(ran.job)
-    window = (0, None) if ran.ending is None else (int(ran.ending.log["offset"]), int(ran.ending.log["offset"] + ran.ending.log["bytes"]))
+    job = ran.job
+    if job is not None:
+        require_log(job)
+    said = ran.ending.log if ran.ending is not None else {}
+    window = (int(said["offset"]), int(said["offset"] + said["bytes"])) if said else (0, None)
 
     async def text() -> Any:
-        # Of an item that its chunk took along there is no log of its own.
-        if ran.ending is not None or ran.job.item is not None:
-            async for piece, _, _ in stored_text(desk, ran.job, *window):
+        # Of an item that its chunk took along, or that was cancelled before it had a job, there is no log of its own.
+        if job is not None and (said or job.item is not None):
+            async for piece, _, _ in stored_text(desk, job, *window):
                 yield piece.encode()
 
     return Streamed(text(), headers={**SANDBOXED, "Cache-Control": "no-store", "Content-Type": "text/plain; charset=utf-8"})
@@ -221,6 +225,34 @@ async def cancel_batch(batch_id: BatchId, desk: DeskDep, tenant: TenantDep) -> B
     return batch_record(batch)
 
 
+@router.post(
+    "/{batch_id}/retry",
+    status_code=202,
+    summary="Run what failed again",
+    response_model=BatchRecord,
+    responses=problems(400, 404, 409, 410),
+)
+async def retry_batch(batch_id: BatchId, desk: DeskDep, tenant: TenantDep) -> BatchRecord:
+    """Every item that failed or was cancelled waits again, with what it had, and gets a new job. The batch has not ended any more, and its
+    end is told once more. Refused (409) where there is no such item, where each has run again 20 times, and while the batch is being
+    cancelled."""
+    return await _retry(desk, tenant, batch_id, None)
+
+
+@router.post(
+    "/{batch_id}/items/{number}/retry",
+    status_code=202,
+    summary="Run an item again",
+    response_model=ItemRecord,
+    responses=problems(400, 404, 409, 410),
+)
+async def retry_item(batch_id: BatchId, number: ItemNumber, desk: DeskDep, tenant: TenantDep) -> ItemRecord:
+    """As `retry` of the batch, of one item that failed or was cancelled."""
+    await _find_item(desk, tenant, batch_id, number)
+    await _retry(desk, tenant, batch_id, number)
+    return await read_item(batch_id, number, desk, tenant)
+
+
 @router.delete("/{batch_id}", status_code=204, summary="Forget a batch", responses=problems(404, 409, 410))
 async def delete_batch(batch_id: BatchId, desk: DeskDep, tenant: TenantDep) -> None:
     """All of it: records, tables, logs and the jobs. Refused while an item has not ended, or while another job reads its output."""
@@ -235,6 +267,18 @@ async def _tell_cancelled(desk: Desk, batch: Batch, jobs: list[str]) -> None:
     told = {"state": State.CANCELLED.value, "reason": "cancelled"}
     for job_id in reversed(jobs):
         await desk.ask(desk.events.publish, job_id, "end", told)
+
+
+async def _retry(desk: Desk, tenant: Tenant, batch_id: str, number: int | None) -> BatchRecord:
+    batch = await find_batch(desk, tenant, batch_id)
+    await require_space(desk, batch.limits.reserved_bytes)
+    terms = await terms_of(desk)
+    batch, again = await desk.ask(desk.store.retry_items, tenant.id, batch.id, terms, number=number)
+    # It is another table from now on. One that is made at this moment sees that, too.
+    await desk.file(desk.blobs.delete, tenant.id, batch.joined_prefix)
+    await desk.ask(desk.events.notify, notices.of_retried_batch(batch.tenant, batch.id))
+    await desk.ask(send_tickets, desk, again)
+    return batch_record(batch)
 
 
 async def find_batch(desk: Desk, tenant: Tenant, batch_id: str) -> Batch:
@@ -264,6 +308,7 @@ async def _result(request: Request, desk: Desk, tenant: Tenant, batch_id: str, n
     table = table_of(ran, port)
     if table is None:
         raise NotFound(f"the item ended as {ran.state} without a {port}")
+    assert ran.job is not None
     require_results(ran.job)
     stored = Representation(format="arrow", key=table.blob)
     return await table_content(request, desk, tenant, stored=stored, table=table, file_name=f"{batch_id}-{number}-{port}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from typing import Any
 
 import anyio
 import structlog
@@ -62,6 +63,11 @@ def convert_limits(settings: Settings, *, size_bytes: int) -> Limits:
     return describe_limits(settings, format="arrow", size_bytes=size_bytes)
 
 
+def join_limits(settings: Settings, *, size_bytes: int) -> Limits:
+    """For tables of `size_bytes` together as one: a column that few of them have takes room in all rows."""
+    return _limits(settings, 4 * size_bytes + 64 * MIB)
+
+
 def profile_limits(settings: Settings) -> Limits:
     return _limits(settings, PROFILE_BYTES)
 
@@ -88,6 +94,7 @@ async def errand(
     source: Input,
     limits: Limits,
     target_format: str | None = None,
+    parameters: dict[str, Any] | None = None,
     gone: Callable[[], Awaitable[bool]],
 ) -> AsyncIterator[Job]:
     """The succeeded errand, while its output still lies in the store; afterwards nothing of it is left.
@@ -103,6 +110,7 @@ async def errand(
         inputs={"dataset1": source},
         limits=limits,
         target_format=target_format,
+        parameters=parameters or {},
         attempts_max=2,
     )
     structlog.contextvars.bind_contextvars(errand=job.id)

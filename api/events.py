@@ -25,7 +25,8 @@ Seconds = Annotated[
 ]
 _BATCH = """\
 event: item
-data: {"number": 6, "name": "june.csv", "state": "failed", "reason": "script_error", "job": "job_00000000000000000000000000000000"}
+data: {"number": 6, "name": "june.csv", "state": "failed", "reason": "script_error", "job": "job_00000000000000000000000000000000", \
+"retries": 0}
 
 id: 1735689600000-0
 event: progress

@@ -63,6 +63,8 @@ class _Batches:
 
     async def told(self, events: Sequence[Event]) -> list[dict[str, Any]]:
         named = {event.data["id"]: True for event in events if event.kind == BATCH}
+        # One that has been told to run again has not ended any more.
+        self._ended -= {event.data["id"] for event in events if event.kind == BATCH and event.data.get("again")}
         for event in events:
             if event.kind == JOB and event.data.get("batch") and State(event.data["state"]).final:
                 named.setdefault(event.data["batch"], False)

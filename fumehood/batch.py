@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -39,6 +40,27 @@ class Isolation(StrEnum):
     BATCH = "batch"
 
 
+class OnFailure(StrEnum):
+    """
+    continue    every item runs, whatever comes of the others
+    stop        the first item that fails, through its tenant's doing, cancels those that have not begun; what runs ends by itself
+    """
+
+    CONTINUE = "continue"
+    STOP = "stop"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Terms:
+    """What the jobs of a batch are made with, besides what it says itself."""
+
+    attempts_max: int
+    ceiling_seconds: float
+    """The longest wall limit of a chunk."""
+    slots: int
+    """How many take jobs."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Item:
     """One input of a batch. What is its own stands beside what all share, and wins."""
@@ -48,6 +70,8 @@ class Item:
     inputs: dict[str, Input] = field(default_factory=dict)
     """Its own, by port: `dataset1`, `dataset2`."""
     parameters: dict[str, Any] = field(default_factory=dict)
+    retries: int = 0
+    """How often its tenant had it run again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,6 +91,9 @@ class Batch:
     """Who is told of its end; of its jobs nobody is."""
     retention: Retention | None = field(default_factory=Retention)
     """As of a job; its jobs have the same."""
+    on_failure: OnFailure = OnFailure.CONTINUE
+    stopped_by: int | None = None
+    """Number of the item whose failure cancelled those that had not begun; None where none did."""
     cancel_requested: bool = False
     created_at: float = 0.0
     finished_at: float | None = None
@@ -88,6 +115,12 @@ class Batch:
     def blob_prefix(self) -> str:
         """Where all of it lies: what came with the request, and what its jobs leave."""
         return f"batches/{self.id}"
+
+
+    @property
+    def joined_prefix(self) -> str:
+        """Where its results lie as one table, once that was asked for."""
+        return f"{self.blob_prefix}/joined"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,20 +146,26 @@ class Ran:
     """An item and the job that runs it. Without an `ending` of its own it ends as its job does."""
 
     item: Item
-    job: Job
+    job: Job | None
+    """None as long as it waits without one, and where it was cancelled before it had one."""
     ending: Ending | None = None
 
     @property
     def state(self) -> State:
-        if self.ending is None:
-            return self.job.state
-        return State.SUCCEEDED if self.ending.reason is Reason.OK else State.FAILED
+        if self.ending is not None:
+            return {Reason.OK: State.SUCCEEDED, Reason.CANCELLED: State.CANCELLED}.get(self.ending.reason, State.FAILED)
+        return self.job.state if self.job is not None else State.QUEUED
 
     @property
     def reason(self) -> Reason | None:
         if self.ending is not None:
             return self.ending.reason
-        return self.job.outcome.reason if self.job.outcome is not None else None
+        return self.job.outcome.reason if self.job is not None and self.job.outcome is not None else None
+
+    @property
+    def own_job(self) -> Job | None:
+        """The job that is this item; None where many share one, or there is none."""
+        return self.job if self.job is not None and self.job.item is not None else None
 
 
 def chunk_sizes(items: int, slots: int) -> list[int]:
@@ -141,29 +180,37 @@ def chunk_wall_seconds(items: int, wall_seconds: float, *, ceiling_seconds: floa
     return min(items * wall_seconds, max(ceiling_seconds, wall_seconds))
 
 
-def jobs_of(batch: Batch, items: list[Item], *, attempts_max: int, ceiling_seconds: float, slots: int) -> list[tuple[Job, list[Item]]]:
-    """The jobs that run a batch in `slots` that take jobs, in the order of its items, each with the items that it runs."""
-    shared: dict[str, Any] = {"tenant": batch.tenant, "batch": batch.id, "attempts_max": attempts_max, "retention": batch.retention}
-    if batch.isolation is Isolation.ITEM:
-        return [
-            (
-                Job(
-                    id=new_id("job"),
-                    item=item.number,
-                    inputs={**batch.inputs, **item.inputs},
-                    parameters={**batch.parameters, **item.parameters},
-                    limits=batch.limits,
-                    **shared,
-                ),
-                [item],
-            )
-            for item in items
-        ]
+def job_of(batch: Batch, item: Item, *, attempts_max: int) -> Job:
+    """The job that is an item."""
+    return Job(
+        id=new_id("job"),
+        tenant=batch.tenant,
+        batch=batch.id,
+        item=item.number,
+        inputs={**batch.inputs, **item.inputs},
+        parameters={**batch.parameters, **item.parameters},
+        limits=batch.limits,
+        attempts_max=attempts_max,
+        retention=batch.retention,
+    )
+
+
+def chunks_of(batch: Batch, items: Sequence[Item], terms: Terms) -> list[tuple[Job, Sequence[Item]]]:
+    """The jobs that run many items each, in the order of the items, each with those that it runs."""
     made, begin = [], 0
-    for size in chunk_sizes(len(items), slots):
-        wall = chunk_wall_seconds(size, batch.limits.wall_seconds, ceiling_seconds=ceiling_seconds)
-        limits = replace(batch.limits, wall_seconds=wall)
-        job = Job(id=new_id("job"), kind=Kind.CHUNK, inputs=batch.inputs, parameters=batch.parameters, limits=limits, **shared)
+    for size in chunk_sizes(len(items), terms.slots):
+        wall = chunk_wall_seconds(size, batch.limits.wall_seconds, ceiling_seconds=terms.ceiling_seconds)
+        job = Job(
+            id=new_id("job"),
+            tenant=batch.tenant,
+            batch=batch.id,
+            kind=Kind.CHUNK,
+            inputs=batch.inputs,
+            parameters=batch.parameters,
+            limits=replace(batch.limits, wall_seconds=wall),
+            attempts_max=terms.attempts_max,
+            retention=batch.retention,
+        )
         made.append((job, items[begin : begin + size]))
         begin += size
     return made

@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, String, bindparam, cast, delete, func, insert, select, text, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, String, Update, bindparam, cast, delete, func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from fumehood import fair_share
-from fumehood.batch import Batch, Ending, Isolation, Item, Ran
+from fumehood.batch import Batch, Isolation, Item, Ran, Terms, chunks_of
+from fumehood.batch_rows import STATE_OF_ITEM, batch_from_row, batch_to_row, item_from_row, item_to_row, ran_from_row, select_ran
+from fumehood.calling_off import STEP, call_off
+from fumehood.database import inserting
 from fumehood.errors import BadField, BadRequest, Conflict, IdempotencyReuse, NotFound
-from fumehood.expiry import expiry, first_look_at
-from fumehood.job import Input, Job, Kind, Lane, State
-from fumehood.limits import Limits
-from fumehood.needs import needs_of, owned, use_datasets
+from fumehood.expiry import first_look_at
+from fumehood.job import Job, Kind, Lane, State
+from fumehood.needs import needs_of, owned
 from fumehood.outbox import forget_told, tell_of_batch_later
 from fumehood.outcome import Outcome, Reason
 from fumehood.pages import PAGE_BYTES, PAGE_ROWS, read_cursor, read_page, write_cursor
-from fumehood.quota import Retention
 from fumehood.records import Records
-from fumehood.rows import job_from_row, job_to_row, never_ran
-from fumehood.schema import BATCH_ITEMS, BATCHES, DATASETS, IDEMPOTENCY, JOB_NEEDS, JOBS
-from fumehood.usage import Amount, count
+from fumehood.rows import job_from_row, job_to_row
+from fumehood.schema import BATCH_ITEMS, BATCH_NEEDS, BATCHES, DATASETS, IDEMPOTENCY, JOB_NEEDS, JOBS
+from fumehood.unfolding import batch_needs, is_unfolding, unfold
 
-# Below what any database takes as parameters of one statement.
-_STEP = 500
 _UNFINISHED = (State.QUEUED.value, State.RUNNING.value)
-_state_of_item: ColumnElement[str] = func.coalesce(BATCH_ITEMS.c.state, JOBS.c.state)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,9 +42,9 @@ class Batches(Records):
     """The part of `JobStore` that knows which jobs belong together."""
 
     def submit_batch(
-        self, batch: Batch, jobs: Sequence[tuple[Job, Sequence[Item]]], *, key: str | None = None, request_sha256: str = ""
+        self, batch: Batch, items: Sequence[Item], terms: Terms, *, key: str | None = None, request_sha256: str = ""
     ) -> tuple[Batch, bool]:
-        """Insert a batch with its items and the jobs that run them, in one transaction. The flag is True where the idempotency
+        """Insert a batch with its items and the first jobs that run them, in one transaction. The flag is True where the idempotency
         key was known: the batch is then the first one, and nothing was stored.
 
         Raises:
@@ -60,17 +58,13 @@ class Batches(Records):
                     return first, True
                 self._admit(connection, batch.tenant)
                 self._note(connection, batch.id)
-                needs = [need for job, items in jobs for need in _needs(job, items)]
-                _check_there(connection, batch.tenant, needs)
-                connection.execute(insert(BATCHES), _batch_to_row(batch) | {"created_at": now, "expires_at": first_look_at(batch, now)})
                 # All of one place: they are claimed in their order, and before what is accepted later.
                 place = connection.execute(select(fair_share.next_place())).scalar_one()
-                connection.execute(insert(JOBS), [job_to_row(job) | {"created_at": now, "place": place} for job, _ in jobs])
-                fair_share.joined(connection, batch.tenant, Lane.JOBS.value, jobs=len(jobs))
+                own = {"created_at": now, "expires_at": first_look_at(batch, now), "attempts_max": terms.attempts_max, "place": place}
+                connection.execute(insert(BATCHES), batch_to_row(batch) | own)
+                connection.execute(insert(BATCH_ITEMS), [item_to_row(batch, item, None) for item in items])
+                queue_items(connection, batch, items, terms, place=place, now=now)
                 tell_of_batch_later(connection, batch, now=now)
-                connection.execute(insert(BATCH_ITEMS), [_item_to_row(batch, job, item) for job, items in jobs for item in items])
-                if needs:
-                    connection.execute(insert(JOB_NEEDS), needs)
                 return read_batch(connection, batch.tenant, batch.id), False
         except IntegrityError as error:  # As in `submit`: a foreign key of job_needs.
             raise BadRequest("an input of the batch was deleted meanwhile") from error
@@ -103,7 +97,7 @@ class Batches(Records):
                 limit=limit,
                 documents=documents,
             )
-        return [_batch_from_row(row) for row in rows], cursor
+        return [batch_from_row(row) for row in rows], cursor
 
     def list_items(
         self, tenant: str, batch_id: str, *, state: str | None = None, after: str | None = None, limit: int = 50
@@ -114,37 +108,37 @@ class Batches(Records):
         length = func.coalesce(func.length(cast(JOBS.c.outcome, String)), 0) + func.coalesce(
             func.length(cast(BATCH_ITEMS.c.ending, String)), 0
         )
-        query = _ran().add_columns(length.label("document_bytes")).where(BATCH_ITEMS.c.batch == batch_id)
+        query = select_ran().add_columns(length.label("document_bytes")).where(BATCH_ITEMS.c.batch == batch_id)
         if after is not None:
             query = query.where(BATCH_ITEMS.c.number > read_cursor(after))
         if state is not None:
-            query = query.where(_state_of_item == state)
+            query = query.where(STATE_OF_ITEM.in_([state]))
         page: list[Ran] = []
         size = 0
         with self._database.reading() as connection:
-            _find(connection, tenant, batch_id)
+            find_batch(connection, tenant, batch_id)
             rows = connection.execution_options(yield_per=50).execute(query.order_by(BATCH_ITEMS.c.number).limit(limit + 1))
             for row in rows:
                 size += row.document_bytes
                 if len(page) == limit or (page and size > PAGE_BYTES):
                     rows.close()
                     return page, write_cursor(page[-1].item.number)
-                page.append(_ran_from_row(row))
+                page.append(ran_from_row(row))
         return page, None
 
     def get_item(self, tenant: str, batch_id: str, number: int) -> Ran:
         """Raises NotFound."""
         with self._database.reading() as connection:
-            _find(connection, tenant, batch_id)
-            one = _ran().where(BATCH_ITEMS.c.batch == batch_id, BATCH_ITEMS.c.number == number)
+            find_batch(connection, tenant, batch_id)
+            one = select_ran().where(BATCH_ITEMS.c.batch == batch_id, BATCH_ITEMS.c.number == number)
             row = connection.execute(one).one_or_none()
         if row is None:
             raise NotFound(f"the batch has no item {number}")
-        return _ran_from_row(row)
+        return ran_from_row(row)
 
     def unfinished_job(self, tenant: str, batch_id: str) -> Job | None:
         """The job of a batch that is likely to end last; None where all have ended."""
-        left = select(JOBS).where(JOBS.c.batch == batch_id, JOBS.c.tenant == tenant, JOBS.c.state.in_(_UNFINISHED))
+        left = _unfinished(batch_id).where(JOBS.c.tenant == tenant)
         with self._database.reading() as connection:
             row = connection.execute(left.order_by(JOBS.c.seq.desc()).limit(1)).one_or_none()
         return job_from_row(row) if row else None
@@ -155,30 +149,17 @@ class Batches(Records):
         Raises NotFound; Conflict where all of it has ended.
         """
         now = self._clock()
-        nothing = never_ran(now=now)
-        outcome = Outcome(reason=Reason.CANCELLED, message="Cancelled before it ran.").as_dict()
-        cancelled = {"state": State.CANCELLED.value, "cancel_requested": True, "outcome": outcome, "finished_at": now}
         with self._database.writing() as connection:
-            batch = _find(connection, tenant, batch_id, lock=True)
+            batch = find_batch(connection, tenant, batch_id, lock=True)
             self._note(connection, batch_id)
-            left = select(JOBS.c.id, JOBS.c.state).where(JOBS.c.batch == batch_id, JOBS.c.state.in_(_UNFINISHED))
-            states = connection.execute(left.order_by(JOBS.c.seq).with_for_update()).all()
-            if not states:
+            if connection.execute(_unfinished(batch_id).limit(1)).first() is None:
                 raise Conflict(f"batch {batch_id} has ended; only one that has not can be cancelled")
-            ended = [job_id for job_id, state in states if state == State.QUEUED.value]
-            here = (JOBS.c.batch == batch_id, JOBS.c.state == State.QUEUED.value)
-            needed = select(JOBS.c.id).where(*here)
-            unneeded = delete(JOB_NEEDS).where(JOB_NEEDS.c.job_id.in_(needed)).returning(JOB_NEEDS.c.dataset)
-            use_datasets(connection, connection.execute(unneeded).scalars().all(), now=now)
-            # The receipt of a job that never ran names nothing; one that was handed back has the receipt of that attempt.
-            connection.execute(update(JOBS).where(*here, JOBS.c.erasure.is_(None)).values(erasure=nothing))
-            expires = None if batch.retention is None else expiry(Retention(**batch.retention), now, batch=batch_id).next_at()
-            connection.execute(update(JOBS).where(*here).values(cancelled | {"expires_at": expires}))
-            fair_share.left(connection, tenant, Lane.JOBS.value, jobs=len(ended))
-            if ended:
-                count(connection, tenant, Lane.JOBS, batch.labels, Amount(cancelled=len(ended)), now=now)
-            running = (JOBS.c.batch == batch_id, JOBS.c.state == State.RUNNING.value)
-            connection.execute(update(JOBS).where(*running).values(cancel_requested=True))
+            ended = call_off(connection, batch, "Cancelled before it ran.", now=now)
+            # Those that are locked just now hear of it from the batch.
+            running = select(JOBS.c.seq).where(JOBS.c.batch == batch_id, JOBS.c.state == State.RUNNING.value)
+            some = connection.execute(running.order_by(JOBS.c.seq).with_for_update(skip_locked=True)).scalars().all()
+            if some:
+                connection.execute(_mark_cancelled(), [{"of_seq": seq} for seq in some])
             connection.execute(update(BATCHES).where(BATCHES.c.seq == batch.seq).values(cancel_requested=True))
             return read_batch(connection, tenant, batch_id), ended
 
@@ -190,7 +171,7 @@ class Batches(Records):
         try:
             with self._database.writing() as connection:
                 connection.execute(delete(IDEMPOTENCY).where(IDEMPOTENCY.c.job_id == batch_id, IDEMPOTENCY.c.tenant == tenant))
-                _find(connection, tenant, batch_id, lock=True)
+                find_batch(connection, tenant, batch_id, lock=True)
                 batch = read_batch(connection, tenant, batch_id)
                 if not batch.final:
                     raise Conflict(f"batch {batch_id} has not ended; cancel it or wait for its end")
@@ -210,7 +191,7 @@ class Batches(Records):
             rows = connection.execute(select(BATCH_ITEMS).where(BATCH_ITEMS.c.job == job.id).order_by(BATCH_ITEMS.c.number)).all()
         if limits is None or not rows:
             raise NotFound(f"job {job.id} belongs to a batch that is gone")
-        return Chunk(wall_seconds=limits["wall_seconds"], items=[_item_from_row(row) for row in rows])
+        return Chunk(wall_seconds=limits["wall_seconds"], items=[item_from_row(row) for row in rows])
 
     def _take_key(self, connection: Connection, batch: Batch, key: str, request_sha256: str) -> Batch | None:
         """Take the idempotency key for `batch`. The first batch where it was taken before."""
@@ -243,10 +224,45 @@ def end_items(connection: Connection, job: Job, outcome: Outcome) -> Outcome:
     return replace(outcome, report={name: value for name, value in outcome.report.items() if name != "items"})
 
 
+def queue_items(connection: Connection, batch: Batch, items: Sequence[Item], terms: Terms, *, place: int, now: float) -> None:
+    """Items that have no job wait from now on: chunks are made at once, jobs of their own as the queue comes to them. Raises
+    BadRequest where an input is not this tenant's."""
+    if batch.isolation is Isolation.ITEM:
+        needs = batch_needs(batch, items)
+        _check_there(connection, batch.tenant, needs)
+        # Those of what all read may be there already.
+        if needs:
+            connection.execute(inserting(connection, BATCH_NEEDS).on_conflict_do_nothing(), needs)
+        connection.execute(update(BATCHES).where(BATCHES.c.id == batch.id).values(unmade=BATCHES.c.unmade + len(items)))
+        if not is_unfolding(connection, batch.id):
+            unfold(connection, batch.id, now=now)
+        fair_share.joined(connection, batch.tenant, Lane.JOBS.value, jobs=len(items))
+        return
+    chunks = chunks_of(batch, items, terms)
+    needs = [need for job, some in chunks for need in _needs(job, some)]
+    _check_there(connection, batch.tenant, needs)
+    connection.execute(insert(JOBS), [job_to_row(job) | {"created_at": now, "place": place} for job, _ in chunks])
+    for job, some in chunks:
+        own = (BATCH_ITEMS.c.batch == batch.id, BATCH_ITEMS.c.number.in_([item.number for item in some]))
+        connection.execute(update(BATCH_ITEMS).where(*own).values(job=job.id))
+    if needs:
+        connection.execute(insert(JOB_NEEDS), needs)
+    fair_share.joined(connection, batch.tenant, Lane.JOBS.value, jobs=len(chunks))
+
+
 # rows --------------------------------------------------------------------------------------------------------------------
 
 
-def _find(connection: Connection, tenant: str, batch_id: str, *, lock: bool = False) -> Row[Any]:
+def _unfinished(batch_id: str) -> Select[Any]:
+    # As long as an item has no job, one that has waits.
+    return select(JOBS).where(JOBS.c.batch == batch_id, JOBS.c.state.in_(_UNFINISHED))
+
+
+def _mark_cancelled() -> Update:
+    return update(JOBS).where(JOBS.c.seq == bindparam("of_seq")).values(cancel_requested=True)
+
+
+def find_batch(connection: Connection, tenant: str, batch_id: str, *, lock: bool = False) -> Row[Any]:
     query = select(BATCHES).where(BATCHES.c.id == batch_id, BATCHES.c.tenant == tenant, BATCHES.c.gone_at.is_(None))
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     if row is None:
@@ -255,14 +271,14 @@ def _find(connection: Connection, tenant: str, batch_id: str, *, lock: bool = Fa
 
 
 def read_batch(connection: Connection, tenant: str, batch_id: str) -> Batch:
-    row = _find(connection, tenant, batch_id)
-    counted = select(_state_of_item.label("state"), func.count()).join(JOBS, JOBS.c.id == BATCH_ITEMS.c.job)
-    counted = counted.where(BATCH_ITEMS.c.batch == batch_id)
+    row = find_batch(connection, tenant, batch_id)
+    counted = select(STATE_OF_ITEM.label("state"), func.count()).select_from(BATCH_ITEMS)
+    counted = counted.outerjoin(JOBS, JOBS.c.id == BATCH_ITEMS.c.job).where(BATCH_ITEMS.c.batch == batch_id)
     counts = {State(state): int(count) for state, count in connection.execute(counted.group_by(text("1"))).all()}
     last = None
     if not any(state in counts for state in (State.QUEUED, State.RUNNING)):
         last = connection.execute(select(func.max(JOBS.c.finished_at)).where(JOBS.c.batch == batch_id)).scalar_one()
-    return replace(_batch_from_row(row), counts=counts, finished_at=last)
+    return replace(batch_from_row(row), counts=counts, finished_at=last)
 
 
 def _first(connection: Connection, known: Row[Any], request_sha256: str) -> Batch | None:
@@ -275,8 +291,8 @@ def _check_there(connection: Connection, tenant: str, needs: list[dict[str, Any]
     """Raises BadRequest where a dataset or a source job that any item needs is not this tenant's."""
     for table, column, what in ((DATASETS, "dataset", "dataset"), (JOBS, "source_job", "job")):
         wanted = sorted({need[column] for need in needs if need[column] is not None})
-        for begin in range(0, len(wanted), _STEP):
-            some = wanted[begin : begin + _STEP]
+        for begin in range(0, len(wanted), STEP):
+            some = wanted[begin : begin + STEP]
             there = set(connection.execute(owned(table).where(table.c.id.in_(some)), {"of_tenant": tenant}).scalars())
             if gone := [name for name in some if name not in there]:
                 fields = tuple(BadField("/items", f"there is no {what} {name!r}") for name in gone[:50])
@@ -289,60 +305,3 @@ def _needs(job: Job, items: Sequence[Item]) -> Iterator[dict[str, Any]]:
         for item in items:
             own = replace(job, inputs=item.inputs)
             yield from (need | {"port": f"{item.number}/{need['port']}"} for need in needs_of(own))
-
-
-def _batch_to_row(batch: Batch) -> dict[str, Any]:
-    return {
-        "id": batch.id,
-        "tenant": batch.tenant,
-        "isolation": batch.isolation.value,
-        "items": batch.items,
-        "inputs": {port: asdict(given) for port, given in batch.inputs.items()},
-        "parameters": batch.parameters,
-        "limits": batch.limits.as_dict(),
-        "labels": batch.labels,
-        "callback_url": batch.callback_url,
-        "cancel_requested": False,
-        "retention": asdict(batch.retention) if batch.retention else None,
-    }
-
-
-def _batch_from_row(row: Row[Any]) -> Batch:
-    return Batch(
-        id=row.id,
-        tenant=row.tenant,
-        isolation=Isolation(row.isolation),
-        items=row.items,
-        inputs={port: Input(**given) for port, given in row.inputs.items()},
-        parameters=row.parameters,
-        limits=Limits.from_dict(row.limits),
-        labels=row.labels,
-        callback_url=row.callback_url,
-        cancel_requested=row.cancel_requested,
-        retention=Retention(**row.retention) if row.retention else None,
-        created_at=row.created_at,
-    )
-
-
-def _item_to_row(batch: Batch, job: Job, item: Item) -> dict[str, Any]:
-    own = {"inputs": {port: asdict(given) for port, given in item.inputs.items()}, "parameters": item.parameters}
-    kept = own if job.kind is Kind.CHUNK else {"inputs": None, "parameters": None}
-    return {"batch": batch.id, "number": item.number, "name": item.name, "job": job.id, **kept}
-
-
-def _item_from_row(row: Row[Any]) -> Item:
-    inputs = {port: Input(**given) for port, given in (row.inputs or {}).items()}
-    return Item(number=row.number, name=row.name, inputs=inputs, parameters=row.parameters or {})
-
-
-def _ran() -> Select[Any]:
-    own = [BATCH_ITEMS.c.number, BATCH_ITEMS.c.name, BATCH_ITEMS.c.ending]
-    item = [BATCH_ITEMS.c.inputs.label("item_inputs"), BATCH_ITEMS.c.parameters.label("item_parameters")]
-    return select(JOBS, *own, *item).select_from(BATCH_ITEMS.join(JOBS, JOBS.c.id == BATCH_ITEMS.c.job))
-
-
-def _ran_from_row(row: Row[Any]) -> Ran:
-    inputs = {port: Input(**given) for port, given in (row.item_inputs or {}).items()}
-    item = Item(number=row.number, name=row.name, inputs=inputs, parameters=row.item_parameters or {})
-    ending = Ending(**(row.ending | {"reason": Reason(row.ending["reason"])})) if row.ending else None
-    return Ran(item=item, job=job_from_row(row), ending=ending)

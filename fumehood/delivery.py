@@ -124,6 +124,7 @@ def payload_of_batch(batch: Batch) -> dict[str, Any]:
         "items": batch.items,
         "counts": {state.value: count for state, count in batch.counts.items()},
         "cancel_requested": batch.cancel_requested,
+        "stopped_by": batch.stopped_by,
         "labels": batch.labels,
         "created_at": timestamp(batch.created_at),
         "finished_at": timestamp(batch.finished_at),

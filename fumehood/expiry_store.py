@@ -23,7 +23,7 @@ from fumehood.outbox import forget_told
 from fumehood.quota import DAY_SECONDS
 from fumehood.records import Records
 from fumehood.rows import job_from_row
-from fumehood.schema import BATCH_ITEMS, BATCHES, DATASETS, IDEMPOTENCY, JOB_NEEDS, JOBS, TENANTS, TOMBSTONES
+from fumehood.schema import BATCH_ITEMS, BATCH_NEEDS, BATCHES, DATASETS, IDEMPOTENCY, JOB_NEEDS, JOBS, TENANTS, TOMBSTONES
 
 STEP_ROWS = 100
 """So many rows are changed in one transaction: some milliseconds, for which others wait."""
@@ -197,13 +197,14 @@ def _needed(connection: Connection, jobs: Sequence[str]) -> set[str]:
     """Those of `jobs` whose outputs an unfinished job reads."""
     if not jobs:
         return set()
-    return set(connection.execute(select(JOB_NEEDS.c.source_job).where(JOB_NEEDS.c.source_job.in_(jobs))).scalars())
+    read = [select(table.c.source_job).where(table.c.source_job.in_(jobs)) for table in (JOB_NEEDS, BATCH_NEEDS)]
+    return set(connection.execute(union(*read)).scalars())
 
 
 def _is_read(connection: Connection, batch_id: str) -> bool:
     # From the needs, which are few: only unfinished jobs have any.
-    read = select(JOB_NEEDS.c.source_job).join(JOBS, JOBS.c.id == JOB_NEEDS.c.source_job).where(JOBS.c.batch == batch_id)
-    return connection.execute(read.limit(1)).first() is not None
+    needs = [select(JOBS.c.seq).join(table, JOBS.c.id == table.c.source_job) for table in (JOB_NEEDS, BATCH_NEEDS)]
+    return any(connection.execute(read.where(JOBS.c.batch == batch_id).limit(1)).first() is not None for read in needs)
 
 
 @cache

@@ -25,6 +25,8 @@ class ItemEnd:
     state: State
     reason: Reason | None
     job: str | None
+    retries: int
+    """How often its tenant had it run again: an item may end more than once."""
 
 
 class ItemEnds(Records):
@@ -44,9 +46,10 @@ class ItemEnds(Records):
         (seconds since the epoch), where it is given. None of a batch that is not this tenant's."""
         state = func.coalesce(BATCH_ITEMS.c.state, JOBS.c.state)
         reason = func.coalesce(BATCH_ITEMS.c.ending["reason"].as_string(), JOBS.c.outcome["reason"].as_string())
+        item = (BATCH_ITEMS.c.number, BATCH_ITEMS.c.name, BATCH_ITEMS.c.retries)
         of_tenant = select(BATCHES.c.id).where(BATCHES.c.id == batch_id, BATCHES.c.tenant == tenant).scalar_subquery()
         query = (
-            select(BATCH_ITEMS.c.number, BATCH_ITEMS.c.name, state.label("state"), reason.label("reason"), JOBS.c.id, JOBS.c.kind)
+            select(*item, state.label("state"), reason.label("reason"), JOBS.c.id, JOBS.c.kind)
             .select_from(BATCH_ITEMS.outerjoin(JOBS, JOBS.c.id == BATCH_ITEMS.c.job))
             .where(BATCH_ITEMS.c.batch == of_tenant, BATCH_ITEMS.c.number > after, state.in_(_FINAL))
             .order_by(BATCH_ITEMS.c.number)
@@ -66,6 +69,7 @@ class ItemEnds(Records):
                 state=State(row.state),
                 reason=Reason(row.reason) if row.reason else None,
                 job=row.id if row.kind == Kind.SCRIPT.value else None,
+                retries=row.retries,
             )
             for row in rows
         ]

@@ -49,6 +49,8 @@ class Kind(StrEnum):
     DESCRIBE = "describe"
     CONVERT = "convert"
     PROFILE = "profile"
+    JOIN = "join"
+    """The results of the items of a batch as one table. `parameters` names the batch, `dataset1` is one of its results."""
     CHUNK = "chunk"
     """Many items of one batch, one after the other in one sandbox: the tenant's own work, shown item by item."""
 

@@ -12,13 +12,16 @@ from sqlalchemy import ColumnElement, Connection, Row, delete, exists, insert, s
 from sqlalchemy.exc import IntegrityError
 
 from fumehood import fair_share
+from fumehood.batch_retries import Retries
 from fumehood.batch_store import end_items
 from fumehood.cache import Cached, with_result_of
+from fumehood.calling_off import called_off
 from fumehood.database import BUSY_SECONDS
 from fumehood.delivery_store import Deliveries
 from fumehood.errors import BadRequest, Conflict, IdempotencyReuse, LeaseLost
 from fumehood.expiry_store import Expiries
 from fumehood.item_ends import ItemEnds
+from fumehood.item_tables import ItemTables
 from fumehood.job import QUEUE_COUNTED, TRANSITIONS, Job, Kind, Lane, State
 from fumehood.migrations import upgrade
 from fumehood.moves import accept, change, claim_next, count_ahead, end, find, found, leased, move
@@ -61,7 +64,7 @@ class Lease:
     cancel_requested: bool
 
 
-class JobStore(Usages, Cached, Queues, TenantErasures, ItemEnds, Expiries, Deliveries, WebhookSecrets):
+class JobStore(Usages, Cached, Queues, TenantErasures, Retries, ItemEnds, ItemTables, Expiries, Deliveries, WebhookSecrets):
     """SQLAlchemy 2 (Core) over SQLite (WAL, synchronous=FULL, BEGIN IMMEDIATE, busy_timeout) or PostgreSQL.
 
     Safe to share between threads. Every call raises `StoreUnavailable` when the database does not answer.
@@ -248,7 +251,8 @@ class JobStore(Usages, Cached, Queues, TenantErasures, ItemEnds, Expiries, Deliv
         with self._database.writing() as connection:
             held = leased(connection, job)
             row = change(connection, held, {"beat": held.beat + 1})
-            return Lease(cancel_requested=row.cancel_requested)
+            batch = called_off(connection, row.batch)
+            return Lease(cancel_requested=row.cancel_requested or (batch is not None and batch.cancel_requested))
 
     def finish(self, job: Job, outcome: Outcome, erasure: Erasure) -> Job:
         """running → final, in one atomic step. Raises LeaseLost.
@@ -274,7 +278,7 @@ class JobStore(Usages, Cached, Queues, TenantErasures, ItemEnds, Expiries, Deliv
             row = leased(connection, job)
             if beat is not None and row.beat != beat:
                 raise LeaseLost(f"job {job.id} was renewed meanwhile: its beat is {row.beat}, expected {beat}")
-            if row.cancel_requested:
+            if row.cancel_requested or called_off(connection, row.batch) is not None:
                 cancelled = replace(outcome, reason=Reason.CANCELLED, message="Cancelled.", error=None)
                 return end(connection, row, cancelled, _receipt_of(job, erasure), now=self._clock())
             if count_attempt and row.attempt >= row.attempts_max:

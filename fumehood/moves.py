@@ -22,6 +22,7 @@ from sqlalchemy import (
     func,
     insert,
     literal_column,
+    or_,
     select,
     tuple_,
     update,
@@ -29,6 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.dml import ReturningDelete
 
 from fumehood import fair_share
+from fumehood.calling_off import is_called_off, stop_at_failure
 from fumehood.errors import Conflict, LeaseLost, NotFound
 from fumehood.expiry import expires_at
 from fumehood.job import TRANSITIONS, Job, Lane, State
@@ -38,6 +40,7 @@ from fumehood.outcome import Outcome, Reason
 from fumehood.pages import SEQ_MAX, Run, in_order, within
 from fumehood.rows import job_from_row
 from fumehood.schema import JOB_NEEDS, JOBS
+from fumehood.unfolding import count_unmade_ahead, unfold
 from fumehood.usage import count_ended
 
 # Which final state a reason means; every other reason is a failure.
@@ -88,6 +91,8 @@ def move(connection: Connection, row: Row[Any], state: State, values: dict[str, 
     elif row.state == State.RUNNING.value:
         fair_share.ended(connection, row, now=now)
     else:
+        if row.unfolds:
+            unfold(connection, row.batch, now=now, traceparent=row.traceparent)
         fair_share.left(connection, row.tenant, row.lane)
     return after
 
@@ -99,6 +104,7 @@ def end(connection: Connection, row: Row[Any], outcome: Outcome, erasure: dict[s
     values = {"outcome": outcome.as_dict(), "erasure": erasure, "finished_at": now, "expires_at": expires_at(row, now)}
     ended = job_from_row(move(connection, row, FINAL_STATE[outcome.reason], values, now=now))
     count_ended(connection, ended)
+    stop_at_failure(connection, row, outcome, now=now)
     tell_of_job(connection, ended, now=now)
     return ended
 
@@ -112,6 +118,8 @@ def claim_next(connection: Connection, lane: str, *, budget_bytes: int, running_
             given = {"of_seq": head.seq, "budget": budget_bytes, "new_charged": candidate.mean_seconds, **made}
             row = connection.execute(_take(), given).one_or_none()
             if row is not None:
+                if head.unfolds:
+                    unfold(connection, row.batch, now=made["now"], traceparent=row.traceparent)
                 fair_share.started(connection, lane, candidate)
             return row
     return None
@@ -131,7 +139,8 @@ def next_reserves(connection: Connection, lane: str, *, running_jobs: int) -> in
 def count_ahead(connection: Connection, row: Row[Any], *, at_most: int) -> int:
     """The jobs of the same tenant and lane that are claimed before this one, which waits; not counted further than `at_most`."""
     place = {"of_tenant": row.tenant, "of_lane": row.lane, "of_rank": row.rank, "of_place": row.place, "before_seq": row.seq}
-    return int(connection.execute(_count_ahead(), place | {"at_most": at_most}).scalar_one())
+    made = int(connection.execute(_count_ahead(), place | {"at_most": at_most}).scalar_one())
+    return min(at_most, made + count_unmade_ahead(connection, row.tenant, row.rank, row.place))
 
 
 @cache
@@ -181,7 +190,7 @@ def _queue(*columns: ColumnElement[Any]) -> Select[Any]:
 
 @cache
 def _head(lock: bool) -> Select[Any]:
-    head = _queue(JOBS.c.seq, JOBS.c.reserved_bytes).limit(1)
+    head = _queue(JOBS.c.seq, JOBS.c.reserved_bytes, JOBS.c.unfolds).limit(1)
     # PostgreSQL: one that is just being cancelled is passed over; SQLite has one writer at a time anyway.
     return head.with_for_update(skip_locked=True) if lock else head
 
@@ -201,6 +210,9 @@ def _take() -> Update:
             sandbox=bindparam("new_sandbox"),
             scratch=bindparam("new_scratch"),
             erasure=None,
+            unfolds=None,
+            # It waited while its batch was called off by somebody who did not wait for it.
+            cancel_requested=or_(JOBS.c.cancel_requested, is_called_off(JOBS.c.batch)),
             charged=bindparam("new_charged", type_=JOBS.c.charged.type),
             started_at=bindparam("now"),
         )

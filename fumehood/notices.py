@@ -29,6 +29,11 @@ def of_new_batch(tenant: str, batch_id: str) -> list[Notice]:
     return [Notice(batch_id, STATE), Notice(tenant, BATCH, {"id": batch_id})]
 
 
+def of_retried_batch(tenant: str, batch_id: str) -> list[Notice]:
+    """It has not ended any more, whoever was told that it had."""
+    return [Notice(batch_id, STATE), Notice(tenant, BATCH, {"id": batch_id, "again": True})]
+
+
 def of_cancelled_batch(tenant: str, batch_id: str) -> list[Notice]:
     """Of all jobs that it ended, however many."""
     return [Notice(batch_id, CANCELLED, {}), Notice(tenant, BATCH, {"id": batch_id})]

@@ -34,6 +34,14 @@ def tell_of_batch_later(connection: Connection, batch: Batch, *, now: float) -> 
         connection.execute(_insert(), values | {"state": DeliveryState.HELD.value})
 
 
+def tell_of_batch_again(connection: Connection, batch: Batch, *, now: float) -> None:
+    """Items of a batch run again: its end is told once more, unless the first one was not yet."""
+    if batch.callback_url is not None:
+        held = (DELIVERIES.c.tenant == batch.tenant, DELIVERIES.c.about == batch.id, DELIVERIES.c.state == DeliveryState.HELD.value)
+        if connection.execute(select(DELIVERIES.c.seq).where(*held).limit(1)).first() is None:
+            tell_of_batch_later(connection, batch, now=now)
+
+
 def forget_told(connection: Connection, tenant: str, about: str) -> None:
     """A job or a batch is forgotten, and with it what was told of it, or was to be."""
     connection.execute(_forget(), {"of_tenant": tenant, "of_about": about})

@@ -5,7 +5,8 @@
        ├── jobs ──┬── job_labels     one row per label, so that a page of one label is read from an index
        │          ├── job_needs      what a job that is not final still reads: a dataset, or another job's output
        │          └── idempotency    a caller's key, and the job or the batch it made
-       ├── batches ── batch_items    one row per item, which names the job that runs it
+       ├── batches ──┬── batch_items one row per item, which names the job that runs it, once there is one (fumehood.unfolding)
+       │             └── batch_needs what the items read that have no job yet
        ├── deliveries                messages to the tenant's own server, and what came of them
        ├── webhook_secrets           what they are signed with (both in fumehood.webhook_schema)
        └── datasets
@@ -21,7 +22,7 @@
     images                           what scripts have run in, by digest; kept for the records that name it
 
 Times are seconds since the epoch (floats); documents are JSON. `job_needs` has rows only while its job is queued or
-running, so its foreign keys *are* the rule that nothing is deleted which a job still needs.
+running, so its foreign keys *are* the rule that nothing is deleted which a job still needs; `batch_needs` is the same for jobs to come.
 """
 
 from __future__ import annotations
@@ -68,6 +69,8 @@ JOBS = Table(
     # a batch have one place, whenever they are made.
     Column("rank", Integer, nullable=False, server_default="0"),
     Column("place", BigInteger, nullable=False, server_default="0"),
+    # The last of its batch that there is yet: when it leaves the queue, the next ones are made. Null of every other.
+    Column("unfolds", Boolean(create_constraint=False)),
     # The seconds that its tenant was charged with when it was started.
     Column("charged", Float),
     Column("callback_url", Text),
@@ -171,7 +174,13 @@ BATCHES = Table(
     Column("retention", Document),
     Column("expires_at", Float),  # when to look whether it has ended for long enough
     Column("gone_at", Float),  # it is being taken away, row by row, and nobody finds it any more
+    Column("on_failure", Text, nullable=False, server_default="continue"),
+    Column("stopped_by", Integer),  # number of the item whose failure ended it
+    Column("attempts_max", Integer, nullable=False, server_default="3"),  # of each of its jobs
+    Column("place", BigInteger, nullable=False, server_default="0"),  # of its jobs in the queue
+    Column("unmade", Integer, nullable=False, server_default="0"),  # items that wait and have no job yet
     Index(None, "tenant", "seq"),  # pages
+    index_where("ix_batches_unmade", "unmade > 0", "tenant"),  # what waits of a tenant without a row in the queue
     due("batches"),
     sqlite_autoincrement=True,
 )
@@ -182,14 +191,27 @@ BATCH_ITEMS = Table(
     Column("batch", Text, ForeignKey("batches.id"), primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("name", Text, nullable=False),
-    # A job of a batch goes with its batch only.
-    Column("job", Text, ForeignKey("jobs.id"), nullable=False, index=True),
-    # What a chunk needs to know; of an item that is a job of its own they stand there.
+    # The one that runs it now, or ran it last; null before there is one. A job of a batch goes with its batch only.
+    Column("job", Text, ForeignKey("jobs.id"), index=True),
+    # Its own; null of an item of before jobs were made late, which has them in its job.
     Column("inputs", Document),
     Column("parameters", Document),
     # Null as long as the item ends as its job does.
     Column("state", Text),
     Column("ending", Document),
+    Column("retries", Integer, nullable=False, server_default="0"),  # how often its tenant had it run again
+    index_where("ix_batch_items_unmade", "job IS NULL AND state IS NULL", "batch", "number"),  # the next ones that get a job
+)
+
+BATCH_NEEDS = Table(
+    "batch_needs",
+    METADATA,
+    Column("batch", Text, ForeignKey("batches.id"), primary_key=True),
+    # Of the item; SHARED (fumehood.unfolding) where it is for all that have no job yet.
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("port", Text, primary_key=True),
+    Column("dataset", Text, ForeignKey("datasets.id"), index=True),
+    Column("source_job", Text, ForeignKey("jobs.id"), index=True),
 )
 
 TOMBSTONES = Table(

@@ -13,9 +13,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, delete, select, tuple_, update
 
+from fumehood import fair_share
 from fumehood.batch_store import Batches
 from fumehood.errors import NotFinished, NotFound
-from fumehood.job import State
+from fumehood.job import Lane, State
 from fumehood.moves import change, end
 from fumehood.outcome import Outcome, Reason
 from fumehood.receipt import TENANT_VERSION
@@ -24,6 +25,8 @@ from fumehood.schema import API_KEYS, BATCHES, JOBS, METADATA, TENANT_ERASURES, 
 from fumehood.tenant import Tenant, TenantState
 from fumehood.tenant_store import find_tenant
 from fumehood.text import timestamp
+from fumehood.unfolding import give_up, unmade_batches
+from fumehood.usage import Amount, count
 
 KEPT = {
     "audit": "who did what is the operator's, and ends by its own age",
@@ -69,6 +72,13 @@ class TenantErasures(Batches):
         """Cancel some of the jobs that have not ended: those that wait end at once. How many are left; those run."""
         now = self._clock()
         outcome = Outcome(reason=Reason.CANCELLED, message="Cancelled: its tenant is deleted.")
+        with self._database.writing() as connection:
+            # First, and by itself: the end of a job would make the next ones of its batch, and locks its row before the batch's.
+            for batch in unmade_batches(connection, tenant, limit=1):
+                jobs = give_up(connection, batch, outcome.message, now=now)
+                fair_share.left(connection, tenant, Lane.JOBS.value, jobs=jobs)
+                count(connection, tenant, Lane.JOBS, batch.labels, Amount(cancelled=jobs), now=now)
+                return JOBS_AT_ONCE
         with self._database.writing() as connection:
             # First: `end` locks shares, and whoever ends a job that runs has its row when it waits for them.
             running = (JOBS.c.tenant == tenant, JOBS.c.state == State.RUNNING.value)
@@ -153,7 +163,8 @@ def _tables() -> list[tuple[Table, Owned]]:
 def _owned(table: Table) -> Owned | None:
     if "tenant" in table.c:
         return lambda tenant: table.c.tenant == tenant
-    for key in table.foreign_keys:
+    # Along a column that is never null, or rows would be missed.
+    for key in sorted(table.foreign_keys, key=lambda key: key.parent.nullable is not False):
         above = key.column.table
         if "tenant" in above.c:
             column, parent = key.column, key.parent

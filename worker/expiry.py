@@ -90,3 +90,5 @@ def _remove(blobs: BlobStore, due: Due) -> None:
     names = (("log",) if Part.LOG in due.parts else ()) + (RESULT_BLOBS if Part.RESULTS in due.parts else ())
     for name in names:
         blobs.delete(job.tenant, job.output_blob(name))
+    if job.batch is not None and Part.RESULTS in due.parts:
+        blobs.delete(job.tenant, f"batches/{job.batch}/joined")

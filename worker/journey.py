@@ -25,6 +25,7 @@ from fumehood.outcome import Blame, Erasure, Outcome, Reason, Usage
 from worker.chunk import StagedItems, stage_items
 from worker.collect import Report, collect
 from worker.deps import Deps, announce, discard, insist, receipt
+from worker.join import stage_results
 from worker.lease import Lease
 from worker.live_log import LiveLog
 from worker.rooms import Rooms
@@ -37,6 +38,8 @@ log = structlog.get_logger(__name__)
 
 FILE_OF_PORT = {"script": "script.py", "dataset1": "dataset1", "dataset2": "dataset2", "bundle": "bundle.zip"}
 FILE_OF_OUTPUT = {"result": "result.arrow", "result2": "result2.arrow", "files": "files.bin", "log": "log"}
+# What is not an input of the job's own.
+STAGES_MORE = {Kind.CHUNK: stage_items, Kind.JOIN: stage_results}
 # Published from every run that was not the service's fault, and only from one that succeeded.
 ALWAYS = ("files", "log")
 ON_SUCCESS = ("result", "result2")
@@ -150,7 +153,8 @@ def stage(job: Job, deps: Deps, bench: Bench) -> Staged:
             # What lies beside it in the blob is for other jobs.
             window = {"offset": given.offset, "length": given.bytes}
             bytes_in += deps.blobs.copy_into(job.tenant, given.blob, scratch.inside, FILE_OF_PORT[port], **window)
-    items = stage_items(job, deps.store, deps.blobs, scratch.inside) if job.kind is Kind.CHUNK else StagedItems()
+    stage_more = STAGES_MORE.get(job.kind)
+    items = stage_more(job, deps.store, deps.blobs, scratch.inside) if stage_more is not None else StagedItems()
     write_request(scratch.inside / "request.json", job, items.request)
     return Staged(job=job, scratch=scratch, sandbox=sandbox, bytes_in=bytes_in + items.bytes_in, items=items)
 

@@ -126,12 +126,12 @@ class AsyncBatchHandle:
             WaitedTooLong: the batch has not ended; it goes on.
         """
         patience = Patience(timeout_seconds, self.id)
-        seen: set[int] = set()
+        seen: set[tuple[int, int]] = set()
         async with aclosing(follow_batch(self._surface, self.id, patience_seconds=patience.left)) as events:
             async for event in events:
                 patience.left()
-                if event.kind == "item" and event.data["number"] not in seen:
-                    seen.add(event.data["number"])
+                if event.kind == "item" and (end := (event.data["number"], event.data["retries"])) not in seen:
+                    seen.add(end)
                     yield event.data
                 elif "counts" in event.data:
                     self.record = {**self.record, "counts": event.data["counts"]}

@@ -18,7 +18,7 @@ from fumehood.pages import write_cursor
 from fumehood.quota import Retention
 from fumehood.tenant import new_key
 from fumehood.testing import dataset, erasure, job, outcome
-from tests.unit.stores import batch_of
+from tests.unit.stores import TERMS, batch_of
 
 BUDGET = 2**60
 SHA = "a" * 64
@@ -130,17 +130,23 @@ class Verbs:
 
     def _of_batches(self) -> Iterator[tuple[str, Ask]]:
         store = self.store
-        batch, jobs = batch_of(30, tenant=TENANT)
-        yield "submit_batch", lambda: store.submit_batch(batch, jobs, key="batch", request_sha256=SHA)
+        batch, *asked = batch_of(130, tenant=TENANT)
+        yield "submit_batch", lambda: store.submit_batch(batch, *asked, key="batch", request_sha256=SHA)
         yield "find_idempotent_batch", lambda: store.find_idempotent_batch(TENANT, "batch", SHA)
         yield "get_batch", lambda: store.get_batch(TENANT, batch.id)
         yield "get_batch", lambda: store.get_batch(TENANT, "bat_0")
         yield "get_item", lambda: store.get_item(TENANT, batch.id, 3)
         yield "item_ends", lambda: store.item_ends(TENANT, "bat_0")
         yield "item_ends", lambda: store.item_ends(TENANT, "bat_0", since=0.0, after=1)
-        yield "item_ends", lambda: store.item_ends(TENANT, batch.id, jobs=[each.id for each, _ in jobs[:3]])
+        jobs = [ran.job.id for ran in store.list_items(TENANT, batch.id, limit=3)[0] if ran.job is not None]
+        yield "item_ends", lambda: store.item_ends(TENANT, batch.id, jobs=jobs)
+        yield "tables_of_items", lambda: store.tables_of_items(TENANT, "bat_0")
         yield "unfinished_job", lambda: store.unfinished_job(TENANT, batch.id)
         yield "cancel_batch", lambda: store.cancel_batch(TENANT, batch.id)
+        yield "retry_items", lambda: store.retry_items(TENANT, batch.id, TERMS)
+        store.cancel_batch(TENANT, batch.id)
+        yield "retry_items", lambda: store.retry_items(TENANT, batch.id, TERMS, number=3)
+        store.cancel_batch(TENANT, batch.id)
         yield "delete_batch", lambda: store.delete_batch(TENANT, batch.id)
         chunk = store.submit_batch(*batch_of(30, Isolation.BATCH, tenant=TENANT))[0]
         running = store.unfinished_job(TENANT, chunk.id)

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from fumehood.batch import Batch, Isolation, Item, jobs_of
-from fumehood.job import Input, Job, new_id
+from fumehood.batch import Batch, Isolation, Item, Terms
+from fumehood.job import Input, new_id
 from fumehood.job_store import JobStore
 from fumehood.limits import Limits
-from fumehood.schema import JOBS, SHARES
+from fumehood.schema import BATCHES, JOBS, SHARES
 from tests.postgres import PostgresServer
 
 
@@ -63,7 +63,10 @@ def store(store_url: str, clock: Clock) -> Iterator[JobStore]:
     store.close()
 
 
-def batch_of(count: int, isolation: Isolation = Isolation.ITEM, **overrides: Any) -> tuple[Batch, list[tuple[Job, list[Item]]]]:
+TERMS = Terms(attempts_max=2, ceiling_seconds=3600, slots=4)
+
+
+def batch_of(count: int, isolation: Isolation = Isolation.ITEM, **overrides: Any) -> tuple[Batch, list[Item], Terms]:
     batch_id = new_id("bat")
     items = [
         Item(
@@ -83,7 +86,7 @@ def batch_of(count: int, isolation: Isolation = Isolation.ITEM, **overrides: Any
     }
     values = {"tenant": "ten_test", **values, **overrides}
     batch = Batch(id=batch_id, isolation=isolation, items=count, **values)
-    return batch, jobs_of(batch, items, attempts_max=2, ceiling_seconds=3600, slots=4)
+    return batch, items, TERMS
 
 
 def shares(store: JobStore) -> dict[tuple[str, str], tuple[int, int]]:
@@ -100,4 +103,6 @@ def counted(store: JobStore) -> dict[tuple[str, str], tuple[int, int]]:
     with store._database.reading() as connection:
         for row in connection.execute(select(JOBS.c.tenant, JOBS.c.lane, JOBS.c.state).where(JOBS.c.state.in_(["queued", "running"]))):
             found.setdefault((row.tenant, row.lane), [0, 0])[row.state == "running"] += 1
+        for tenant, unmade in connection.execute(select(BATCHES.c.tenant, BATCHES.c.unmade).where(BATCHES.c.unmade > 0)):
+            found.setdefault((tenant, "jobs"), [0, 0])[False] += unmade
     return {key: (queued, running) for key, (queued, running) in found.items()}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fumehood.batch import Batch, Isolation, chunk_sizes, jobs_of
+from fumehood.batch import Batch, Isolation, chunk_sizes
 from fumehood.errors import BadRequest, Conflict, IdempotencyReuse, LeaseLost, NotFound
 from fumehood.job import Input, Job, Kind, Lane, State, new_id
 from fumehood.job_store import JobStore
@@ -94,6 +94,7 @@ def test_the_end_of_a_chunk_is_the_end_of_its_items_each_in_its_own_way(store: J
     assert now.counts == {State.SUCCEEDED: 24, State.FAILED: 1, State.QUEUED: 5}
     seventh = store.get_item(TENANT, batch.id, 7)
     assert (seventh.state, seventh.reason, seventh.ending and seventh.ending.message) == (State.FAILED, Reason.TIMED_OUT, "item 7")
+    assert seventh.job is not None
     assert seventh.job.id == first.id
     assert numbers(store, batch, state="queued") == [25, 26, 27, 28, 29]
 
@@ -136,6 +137,7 @@ def test_a_cancel_ends_what_waits_and_marks_what_runs(store: JobStore, clock: An
     assert len(ended) == (59 if isolation is Isolation.ITEM else 2)
     assert store.renew(running).cancel_requested
     last = store.get_item(TENANT, batch.id, 59).job
+    assert last is not None
     assert last.erasure is not None
     assert (last.erasure.job, last.erasure.container, last.erasure.fence, last.finished_at) == (last.id, None, 0, clock.now)
     store.cancel_batch(TENANT, batch.id)
@@ -222,17 +224,17 @@ def test_the_same_key_gives_the_same_batch(store: JobStore, clock: Any) -> None:
 @pytest.mark.parametrize("isolation", Isolation)
 def test_a_dataset_of_an_item_stays_until_its_job_has_ended(store: JobStore, isolation: Isolation) -> None:
     kept, _ = store.add_dataset(dataset(tenant=TENANT))
-    batch, jobs = batch_of(2, isolation)
+    batch, items, terms = batch_of(2, isolation)
     stored = Input(blob=kept.blob, format="arrow", bytes=1, dataset=kept.id)
-    items = [replace(item, inputs={"dataset1": stored}) for _, those in jobs for item in those]
-    store.submit_batch(batch, jobs_of(batch, items, attempts_max=1, ceiling_seconds=60, slots=2))
+    items = [replace(item, inputs={"dataset1": stored}) for item in items]
+    store.submit_batch(batch, items, terms)
     with pytest.raises(Conflict):
         store.delete_dataset(TENANT, kept.id)
     store.cancel_batch(TENANT, batch.id)
     store.delete_dataset(TENANT, kept.id)
     gone = [replace(item, inputs={"dataset1": replace(stored, dataset="ds_gone")}) for item in items]
     with pytest.raises(BadRequest):
-        store.submit_batch(replace(batch, id=new_id("bat")), jobs_of(batch, gone, attempts_max=1, ceiling_seconds=60, slots=2))
+        store.submit_batch(replace(batch, id=new_id("bat")), gone, terms)
 
 
 def test_chunks_are_few_and_none_is_large() -> None:

@@ -100,9 +100,9 @@ def test_a_dataset_that_an_unfinished_job_needs_stays_with_its_blobs(bench: Benc
 
 
 def whole(bench: Bench, items: int) -> Batch:
-    batch, jobs = batch_of(items, tenant=bench.tenant, retention=DAYS)
+    batch, *asked = batch_of(items, tenant=bench.tenant, retention=DAYS)
     bench.put(f"{batch.blob_prefix}/script.py", b"def azureml_main(): ...\n")
-    bench.store.submit_batch(batch, jobs)
+    bench.store.submit_batch(batch, *asked)
     for _ in range(items):
         claimed = bench.store.claim(worker=bench.worker, lane=Lane.JOBS, disk_budget_bytes=2**60)
         assert claimed is not None

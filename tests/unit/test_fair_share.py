@@ -137,10 +137,11 @@ def test_priorities_of_one_tenant_do_not_concern_another(store: JobStore) -> Non
 
 
 def test_what_is_accepted_after_a_batch_is_claimed_after_its_items(store: JobStore) -> None:
-    batch, jobs = batch_of(3)
-    store.submit_batch(batch, jobs)
+    batch, *asked = batch_of(3)
+    store.submit_batch(batch, *asked)
     (later,) = submit(store, batch.tenant)
-    assert [next_job(store).id for _ in range(4)] == [*(each.id for each, _ in jobs), later]
+    claimed = [next_job(store) for _ in range(4)]
+    assert ([each.item for each in claimed], claimed[3].id) == ([0, 1, 2, None], later)
 
 
 def test_a_tenant_has_no_more_running_than_its_quota(store: JobStore) -> None:
@@ -220,8 +221,8 @@ def test_a_claim_costs_the_same_with_ten_and_with_ten_thousand_queued(home: Path
 
 def test_what_is_counted_is_what_there_is(store: JobStore) -> None:
     """Through every move; the life of jobs (test_store_life) holds it in any order of them."""
-    batch, jobs = batch_of(3)
-    store.submit_batch(batch, jobs)
+    batch, *asked = batch_of(3)
+    store.submit_batch(batch, *asked)
     submit(store, "ten_a", 3)
     submit(store, "ten_a", kind=Kind.DESCRIBE)
     assert shares(store) == counted(store)

@@ -165,8 +165,8 @@ def test_a_deleted_tenant_leaves_its_receipt_and_nothing_else(store: JobStore, h
     for tenant in (lab, other):
         store.add_dataset(dataset(tenant=tenant))
         store.submit(job(tenant=tenant, labels={"a": "b"}))
-        batch, jobs = batch_of(3, tenant=tenant)
-        store.submit_batch(batch, [(each, items) for each, items in jobs])
+        batch, *asked = batch_of(3, tenant=tenant)
+        store.submit_batch(batch, *asked)
         with ground.blobs.incoming() as incoming:
             incoming.write(b"12345")
             ground.blobs.keep(incoming, tenant, "jobs/job_1/script.py")
@@ -254,11 +254,11 @@ def _waits(database: Database) -> bool:
 def test_nothing_is_accepted_for_a_tenant_that_goes(store: JobStore) -> None:
     tenant = store.create_tenant("lab").id
     assert store.begin_erasure("lab").state is TenantState.DELETING
-    batch, jobs = batch_of(1, tenant=tenant)
+    batch, *asked = batch_of(1, tenant=tenant)
     for late in (
         lambda: store.submit(job(tenant=tenant)),
         lambda: store.add_dataset(dataset(tenant=tenant)),
-        lambda: store.submit_batch(batch, jobs),
+        lambda: store.submit_batch(batch, *asked),
     ):
         with pytest.raises(Suspended):
             late()

@@ -174,8 +174,8 @@ def test_the_rows_of_a_day_are_bounded(store: JobStore, store_url: str, clock: C
 
 @pytest.mark.parametrize("cancelled", [False, True])
 def test_the_jobs_of_a_batch_count_for_its_labels(store: JobStore, cancelled: bool) -> None:
-    batch, jobs = batch_of(3)
-    store.submit_batch(batch, jobs)
+    batch, *asked = batch_of(3)
+    store.submit_batch(batch, *asked)
     running = claim(store)
     if cancelled:
         store.cancel_batch(batch.tenant, batch.id)

@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
-from . import bundle, entry_point, failure, figures, formats, item, places, profile, refusing, script_module, tables_in, tables_out
+from . import bundle, entry_point, failure, figures, formats, item, join, places, profile, refusing, script_module, tables_in, tables_out
 from .refused import Refused
 
 
@@ -84,6 +84,12 @@ def describe_columns(request: dict, progress, _modules_at_start: frozenset[str])
     progress.results["result"] = tables_out.describe(table)
 
 
+def join_results(request: dict, progress, _modules_at_start: frozenset[str]) -> None:
+    """Write the results of many items as one table (join.py) to the result file."""
+    with refused_as("one table"):
+        join.write(request, places.RESULT, progress)
+
+
 @contextmanager
 def refused_as(target: str):
     """A checked table that cannot be written is the table's doing: to be told, not to be tried again."""
@@ -95,5 +101,5 @@ def refused_as(target: str):
         raise Refused("bad_input", f"dataset1 cannot be written as {target}: {failure.safe_text(error, 200)}.") from None
 
 
-KINDS = {"script": run_script, "item": run_item, "describe": describe, "convert": convert, "profile": describe_columns}
+KINDS = {"script": run_script, "item": run_item, "describe": describe, "convert": convert, "profile": describe_columns, "join": join_results}
 

@@ -1,0 +1,61 @@
+"""Item tables: where the results of a batch lie, read from the rows without their documents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+
+from fumehood.batch_rows import STATE_OF_ITEM
+from fumehood.job import Job, State
+from fumehood.records import Records
+from fumehood.schema import BATCH_ITEMS, BATCHES, JOBS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ItemTable:
+    """The result of an item that succeeded."""
+
+    number: int
+    name: str
+    job: str
+    """Whose output it is, or lies in."""
+    blob: str
+    bytes: int
+    offset: int | None
+    """Where it begins in its blob; None where it is the whole blob."""
+    gone_at: float | None
+    """When it expired."""
+
+
+class ItemTables(Records):
+    """The part of `JobStore` that finds results."""
+
+    def tables_of_items(self, tenant: str, batch_id: str) -> list[ItemTable]:
+        """By number; those of items that succeeded, and left a table. None of a batch that is not this tenant's."""
+        of_tenant = select(BATCHES.c.id).where(BATCHES.c.id == batch_id, BATCHES.c.tenant == tenant).scalar_subquery()
+        window = BATCH_ITEMS.c.ending["result"]
+        size = func.coalesce(window["bytes"].as_integer(), JOBS.c.outcome["outputs"]["result"].as_integer()).label("bytes")
+        job = (JOBS.c.id, JOBS.c.fence, JOBS.c.results_gone_at, JOBS.c.item)
+        query = (
+            select(BATCH_ITEMS.c.number, BATCH_ITEMS.c.name, window["offset"].as_integer().label("offset"), size, *job)
+            .select_from(BATCH_ITEMS.join(JOBS, JOBS.c.id == BATCH_ITEMS.c.job))
+            .where(BATCH_ITEMS.c.batch == of_tenant, STATE_OF_ITEM.in_([State.SUCCEEDED.value]))
+            .order_by(BATCH_ITEMS.c.number)
+        )
+        with self._database.reading() as connection:
+            rows = connection.execute(query).all()
+        return [
+            ItemTable(
+                number=row.number,
+                name=row.name,
+                job=row.id,
+                blob=Job(id=row.id, tenant=tenant, batch=batch_id, fence=row.fence).output_blob("result"),
+                bytes=row.bytes,
+                offset=row.offset,
+                gone_at=row.results_gone_at,
+            )
+            for row in rows
+            # Of a chunk's item without a window there is no table, whatever lies in the chunk's file.
+            if row.bytes is not None and (row.item is not None or row.offset is not None)
+        ]
