@@ -230,7 +230,7 @@ async def cancel_batch(batch_id: BatchId, desk: DeskDep, tenant: TenantDep) -> B
     status_code=202,
     summary="Run what failed again",
     response_model=BatchRecord,
-    responses=problems(400, 404, 409, 410),
+    responses=problems(404, 409, 410),
 )
 async def retry_batch(batch_id: BatchId, desk: DeskDep, tenant: TenantDep) -> BatchRecord:
     """Every item that failed or was cancelled waits again, with what it had, and gets a new job. The batch has not ended any more, and its
@@ -244,7 +244,7 @@ async def retry_batch(batch_id: BatchId, desk: DeskDep, tenant: TenantDep) -> Ba
     status_code=202,
     summary="Run an item again",
     response_model=ItemRecord,
-    responses=problems(400, 404, 409, 410),
+    responses=problems(404, 409, 410),
 )
 async def retry_item(batch_id: BatchId, number: ItemNumber, desk: DeskDep, tenant: TenantDep) -> ItemRecord:
     """As `retry` of the batch, of one item that failed or was cancelled."""

@@ -26,7 +26,7 @@ router = APIRouter(prefix="/v1/batches/{batch_id}", tags=["batches"], dependenci
 
 _TABLE = {
     **stored_bytes("The table.", binary(*(FORMATS[name][0][0] for name in TABLE_FORMATS)), negotiated=True),
-    **problems(400, 404, 406, 409, 410, 503),
+    **problems(404, 406, 409, 410),
 }
 
 
@@ -40,7 +40,7 @@ async def read_joined(
 ) -> Response:
     """The rows of every item that succeeded, by number, behind the columns `item` (its number) and `item_name`. A column that some results
     do not have is null there; types that differ become one that holds all (`int64` and `double` become `double`), and where there is none
-    the answer is 400, with the column and the two items. `Accept` chooses, as for the result of a job. Made when it is first asked for;
+    the answer is 422, with the column and the two items. `Accept` chooses, as for the result of a job. Made when it is first asked for;
     that of a batch that has ended is kept until an item runs again."""
     batch = await find_batch(desk, tenant, batch_id)
     if not batch.final and not partial:

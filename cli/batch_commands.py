@@ -31,6 +31,11 @@ class Isolation(StrEnum):
     BATCH = "batch"
 
 
+class OnFailure(StrEnum):
+    CONTINUE = "continue"
+    STOP = "stop"
+
+
 @batch_app.command("submit")
 @with_request(leave_out=["dataset1"])
 def submit(
@@ -39,6 +44,9 @@ def submit(
     isolation: Annotated[
         Isolation, typer.Option(help="item: a sandbox for each table; batch: many tables follow each other in one.")
     ] = Isolation.ITEM,
+    on_failure: Annotated[
+        OnFailure, typer.Option(help="stop: the first table that fails cancels those that have not begun.")
+    ] = OnFailure.CONTINUE,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end, and show how far it is.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -52,7 +60,7 @@ def submit(
     from fumehood.client.body import Upload
 
     items = [replace(arguments.dataset_file("TABLE", table, TABLE_FORMATS), name=table.name) for table in tables]
-    document = {**request.document, "isolation": isolation.value}
+    document = {**request.document, "isolation": isolation.value, "on_failure": on_failure.value}
     files = [request.script, *items, *(value for value in request.inputs.values() if isinstance(value, Upload))]
     with connect() as client:
         with running.upload_progress(files, quiet=as_json) as on_bytes:
@@ -74,6 +82,8 @@ def status(batch: BatchId, as_json: AsJson = False) -> None:
     if as_json:
         return print_json(record)
     told = {"batch": record["id"], "items": record["items"], "isolation": record["isolation"], "states": _told(record)}
+    if record["stopped_by"] is not None:
+        told |= {"stopped": f"item {record['stopped_by']} failed"}
     told |= {"created": record["created_at"], "finished": record["finished_at"] or "not yet"}
     for name, text in told.items():
         print(f"{name:<10} {terminal.one_line(text)}")
@@ -105,6 +115,35 @@ def cancel(batch: BatchId) -> None:
     """Cancel what has not ended."""
     with connect() as client:
         print(_told(client.cancel_batch(batch)))
+
+
+@batch_app.command("retry")
+def retry(
+    batch: BatchId,
+    item: Annotated[
+        int | None, typer.Argument(metavar="[ITEM]", min=0, help="Number of an item; else all that failed or were cancelled.")
+    ] = None,
+) -> None:
+    """Run what failed or was cancelled again."""
+    with connect() as client:
+        client.post(_path(batch, "retry" if item is None else f"items/{item}/retry"))
+        print(_told(client.batch(batch)))
+
+
+@batch_app.command("result")
+def result(
+    batch: BatchId,
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to save; its ending says the format.")],
+    partial: Annotated[bool, typer.Option("--partial", help="Take what has succeeded so far.")] = False,
+) -> None:
+    """Save the results of all items that succeeded as one table, with the item's number and name in front."""
+    from cli import arguments, downloads
+
+    accept = arguments.table_target("--output", output)
+    assert accept is not None
+    with connect() as client:
+        downloads.save(client, _path(batch, "result"), output, accept=accept, partial="true" if partial else None)
+    terminal.say(f"saved {terminal.one_line(output)}")
 
 
 @batch_app.command("results")

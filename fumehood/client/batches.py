@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Told = Callable[[Document], object]
 LOG_BYTES_MAX = 200 * 2**20
+JOINED_BYTES_MAX = 16 * 2**30
 _FIELDS = ("name", "dataset1", "dataset2", "parameters")
 
 
@@ -163,6 +164,31 @@ class AsyncBatchHandle:
             data = await self._surface.read(path, accept=ARROW, bytes_max=most)
             yield number, await self._surface.wire.aside(partial(_frame, data))
 
+    async def result(self, timeout_seconds: float | None = None, *, partial: bool = False) -> pd.DataFrame:
+        """Wait for the end, then the results of all items that succeeded as one frame, by number, behind the columns `item` (the number)
+        and `item_name`. With `partial` nothing is waited for: those that have succeeded so far.
+
+        Raises:
+            WaitedTooLong: it has not ended; it goes on.
+            NotThere: no item has a result.
+            Unusable: the types of a column do not agree.
+        """
+        if not partial:
+            await self.wait(timeout_seconds)
+        path, asked = f"/v1/batches/{self.id}/result", "true" if partial else None
+        data = await self._surface.read(path, accept=ARROW, bytes_max=JOINED_BYTES_MAX, partial=asked)
+        return await self._surface.wire.aside(lambda: _frame(data))
+
+    async def retry(self, number: int | None = None) -> None:
+        """Run every item that failed or was cancelled again, or the one of this number.
+
+        Raises:
+            InTheWay: there is none, or the batch is being cancelled.
+        """
+        item = f"/items/{int(number)}" if number is not None else ""
+        await self._surface.post(f"/v1/batches/{self.id}{item}/retry")
+        self.record = await self._surface.batch(self.id)
+
     async def cancel(self) -> None:
         """End what has not ended. A batch that is cancelled already stays so.
 
@@ -201,6 +227,8 @@ class BatchHandle:
     items = wire.at_once(AsyncBatchHandle.items, wire.same)
     item = wire.at_once(AsyncBatchHandle.item, wire.same)
     log = wire.at_once(AsyncBatchHandle.log, wire.same)
+    result = wire.at_once(AsyncBatchHandle.result, wire.same)
+    retry = wire.at_once(AsyncBatchHandle.retry, wire.same)
     cancel = wire.at_once(AsyncBatchHandle.cancel, wire.same)
     delete = wire.at_once(AsyncBatchHandle.delete, wire.same)
 

@@ -154,6 +154,7 @@ class AsyncClient:
         df2: Any = None,
         *,
         isolation: str = "item",
+        on_failure: str = "continue",
         bundle: Any = None,
         parameters: Mapping[str, Any] | None = None,
         limits: Mapping[str, float] | None = None,
@@ -169,6 +170,7 @@ class AsyncClient:
         df2: the second table of every item.
         isolation: `item`, a sandbox for each; or `batch`, for thousands of small tables: up to 500 items follow each other in one
             sandbox, each in a process and an empty directory of its own. No figures and artifacts are kept then.
+        on_failure: `stop`, and the first item that fails cancels those that have not begun.
         limits: of each item.
         callback_url: told once, when the last item has ended.
 
@@ -180,7 +182,7 @@ class AsyncClient:
         check_items(script, values, listed, df2)
         source = script_of(script, with_bundle=bundle is not None)
         request: Document = {"parameters": plain(values), "limits": dict(limits or {}), "labels": dict(labels or {})}
-        request |= {"isolation": isolation, "callback_url": callback_url}
+        request |= {"isolation": isolation, "on_failure": on_failure, "callback_url": callback_url}
         with tempfile.TemporaryDirectory(prefix="fumehood-") as place, progress_line(progress) as shown:
             shared = await self._surface.wire.aside(lambda: stage(source, {"dataset2": df2}, bundle, Path(place)))
             uploads, documents = await self._surface.wire.aside(lambda: stage_items(listed, Path(place)))

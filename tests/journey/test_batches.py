@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pyarrow as pa
+import pytest
 
 from tests.journey.workshop import Workshop
 from tests.services import until
@@ -122,3 +123,76 @@ def test_a_chunk_whose_worker_is_killed_runs_again(us: Counter, workshop: Worksh
     record = ended(us, here)
     assert record["counts"]["succeeded"] == 23
     assert us.get(f"{here}/items/0").json()["attempt"] == 2
+
+
+JOINING = """
+import pandas as pd
+
+def azureml_main(frame, *, fails, half):
+    n = int(frame["n"].iloc[0])
+    if n in fails:
+        raise ValueError(f"item {n}")
+    made = pd.DataFrame({"n": [n], "word": pd.Categorical([f"w{n}"])})
+    return made.assign(more=[n / 2]) if n in half else made
+"""
+
+
+def joined(us: Counter, here: str, **params: Any) -> list[dict[str, Any]]:
+    answer = us.get(f"{here}/result", params=params)
+    assert answer.status_code == 200, answer.text
+    rows: list[dict[str, Any]] = pa.ipc.open_file(answer.content).read_all().to_pylist()
+    return rows
+
+
+@pytest.mark.parametrize("isolation", ["item", "batch"])
+def test_the_results_of_all_items_are_one_table_that_is_made_once(us: Counter, isolation: str) -> None:
+    here = submit(us, 4, script=JOINING, isolation=isolation, parameters={"fails": [2], "half": [1]})
+    ended(us, here)
+    rows = joined(us, here)
+    assert rows == [
+        {"item": 0, "item_name": "0.arrow", "n": 0, "word": "w0", "more": None},
+        {"item": 1, "item_name": "1.arrow", "n": 1, "word": "w1", "more": 0.5},
+        {"item": 3, "item_name": "3.arrow", "n": 3, "word": "w3", "more": None},
+    ]
+    first = us.get(f"{here}/result")
+    assert us.get(f"{here}/result").headers["ETag"] == first.headers["ETag"]
+    assert us.get(f"{here}/result", headers={"Accept": "text/csv"}).text.splitlines()[2] == '1,"1.arrow",1,"w1",0.5'
+    again = us.post(f"{here}/items/2/retry")
+    assert (again.status_code, again.json()["retries"]) == (202, 1), again.text
+    record = ended(us, here)
+    assert record["counts"] == {"queued": 0, "running": 0, "succeeded": 3, "failed": 1, "cancelled": 0}
+    assert joined(us, here) == rows
+    assert us.get(f"{here}/result").headers["ETag"] != first.headers["ETag"]
+    assert us.delete(here).status_code == 204
+
+
+def test_results_that_cannot_be_one_table_are_told_by_column_and_item(us: Counter) -> None:
+    script = "import pandas as pd\ndef azureml_main(frame):\n    n = frame.n[0]\n    return pd.DataFrame({'a': [int(n) if n else 'x']})\n"
+    here = submit(us, 2, script=script, isolation="batch", parameters={})
+    ended(us, here)
+    answer = us.get(f"{here}/result")
+    assert answer.status_code == 422
+    assert "Column 'a' is int64 in item 1 ('1.arrow') and string in item 0 ('0.arrow')" in answer.json()["detail"]
+
+
+def test_what_has_succeeded_so_far_can_be_had_of_a_batch_that_runs(us: Counter) -> None:
+    slow = "import time\n" + JOINING.replace("    n = int", "    time.sleep(3 * int(frame['n'].iloc[0]))\n    n = int")
+    here = submit(us, 2, script=slow, parameters={"fails": [], "half": []}, limits={**LIMITS, "wall_seconds": 60})
+    assert us.get(f"{here}/result").status_code == 409
+    until(lambda: us.get(here).json()["counts"]["succeeded"] > 0, seconds=60, what="the first item ends")
+    assert joined(us, here, partial="true")[0]["n"] == 0
+    text = us.get(f"{here}/result", params={"partial": "true"}, headers={"Accept": "text/csv"}).text
+    assert text.startswith('"item","item_name","n","word"\n0,"0.arrow",0,"w0"\n')
+    ended(us, here)
+    assert len(joined(us, here)) == 2
+
+
+def test_the_first_failure_ends_a_batch_that_wants_it(us: Counter) -> None:
+    here = submit(us, 40, script=JOINING, on_failure="stop", parameters={"fails": [1], "half": []})
+    record = ended(us, here)
+    assert record["stopped_by"] == 1
+    assert record["counts"]["failed"] == 1
+    assert record["counts"]["cancelled"] >= 30
+    us.post(f"{here}/retry").raise_for_status()
+    assert us.get(here).json()["stopped_by"] in (None, 1)
+    ended(us, here)
