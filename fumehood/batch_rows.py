@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select, func, literal_column, select
@@ -15,6 +15,7 @@ from fumehood.quota import Retention
 from fumehood.rows import job_from_row
 from fumehood.schema import BATCH_ITEMS, JOBS
 
+_INPUT_FIELDS = tuple(field.name for field in fields(Input))
 STATE_OF_ITEM: ColumnElement[str] = func.coalesce(BATCH_ITEMS.c.state, JOBS.c.state, literal_column(f"'{State.QUEUED.value}'"))
 """Of an item beside its job, where it has one."""
 
@@ -56,7 +57,8 @@ def batch_from_row(row: Row[Any]) -> Batch:
 
 
 def item_to_row(batch: Batch, item: Item, job_id: str | None) -> dict[str, Any]:
-    inputs = {port: asdict(given) for port, given in item.inputs.items()}
+    # Ten thousand times; `asdict` takes ten times as long.
+    inputs = {port: {name: getattr(given, name) for name in _INPUT_FIELDS} for port, given in item.inputs.items()}
     return {"batch": batch.id, "number": item.number, "name": item.name, "job": job_id, "inputs": inputs, "parameters": item.parameters}
 
 

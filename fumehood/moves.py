@@ -99,12 +99,13 @@ def move(connection: Connection, row: Row[Any], state: State, values: dict[str, 
 
 def end(connection: Connection, row: Row[Any], outcome: Outcome, erasure: dict[str, Any], *, now: float) -> Job:
     """Into the final state that the outcome's reason means. A job that has ended needs nothing any more."""
+    # Before anything of the tenant's is locked: this locks the batch.
+    stop_at_failure(connection, row, outcome, now=now)
     used = connection.execute(_need_nothing(), {"of_id": row.id}).scalars().all()
     use_datasets(connection, used, now=now)
     values = {"outcome": outcome.as_dict(), "erasure": erasure, "finished_at": now, "expires_at": expires_at(row, now)}
     ended = job_from_row(move(connection, row, FINAL_STATE[outcome.reason], values, now=now))
     count_ended(connection, ended)
-    stop_at_failure(connection, row, outcome, now=now)
     tell_of_job(connection, ended, now=now)
     return ended
 

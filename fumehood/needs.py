@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, Select, Table, Update, bindparam, select, update
 
 from fumehood.errors import BadField, BadRequest
-from fumehood.job import Job
+from fumehood.job import Input, Job
 from fumehood.schema import DATASETS, JOBS
 
 
 def needs_of(job: Job) -> list[dict[str, Any]]:
     """Rows of `job_needs`: one for each port that is connected to something stored."""
+    return [need | {"job_id": job.id} for need in needs_of_inputs(job.inputs)]
+
+
+def needs_of_inputs(inputs: Mapping[str, Input]) -> list[dict[str, Any]]:
+    """The same without whose they are."""
     return [
-        {"job_id": job.id, "port": port, "dataset": connected.dataset, "source_job": (connected.source or {}).get("job")}
-        for port, connected in job.inputs.items()
+        {"port": port, "dataset": connected.dataset, "source_job": (connected.source or {}).get("job")}
+        for port, connected in inputs.items()
         if connected.dataset is not None or connected.source is not None
     ]
 

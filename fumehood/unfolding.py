@@ -34,8 +34,8 @@ from sqlalchemy import (
 
 from fumehood.batch import Batch, Item, job_of
 from fumehood.batch_rows import batch_from_row, item_from_row
-from fumehood.job import Job, State
-from fumehood.needs import needs_of, use_datasets
+from fumehood.job import State
+from fumehood.needs import needs_of, needs_of_inputs, use_datasets
 from fumehood.outcome import Reason
 from fumehood.rows import job_to_row
 from fumehood.schema import BATCH_ITEMS, BATCH_NEEDS, BATCHES, JOB_NEEDS, JOBS
@@ -87,12 +87,8 @@ def give_up(connection: Connection, batch: Row[Any], message: str, *, now: float
 
 def batch_needs(batch: Batch, items: Iterable[Item]) -> list[dict[str, Any]]:
     """Rows of `batch_needs`: what items read that get their jobs later."""
-    made = []
-    for number, inputs in [(SHARED, batch.inputs), *((item.number, item.inputs) for item in items)]:
-        for need in needs_of(Job(id="", tenant=batch.tenant, inputs=inputs)):
-            del need["job_id"]
-            made.append(need | {"batch": batch.id, "number": number})
-    return made
+    of_all = [(SHARED, batch.inputs), *((item.number, item.inputs) for item in items)]
+    return [need | {"batch": batch.id, "number": number} for number, inputs in of_all for need in needs_of_inputs(inputs)]
 
 
 def count_unmade_ahead(connection: Connection, tenant: str, rank: int, place: int) -> int:

@@ -15,7 +15,7 @@ from fumehood.errors import BadRequest, Conflict, NotFound
 from fumehood.job import Input, Job, Lane, State
 from fumehood.job_store import JobStore
 from fumehood.outcome import Reason
-from fumehood.schema import BATCH_ITEMS
+from fumehood.schema import BATCH_ITEMS, JOBS
 from fumehood.testing import dataset, erasure, outcome
 from fumehood.webhook_schema import DELIVERIES
 from tests.unit.stores import TERMS, batch_of, counted, shares
@@ -64,7 +64,9 @@ def test_the_first_failure_cancels_what_has_not_begun_and_what_runs_ends_by_itse
     now = store.get_batch(TENANT, batch.id)
     assert (now.stopped_by, now.cancel_requested) == (0, False)
     assert now.counts == {State.FAILED: 1, State.RUNNING: 1, State.CANCELLED: 10}
-    assert "item 0 failed" in (store.get_item(TENANT, batch.id, 11).ending or pytest.fail()).message
+    last = store.get_item(TENANT, batch.id, 11).ending
+    assert last is not None
+    assert "item 0 failed" in last.message
     assert not store.renew(second).cancel_requested
     end(store, second)
     now = store.get_batch(TENANT, batch.id)
@@ -127,8 +129,6 @@ def test_a_job_that_was_locked_while_its_batch_was_cancelled_hears_of_it(store: 
     running = claim(store)
     store.cancel_batch(TENANT, batch.id)
     with store._database.writing() as connection:
-        from fumehood.schema import JOBS
-
         # As if the cancel had passed over its row.
         connection.execute(update(JOBS).where(JOBS.c.id == running.id).values(cancel_requested=False))
     assert store.renew(running).cancel_requested
