@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import Connection, Row, select, update
 from sqlalchemy.exc import IntegrityError
 
-from fumehood.batch import Batch, Terms
+from fumehood.batch import Batch, Isolation, Terms
 from fumehood.batch_rows import STATE_OF_ITEM, batch_from_row, item_from_row, ran_from_row, select_ran
-from fumehood.batch_store import Batches, find_batch, queue_items, read_batch
+from fumehood.batch_store import Batches, find_batch, queue_chunks, queue_items, read_batch
 from fumehood.calling_off import STEP
 from fumehood.errors import BadRequest, Conflict, NotFound
 from fumehood.expiry import first_look_at
@@ -53,7 +53,12 @@ class Retries(Batches):
                 renewed = {"cancel_requested": False, "stopped_by": None, "expires_at": first_look_at(batch, now)}
                 connection.execute(update(BATCHES).where(BATCHES.c.seq == row.seq).values(renewed))
                 items = sorted((item_from_row(each) for each in rows), key=lambda item: item.number)
-                queue_items(connection, batch, items, terms, place=row.place, now=now)
+                if batch.isolation is Isolation.ITEM:
+                    queue_items(connection, batch, items, now=now)
+                else:
+                    for job, some in queue_chunks(connection, batch, items, terms, place=row.place, now=now):
+                        own = (BATCH_ITEMS.c.batch == batch.id, BATCH_ITEMS.c.number.in_([item.number for item in some]))
+                        connection.execute(update(BATCH_ITEMS).where(*own).values(job=job.id))
                 tell_of_batch_again(connection, batch, now=now)
                 return read_batch(connection, tenant, batch_id), len(items)
         except IntegrityError as error:  # As in `submit_batch`.

@@ -34,6 +34,11 @@ def due(table: str) -> Index:
     return index_where(f"ix_{table}_due", "expires_at IS NOT NULL", "tenant", "expires_at")
 
 
+def clean_text(value: str) -> str:
+    """As `Text` writes it."""
+    return _UNSTORABLE.sub("\ufffd", value)
+
+
 class Text(TypeDecorator[str]):
     """Text of every origin, the same in every database: what none can hold is written, and looked for, as U+FFFD. Documents
     hold their text with escapes, and need no such thing."""
@@ -42,4 +47,4 @@ class Text(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        return None if value is None else _UNSTORABLE.sub("\ufffd", value)
+        return None if value is None else clean_text(value)
