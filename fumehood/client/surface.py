@@ -163,7 +163,7 @@ class AsyncSurface:
         async with self._open(wire.Request(method="GET", path=path, query=given, headers={"Accept": accept})) as answer:
             yield answer
 
-    async def read(self, path: str, *, accept: str = "*/*", bytes_max: int, **query: str | None) -> bytearray:
+    async def read(self, /, path: str, *, accept: str = "*/*", bytes_max: int, **query: str | None) -> bytearray:
         """The bytes of a GET, all of them, read again from the beginning where the connection breaks."""
 
         async def attempt() -> bytearray:
