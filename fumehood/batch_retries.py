@@ -14,6 +14,7 @@ from fumehood.batch_store import Batches, find_batch, queue_chunks, queue_items,
 from fumehood.calling_off import STEP
 from fumehood.errors import BadRequest, Conflict, NotFound
 from fumehood.expiry import first_look_at
+from fumehood.holdings import check_batch
 from fumehood.job import Input, State
 from fumehood.outbox import tell_of_batch_again
 from fumehood.schema import BATCH_ITEMS, BATCHES, JOBS
@@ -33,11 +34,12 @@ class Retries(Batches):
             NotFound: the batch, or the item.
             Conflict: there is no such item, it was retried too often, or the batch is being called off and has not ended.
             BadRequest: an input of an item is not there any more.
+            QuotaExceeded: the tenant has too much waiting, or has used its day's processor time.
         """
         now = self._clock()
         try:
             with self._database.writing() as connection:
-                self._admit(connection, tenant)
+                quota = self._admit(connection, tenant)
                 row = find_batch(connection, tenant, batch_id, lock=True)
                 self._note(connection, batch_id)
                 if (row.cancel_requested or row.stopped_by is not None) and not read_batch(connection, tenant, batch_id).final:
@@ -55,10 +57,14 @@ class Retries(Batches):
                 items = sorted((item_from_row(each) for each in rows), key=lambda item: item.number)
                 if batch.isolation is Isolation.ITEM:
                     queue_items(connection, batch, items, now=now)
+                    jobs = len(items)
                 else:
-                    for job, some in queue_chunks(connection, batch, items, terms, place=row.place, now=now):
+                    chunks = queue_chunks(connection, batch, items, terms, place=row.place, now=now)
+                    jobs = len(chunks)
+                    for job, some in chunks:
                         own = (BATCH_ITEMS.c.batch == batch.id, BATCH_ITEMS.c.number.in_([item.number for item in some]))
                         connection.execute(update(BATCH_ITEMS).where(*own).values(job=job.id))
+                check_batch(connection, batch, quota, jobs=jobs, stored=0, now=now)
                 tell_of_batch_again(connection, batch, now=now)
                 return read_batch(connection, tenant, batch_id), len(items)
         except IntegrityError as error:  # As in `submit_batch`.

@@ -286,3 +286,21 @@ def test_faults_are_looked_for_until_there_are_as_many_as_are_told(stand: Stand,
 )
 def test_what_is_far_too_wide_is_one_fault(document: dict[str, Any], pointer: str, stand: Stand) -> None:
     assert pointers(stand.us.post(PATH, json=document)) == [pointer]
+
+
+def test_an_item_that_failed_runs_again_and_its_record_says_how_often(stand: Stand) -> None:
+    record = batch(stand, 2, on_failure="stop")
+    here = f"/v1/batches/{record['id']}"
+    first = stand.worker.claim()
+    assert first is not None
+    stand.worker.finish(first, Made(Reason.SCRIPT_ERROR, "ValueError: no"))
+    stopped = stand.us.get(here).json()
+    assert (stopped["on_failure"], stopped["stopped_by"], stopped["counts"]["cancelled"]) == ("stop", 0, 1)
+    again = stand.us.post(f"{here}/items/0/retry")
+    assert (again.status_code, again.json()["retries"], again.json()["state"]) == (202, 1, "queued"), again.text
+    assert slug(stand.us.post(f"{here}/items/0/retry")) == "conflict"
+    assert stand.us.get(f"{here}/result").status_code == 409
+    assert stand.us.get(f"{here}/items/1/log").status_code == 200
+    everything = stand.us.post(f"{here}/retry").json()
+    assert (everything["counts"]["queued"], everything["stopped_by"], everything["finished_at"]) == (2, None, None)
+    assert stand.us.post("/v1/batches/bat_0/retry").status_code == 404

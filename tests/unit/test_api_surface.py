@@ -216,7 +216,7 @@ OPERATIONS = {
     "read_webhook_secret", "rotate_webhook_secret", "list_deliveries", "read_delivery", "replay_delivery",
     "list_receipt_keys", "read_events", "read_batch_events",
     "read_metrics", "read_usage", "read_quota",
-    "submit_batch", "list_batches", "read_batch", "cancel_batch", "delete_batch",
+    "submit_batch", "list_batches", "read_batch", "cancel_batch", "delete_batch", "retry_batch", "retry_item", "read_joined",
     "list_items", "read_item", "read_item_result", "read_item_result2", "read_item_log",
     "create_tenant", "list_tenants", "read_tenant", "change_tenant", "suspend_tenant", "resume_tenant", "delete_tenant",
     "read_tenant_receipt", "create_key", "list_keys", "revoke_key", "rotate_key", "read_audit",

@@ -170,9 +170,9 @@ def test_results_that_are_gone_are_no_input_of_anything(store: JobStore, clock: 
     store.begin_expiry(TENANT)  # its blobs are just being deleted
     with pytest.raises(BadRequest, match="there is no job"):
         submit(store, inputs=reads(source))
-    batch, jobs = batch_of(1, inputs=reads(source, "dataset2"))
+    batch, *asked = batch_of(1, inputs=reads(source, "dataset2"))
     with pytest.raises(BadRequest, match="there is no job"):
-        store.submit_batch(batch, jobs)
+        store.submit_batch(batch, *asked)
 
 
 def test_a_worker_that_died_half_way_leaves_what_is_due_again(store: JobStore, clock: Clock) -> None:
@@ -389,8 +389,8 @@ def test_a_batch_that_is_there_is_not_taken_to_pieces(store: JobStore) -> None:
 def test_tenants_with_anything_due_are_found_whatever_it_is(store: JobStore, clock: Clock) -> None:
     names = [store.ensure_tenant(name, new_key()).id for name in ("a", "b", "c", "d")]
     ended(store, tenant=names[0])
-    batch, jobs = batch_of(1, retention=DAYS)
-    store.submit_batch(replace(batch, tenant=names[1]), [(replace(each, tenant=names[1]), items) for each, items in jobs])
+    batch, *asked = batch_of(1, retention=DAYS)
+    store.submit_batch(replace(batch, tenant=names[1]), *asked)
     stored(store, tenant=names[2])
     assert store.tenants_with_due() == []
     pass_days(clock, 4)

@@ -207,8 +207,8 @@ def test_with_a_tenant_go_its_events_and_those_of_its_batches(store: JobStore, h
     ground, lab, other = Ground(store, home), store.create_tenant("lab").id, store.create_tenant("other").id
     streams = {}
     for tenant in (lab, other):
-        batch, jobs = batch_of(2, tenant=tenant)
-        store.submit_batch(batch, jobs)
+        batch, *asked = batch_of(2, tenant=tenant)
+        store.submit_batch(batch, *asked)
         single = store.submit(job(tenant=tenant)).job.id
         streams[tenant] = (tenant, batch.id, single)
         ground.events.notify([Notice(name, "state", {}) for name in (tenant, batch.id)])
