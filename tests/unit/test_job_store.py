@@ -542,6 +542,10 @@ def test_a_final_job_never_moves_again(store: JobStore, final: State) -> None:
 
 
 # tenants -----------------------------------------------------------------------------------------------------------------
+# For whatever tenant the operator names.
+OPERATORS = {"count_erased", "end_erasure", "end_jobs_of", "erase_rows_of", "list_audit", "some_streams_of", "tenant_receipt"}
+
+
 def test_no_verb_shows_another_tenants_things(store: JobStore) -> None:
     theirs = store.submit(job(labels={"a": "b"}), idempotency=KEY).job
     owned, _ = store.add_dataset(dataset())
@@ -588,7 +592,7 @@ def test_no_verb_shows_another_tenants_things(store: JobStore) -> None:
         "expire_dataset": lambda: store.expire_dataset("ten_b", owned.id),
     }
     verbs = {name for name, verb in inspect.getmembers(JobStore, inspect.isfunction) if "tenant" in inspect.signature(verb).parameters}
-    assert verbs == set(asked)
+    assert {name for name in verbs if not name.startswith("_")} - OPERATORS == set(asked)
     for ask in asked.values():
         with contextlib.suppress(NotFound):
             assert ask() in (None, ([], None), [], False)

@@ -16,7 +16,7 @@ from tests.rungs import RUNGS
 from tests.services import until
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 60.0
+SECONDS = 180.0
 
 # Each session writes down what it was asked; then it ends as its file says, or waits to be interrupted.
 PYTHON = """\
