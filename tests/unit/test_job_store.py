@@ -17,8 +17,9 @@ from fumehood.job import TRANSITIONS, Input, Job, Kind, Lane, State
 from fumehood.job_store import Idempotency, JobStore
 from fumehood.limits import MIB, Limits
 from fumehood.outcome import Erasure, Reason, Usage
+from fumehood.quota import Quota
 from fumehood.testing import dataset, erasure, job, outcome
-from tests.unit.stores import batch_of
+from tests.unit.stores import TERMS, batch_of
 
 BUDGET = 2**60
 KEY = Idempotency("key-1", "a" * 64)
@@ -587,6 +588,10 @@ def test_no_verb_shows_another_tenants_things(store: JobStore) -> None:
         "expired_at": lambda: store.expired_at("ten_b", gone.id),
         "begin_expiry": lambda: store.begin_expiry("ten_b"),
         "begin_batch_expiry": lambda: store.begin_batch_expiry("ten_b"),
+        "use_of": lambda: store.use_of("ten_b").stored_bytes or None,
+        "check_room": lambda: store.check_room("ten_b", Quota(stored_bytes=1), bytes=1),
+        "retry_items": lambda: store.retry_items("ten_b", batch.id, TERMS),
+        "tables_of_items": lambda: store.tables_of_items("ten_b", batch.id),
         "shrink_batch": lambda: store.shrink_batch("ten_b", batch.id),
         "due_datasets": lambda: store.due_datasets("ten_b"),
         "expire_dataset": lambda: store.expire_dataset("ten_b", owned.id),
