@@ -97,7 +97,13 @@ def _fits(words: list[str], known: dict[str, set[str]]) -> bool:
 
 @pytest.mark.parametrize(
     ("call", "fits"),
-    [("run a.py --quiet", True), ("run a.py --qiet", False), ("walk a.py", False), ("images export --out x", True), ("admin key list x --jsn", False)],
+    [
+        ("run a.py --quiet", True),
+        ("run a.py --qiet", False),
+        ("walk a.py", False),
+        ("images export --out x", True),
+        ("admin key list x --jsn", False),
+    ],
 )
 def test_a_wrong_command_would_be_seen(call: str, fits: bool) -> None:
     assert _fits(call.split(), commands()) == fits
