@@ -146,7 +146,7 @@ def everything_of(stand: Stand, us: Counter) -> Names:
     ).json()["id"]  # fmt: skip
     ended_batch = batch(callback_url=CALLBACK)
     worker.work(Lane.JOBS)
-    failed = job()
+    failed = job(labels={f"key-{MARK}": f"second-{MARK}"})
     claimed = worker.claim()
     assert claimed is not None
     worker.finish(claimed, Made(Reason.SCRIPT_ERROR, MARK, error={"type": "ValueError", "message": MARK, "traceback": MARK}))
@@ -182,8 +182,8 @@ def everything_of(stand: Stand, us: Counter) -> Names:
     lists["usage"] = {"label": f"key-{MARK}"}
     for path, query in lists.items():
         following = us.get(f"/v1/{path}", params={"limit": 1, **query}).json()["next"]
-        if following is not None:
-            names.pairs.setdefault("cursor", []).append((following, never_cursor(following)))
+        assert following is not None, path
+        names.pairs.setdefault("cursor", []).append((following, never_cursor(following)))
     return names
 
 
