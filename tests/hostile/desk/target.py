@@ -115,7 +115,7 @@ class Target:
         names = []
         for each in descriptors.iterdir():
             with suppress(FileNotFoundError):  # Closed between the two looks.
-                names.append(os.readlink(each))
+                names.append(str(each.readlink()))
         return sum(not name.startswith(str(self.home / "fumehood.db")) for name in names)
 
     def in_flight(self) -> list[str]:
