@@ -11,11 +11,10 @@ from api.health_schemas import Health, Readiness, ReadyPart
 from fumehood import __version__
 from fumehood.errors import FumehoodError
 from fumehood.job import Lane
+from fumehood.records import SEEN_SECONDS
 
 router = APIRouter(tags=["health"])
 
-# Workers renew their row often; one that was not seen for so many of their beats is not counted.
-SEEN_SECONDS_MIN = 15.0
 REASONS_CHARACTERS = 500
 
 
@@ -52,9 +51,14 @@ async def _redis(desk: Desk) -> ReadyPart:
     return ReadyPart(ok=depth is not None, detail="does not answer" if depth is None else "answers")
 
 
+def seen_seconds(desk: Desk) -> float:
+    """How long a worker counts after it was seen; longer where leases are."""
+    return max(SEEN_SECONDS, desk.settings.lease_seconds)
+
+
 async def workers_seen(desk: Desk) -> list[dict[str, Any]]:
     """The facts of every worker that was seen lately. Raises StoreUnavailable."""
-    return await desk.ask(desk.store.workers, seen_within_seconds=max(SEEN_SECONDS_MIN, desk.settings.lease_seconds))
+    return await desk.ask(desk.store.workers, seen_within_seconds=seen_seconds(desk))
 
 
 async def _workshop(desk: Desk) -> dict[str, ReadyPart]:

@@ -16,7 +16,7 @@ from api.answers import problems
 from api.auth import bearer, caller_of, known_parameters
 from api.desk import Desk, DeskDep
 from api.exposition import MEDIA_TYPES, Page
-from api.health import SEEN_SECONDS_MIN
+from api.health import seen_seconds
 from fumehood import __version__
 from fumehood.errors import StoreUnavailable
 from fumehood.job import Lane
@@ -108,7 +108,7 @@ async def _read(desk: Desk) -> Read:
     lanes = workers = None
     try:
         lanes = await desk.ask(desk.store.read_lanes)
-        workers = await desk.ask(desk.store.read_workers, seen_within_seconds=max(SEEN_SECONDS_MIN, desk.settings.lease_seconds))
+        workers = await desk.ask(desk.store.read_workers, seen_within_seconds=seen_seconds(desk))
     except StoreUnavailable:
         pass  # told as such
     return Read(lanes=lanes, workers=workers, tickets={lane: await desk.ask(desk.queue.depth, lane) for lane in Lane})

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import replace
 
 from api.desk import Desk
-from api.health import SEEN_SECONDS_MIN
+from api.health import seen_seconds
 from api.multipart import Arrived
 from fumehood.cache import cache_key, origin_of
 from fumehood.errors import NotFound, StoreUnavailable
@@ -41,7 +41,7 @@ def take_over(desk: Desk, job: Job, earlier: Job) -> bool:
 
 def _image_of_all(desk: Desk) -> str | None:
     """The image that every ready worker runs; None where there are several, or none."""
-    seen = desk.store.workers(seen_within_seconds=max(SEEN_SECONDS_MIN, desk.settings.lease_seconds))
+    seen = desk.store.workers(seen_within_seconds=seen_seconds(desk))
     images = {facts.get("image") for facts in seen if facts.get("ready") is True}
     image = images.pop() if len(images) == 1 else None
     return image if isinstance(image, str) else None

@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 
 from benchmarks.history import DUE, RUN_JOBS, TENANT, fill
-from benchmarks.store_scale import STORES, Compared, cost_of, table
+from benchmarks.store_scale import STORES, Compared, in_turn, table
 from fumehood.job import Input, Job, Lane
 from fumehood.job_store import Idempotency, JobStore
 from fumehood.pages import write_cursor
@@ -92,18 +92,11 @@ class Asked:
 
 
 def compare(few: JobStore, many: JobStore, *, finished: Sequence[int], rounds: int) -> list[Compared]:
-    asked = {}
+    asked = []
     for store, count in zip((few, many), finished, strict=True):
         fill(store, finished=count)
-        asked[store] = Asked(store, count)
-    spent: dict[JobStore, dict[str, list[tuple[float, float]]]] = {few: {}, many: {}}
-    for _ in range(rounds):
-        for store, questions in asked.items():
-            for verb, ask in questions.verbs():
-                wall, cpu = time.perf_counter(), time.thread_time()
-                ask()
-                spent[store].setdefault(verb, []).append((time.perf_counter() - wall, time.thread_time() - cpu))
-    return [Compared(verb, cost_of(spent[few][verb]), cost_of(spent[many][verb])) for verb in spent[few]]
+        asked.append(Asked(store, count))
+    return in_turn(*asked, rounds=rounds)
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from sqlalchemy import insert
 
@@ -59,15 +60,24 @@ def compare(empty: JobStore, full: JobStore, *, queued: int = QUEUED, records: i
     fill(empty, queued=0, records=100)  # a page of each is full
     last = fill(full, queued=queued, records=records)
     first = empty.submit(_asked()).job
-    asked = {empty: _Asked(empty, first), full: _Asked(full, last)}
-    spent: dict[JobStore, dict[str, list[tuple[float, float]]]] = {empty: {}, full: {}}
+    return in_turn(_Asked(empty, first), _Asked(full, last), rounds=rounds)
+
+
+class Questions(Protocol):
+    def verbs(self) -> Iterator[tuple[str, Callable[[], object]]]: ...
+
+
+def in_turn(one: Questions, other: Questions, *, rounds: int) -> list[Compared]:
+    """What each verb costs the two, who are asked in turn, so that what the machine does besides falls on both."""
+    spent: list[dict[str, list[tuple[float, float]]]] = [{}, {}]
     for _ in range(rounds):
-        for store, questions in asked.items():
+        for questions, costs in zip((one, other), spent, strict=True):
             for verb, ask in questions.verbs():
                 wall, cpu = time.perf_counter(), time.thread_time()
                 ask()
-                spent[store].setdefault(verb, []).append((time.perf_counter() - wall, time.thread_time() - cpu))
-    return [Compared(verb, cost_of(spent[empty][verb]), cost_of(spent[full][verb])) for verb in spent[empty]]
+                costs.setdefault(verb, []).append((time.perf_counter() - wall, time.thread_time() - cpu))
+    first, second = spent
+    return [Compared(verb, cost_of(first[verb]), cost_of(second[verb])) for verb in first]
 
 
 class _Asked:

@@ -32,7 +32,7 @@ from fumehood.outcome import Erasure, Outcome, Reason
 from fumehood.pages import read_page
 from fumehood.queues import Queues
 from fumehood.quota import Defaults
-from fumehood.records import slots_of
+from fumehood.records import SEEN_SECONDS, slots_of
 from fumehood.rows import erasure_to_row, job_from_row, job_to_row, never_ran
 from fumehood.schema import IDEMPOTENCY, JOB_LABELS, JOB_NEEDS, JOBS
 from fumehood.tenant_erasure import TenantErasures
@@ -40,7 +40,6 @@ from fumehood.usage import count_ended
 from fumehood.usage_store import Usages
 from fumehood.webhook_secrets import WebhookSecrets
 
-WORKERS_COUNTED_SECONDS = 15.0
 # Old idempotency keys are forgotten by the submits that follow, a few each, so that no transaction is long.
 _FORGOTTEN_PER_SUBMIT = 20
 
@@ -321,7 +320,7 @@ class JobStore(
         if row.state != State.QUEUED.value:
             return job_from_row(row)
         ahead = count_ahead(connection, row, at_most=QUEUE_COUNTED)
-        slots = slots_of(connection, row.lane, seen_after=self._clock() - WORKERS_COUNTED_SECONDS)
+        slots = slots_of(connection, row.lane, seen_after=self._clock() - SEEN_SECONDS)
         seconds = fair_share.seconds_until(connection, row.tenant, row.lane, ahead=ahead, slots=slots)
         starts_at = None if seconds is None else self._clock() + seconds
         return replace(job_from_row(row), queue_position=ahead, estimated_start_at=starts_at)

@@ -116,27 +116,33 @@ def end(connection: Connection, row: Row[Any], outcome: Outcome, erasure: dict[s
 def claim_next(connection: Connection, lane: str, *, budget_bytes: int, bounds: Bounds, made: dict[str, Any]) -> Row[Any] | None:
     """The first job of the tenant whose turn it is becomes running, where what it reserves fits into what the running ones leave of
     the budget. `made` names the worker and what it holds ready."""
-    for candidate in fair_share.candidates(connection, lane, bounds):
-        head = connection.execute(_head(True), {"of_tenant": candidate.tenant, "of_lane": lane}).one_or_none()
-        if head is not None:
-            given = {"of_seq": head.seq, "budget": budget_bytes, "new_charged": candidate.mean_seconds, **made}
-            row = connection.execute(_take(), given).one_or_none()
-            if row is not None:
-                if head.unfolds:
-                    unfold(connection, row.batch, now=made["now"], traceparent=row.traceparent)
-                fair_share.started(connection, lane, candidate)
-            return row
-    return None
+    first = _first_of(connection, lane, bounds, lock=True)
+    if first is None:
+        return None
+    candidate, head = first
+    given = {"of_seq": head.seq, "budget": budget_bytes, "new_charged": candidate.mean_seconds, **made}
+    row = connection.execute(_take(), given).one_or_none()
+    if row is not None:
+        if head.unfolds:
+            unfold(connection, row.batch, now=made["now"], traceparent=row.traceparent)
+        fair_share.started(connection, lane, candidate)
+    return row
 
 
 def next_reserves(connection: Connection, lane: str, bounds: Bounds) -> int | None:
     """The bytes that the next job of a lane reserves, where no job runs; None where there is none, or one runs."""
     if connection.execute(select(reserved_by_running())).scalar_one():
         return None
+    first = _first_of(connection, lane, bounds, lock=False)
+    return int(first[1].reserved_bytes) if first is not None else None
+
+
+def _first_of(connection: Connection, lane: str, bounds: Bounds, *, lock: bool) -> tuple[fair_share.Candidate, Row[Any]] | None:
+    """The tenant whose turn it is, and the first of what it has waiting."""
     for candidate in fair_share.candidates(connection, lane, bounds):
-        head = connection.execute(_head(False), {"of_tenant": candidate.tenant, "of_lane": lane}).one_or_none()
+        head = connection.execute(_head(lock), {"of_tenant": candidate.tenant, "of_lane": lane}).one_or_none()
         if head is not None:
-            return int(head.reserved_bytes)
+            return candidate, head
     return None
 
 

@@ -158,6 +158,10 @@ class Records(Readings, Keys):
         return image_from_row(row)
 
 
+SEEN_SECONDS = 15.0
+"""Workers renew their rows often; one that was not seen for so long is not counted."""
+
+
 def slots_of(connection: Connection, lane: str, *, seen_after: float) -> int:
     """How many jobs of a lane run at once in all workers that are ready and were seen lately."""
     facts = connection.execute(select(WORKERS.c.facts).where(WORKERS.c.seen_at >= seen_after)).scalars()

@@ -90,7 +90,7 @@ def as_it_is(key: str, salt: bytes) -> bytes:
     return key.encode()
 
 
-UNHASHED = {"fumehood.records.hash_key": as_it_is, "fumehood.tenant.hash_key": as_it_is}
+UNHASHED = {"fumehood.tenant_store.hash_key": as_it_is, "fumehood.tenant.hash_key": as_it_is}
 
 
 def in_place(name: str, *, inline: bool = False) -> str:
@@ -136,7 +136,7 @@ MUTATIONS: dict[str, Mutation] = {
     ),
     # who says it
     "the whole key is compared": Mutation(
-        attack=FIELDS["a key that begins well"], ends=(200,), away={"fumehood.records.key_matches": lambda *_: True}
+        attack=FIELDS["a key that begins well"], ends=(200,), away={"fumehood.tenant_store.key_matches": lambda *_: True}
     ),
     "keys are hashed": Mutation(
         attack=FIELDS["a copy of the home"], ends="a key", away=UNHASHED
