@@ -23,6 +23,7 @@ Undo = tuple[float, Callable[[], object]]
 Fault = Callable[[Service, random.Random], Undo | None]
 # Longer than a lease, so that who wakes finds that others went on.
 FROZEN_SECONDS = (0.5, 9.0)
+LOOK_SECONDS = 0.1
 TICKETS = [queue_name(lane) for lane in Lane]
 
 
@@ -107,12 +108,20 @@ FAULTS: dict[Fault, int] = {
 
 
 class Chaos:
-    """A fault every `every_seconds` or so, while the block lasts; each is over when the block is. `done` counts them."""
+    """A fault every `every_seconds` or so, while the block lasts; each is over when the block is. `done` counts them. With `ended`, the
+    count of jobs that have, the next comes after one more has."""
 
     def __init__(
-        self, service: Service, *, every_seconds: float, seed: int, say: Callable[[str], None], faults: Mapping[Fault, int]
+        self,
+        service: Service,
+        *,
+        every_seconds: float,
+        seed: int,
+        say: Callable[[str], None],
+        faults: Mapping[Fault, int],
+        ended: Callable[[], int] | None,
     ) -> None:
-        self._service, self._every_seconds, self._say, self._faults = service, every_seconds, say, faults
+        self._service, self._every_seconds, self._say, self._faults, self._ended = service, every_seconds, say, faults, ended
         self._chance = random.Random(seed)
         self.done: Counter[str] = Counter()
         self._undo: dict[Fault, tuple[float, Callable[[], object]]] = {}
@@ -134,7 +143,10 @@ class Chaos:
         try:
             try:
                 while not self._wait_until(time.monotonic() + self._chance.uniform(0.5, 1.5) * self._every_seconds):
+                    before = self._ended() if self._ended else 0
                     self._strike()
+                    if self._ended and self._wait_for_more_than(before, self._ended):
+                        break
             finally:
                 for _, undo in self._undo.values():
                     undo()
@@ -151,6 +163,13 @@ class Chaos:
                 return False
             del self._undo[fault]
             undo()
+
+    def _wait_for_more_than(self, before: int, ended: Callable[[], int]) -> bool:
+        """True when it is over. However long it takes: who waits for the jobs has a deadline."""
+        while ended() <= before:
+            if self._wait_until(time.monotonic() + LOOK_SECONDS):
+                return True
+        return False
 
     def _strike(self) -> None:
         possible = {fault: weight for fault, weight in self._faults.items() if fault not in self._undo}
