@@ -46,7 +46,7 @@ BESIDE = {
 }
 # These name nothing of anybody's.
 PLAIN_IN_PATH = {"number": ["0", "7"], "n": ["0"], "name": ["models/ä b.bin"], "port": ["script", "dataset1"], "digest": [IMAGE]}
-PLAIN_BESIDE = {"limit", "state", "wait", "seconds", "from", "to", "by", "pinned", "prefer", "range", "upload_dataset name"}
+PLAIN_BESIDE = {"limit", "state", "wait", "seconds", "from", "to", "by", "pinned", "prefer", "range", "partial", "upload_dataset name"}
 # Said with every call that knows them; streams would not end else.
 ALWAYS = {"seconds": "0"}
 # A cursor over values is only one where there are such values.
@@ -376,8 +376,9 @@ _OWN = (
 
 
 def told(answer: Any, call: Call) -> tuple[int, dict[str, str], str]:
-    """Status, headers and text, without what is another thing each time anyhow, and without the name that was said."""
-    headers = {name: value for name, value in answer.headers.items() if name not in ("date", "x-request-id")}
+    """Status, headers and text, without what is another thing each time anyhow (how many requests are left of the stranger's own too),
+    and without the name that was said."""
+    headers = {name: value for name, value in answer.headers.items() if name not in ("date", "x-request-id", "ratelimit")}
     said = json.dumps(call.more, default=str)
     words = {word for word in re.findall(r"[A-Za-z0-9_-]{6,}", f"{call.path} {said}") if re.search("[0-9]", word)}
     return answer.status_code, {name: _plain(value, words) for name, value in headers.items()}, _plain(answer.text, words)

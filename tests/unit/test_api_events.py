@@ -206,7 +206,8 @@ def test_every_item_is_told_then_how_far_it_is_and_in_the_end_the_end(stand: Sta
     stand.worker.finish(claimed, Made(Reason.SCRIPT_ERROR, "no"))
     told = of_batch(us, record)
     assert [one.kind for one in told] == ["item", "progress"]
-    assert told[0].data == {"number": 0, "name": "", "state": "failed", "reason": "script_error", "job": claimed.id}
+    ended = {"number": 0, "name": "", "state": "failed", "reason": "script_error", "job": claimed.id, "retries": 0}
+    assert told[0].data == ended
     assert told[1].data == {"counts": {"queued": 2, "running": 0, "succeeded": 0, "failed": 1, "cancelled": 0}}
     stand.worker.work()
     told = of_batch(us, record)

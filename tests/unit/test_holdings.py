@@ -178,12 +178,12 @@ def test_expiry_gives_back_part_by_part(store: JobStore, clock: Clock) -> None:
 
 def test_a_batch_and_what_its_jobs_left_go_together(store: JobStore) -> None:
     lab = tenant(store, "lab")
-    batch, jobs = batch_of(3, tenant=lab)
-    store.submit_batch(batch, jobs)
-    sent = bytes_of_batch(batch, [item for _, items in jobs for item in items])
+    batch, items, terms = batch_of(3, tenant=lab)
+    store.submit_batch(batch, items, terms)
+    sent = bytes_of_batch(batch, items)
     assert held(store) == {lab: sent}
     assert sent == 1 + 2 * 64 + 5
-    for _ in jobs:
+    for _ in items:
         run(store, outputs={"result": 10})
     assert held(store) == summed(store) == {lab: sent + 30}
     store.delete_batch(lab, batch.id)

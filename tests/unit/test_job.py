@@ -42,6 +42,7 @@ def test_errands_have_a_lane_of_their_own() -> None:
         Kind.DESCRIBE: Lane.ERRANDS,
         Kind.CONVERT: Lane.ERRANDS,
         Kind.PROFILE: Lane.ERRANDS,
+        Kind.JOIN: Lane.ERRANDS,
     }
 
 

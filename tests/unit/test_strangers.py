@@ -153,7 +153,11 @@ def whoever_has_it(verb: str, table: Any) -> Callable[[pytest.MonkeyPatch, str],
 
     def plant(patch: pytest.MonkeyPatch, owner: str) -> None:
         true = getattr(JobStore, verb)
-        patch.setattr(JobStore, verb, lambda store, tenant, name, **more: true(store, owner_of(store, table, name, tenant), name, **more))
+        patch.setattr(
+            JobStore,
+            verb,
+            lambda store, tenant, name, *rest, **more: true(store, owner_of(store, table, name, tenant), name, *rest, **more),
+        )
 
     return plant
 
@@ -231,6 +235,11 @@ def touched_unseen(patch: pytest.MonkeyPatch, owner: str) -> None:
     patch.setattr(JobStore, "get_job", get_job)
 
 
+def run_again(patch: pytest.MonkeyPatch, owner: str) -> None:
+    for verb in ("get_batch", "retry_items"):
+        whoever_has_it(verb, BATCHES)(patch, owner)
+
+
 TOLD, TELLS, NOT_OURS = "is told from what never was", "tells of", "which is not the stranger's"
 # What is planted, the calls that it shows in, and how the walk says it.
 LEAKS: dict[str, tuple[Callable[[pytest.MonkeyPatch, str], None], set[str], str]] = {
@@ -240,6 +249,8 @@ LEAKS: dict[str, tuple[Callable[[pytest.MonkeyPatch, str], None], set[str], str]
     "a dataset is read by its id alone": (whoever_has_it("get_dataset", DATASETS), {"read_dataset"}, TOLD),
     "a dataset is an input": (whoever_has_it("get_dataset", DATASETS), {"submit_batch"}, TOLD),
     "a batch is read by its id alone": (whoever_has_it("get_batch", BATCHES), {"read_batch"}, TOLD),
+    "its joined table is": (whoever_has_it("get_batch", BATCHES), {"read_joined"}, TOLD),
+    "its items are run again": (run_again, {"retry_batch"}, TOLD),
     "a delivery is read by its id alone": (whoever_has_it("get_delivery", DELIVERIES), {"read_delivery"}, TOLD),
     "a delivery is sent again": (whoever_has_it("replay_delivery", DELIVERIES), {"replay_delivery"}, TOLD),
     "what expired is 410 for all": (of_the_other("expired_at"), {"read_job"}, TOLD),
