@@ -1,7 +1,8 @@
 """The tests in as many processes as pay: the unit rung in several, the faults beside what computes, and then one rung after the other.
 
-The faults mostly wait, on an engine of their own, while the unit rung and the contract compute. Later rungs are about limits, time and
-what is left on the machine: nothing runs beside them.
+The faults mostly wait, on an engine of their own, while the unit rung and the contract compute. The hostile corpus is shared out by its
+files: each has its own ground, or an engine of its own. Later rungs are about limits, time and what is left on the machine: nothing
+runs beside them.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ STOP_SECONDS = 120.0
 # What waits for most of its time must not wait for a processor too.
 POLITELY = ("nice", "-n", "5")
 
-UNIT, CONTRACT, FAULTS = "tests/unit", "tests/contract", "tests/faults"
+UNIT, CONTRACT, FAULTS, HOSTILE = "tests/unit", "tests/contract", "tests/faults", "tests/hostile"
 ALL = "--durations=15"
 # Whatever is not named stands in the last part: a new rung is run before anybody thinks of it here.
-REST = ("tests", *(f"--ignore={part}" for part in (UNIT, CONTRACT, FAULTS)))
+REST = ("tests", *(f"--ignore={part}" for part in (UNIT, CONTRACT, FAULTS, HOSTILE)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +59,9 @@ def run(python: Path, *, logs: Path = ROOT / ".build") -> int:
         if not failed or faults.process.poll() is not None:
             failed = faults.ended() or failed
     if not failed:
-        say("the other rungs, one after the other")
-        failed = _session([*pytest, *REST])
+        say(f"{HOSTILE}, then the other rungs, one after the other")
+        failed = _session([*pytest, HOSTILE, f"--numprocesses={workers()}", "--dist=loadfile"])
+        failed = failed or _session([*pytest, *REST])
     return failed
 
 

@@ -17,6 +17,8 @@ from tests.services import until
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 180.0
+# In the order of their words.
+PARTS = ("unit", "contract", "faults", "hostile")
 
 # Each session writes down what it was asked; then it ends as its file says, or waits to be interrupted.
 PYTHON = """\
@@ -68,17 +70,17 @@ def test_every_rung_is_run_once(shelf: Path) -> None:
     code, words = run(shelf)
     assert code == 0
     parts = asked(shelf)
-    assert set(parts) == {"unit", "contract", "faults", "rest"}
-    own = [word for part in ("unit", "contract", "faults") for word in parts[part] if word.startswith("tests/")]
+    assert set(parts) == {*PARTS, "rest"}
+    own = [word for part in PARTS for word in parts[part] if word.startswith("tests/")]
     left_out = [word.removeprefix("--ignore=") for word in parts["rest"] if word.startswith("--ignore=")]
     # The last part runs whatever is in tests/ but what the others run.
-    assert sorted(own) == sorted(left_out) == ["tests/contract", "tests/faults", "tests/unit"]
+    assert sorted(own) == sorted(left_out) == sorted(f"tests/{part}" for part in PARTS)
     assert {Path(path).name for path in own} <= set(RUNGS)
-    order = [words.index(f"the words of {part}") for part in ("unit", "contract", "faults", "rest")]
+    order = [words.index(f"the words of {part}") for part in (*PARTS, "rest")]
     assert order == sorted(order)
 
 
-@pytest.mark.parametrize("part", ["unit", "contract", "faults", "rest"])
+@pytest.mark.parametrize("part", [*PARTS, "rest"])
 def test_a_part_that_fails_fails_the_whole_and_nothing_is_started_after_it(part: str, shelf: Path) -> None:
     (shelf / f"{part}.code").write_text("3")
     code, words = run(shelf)
