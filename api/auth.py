@@ -15,6 +15,7 @@ from fumehood.errors import BadField, BadRequest, Forbidden, Suspended, Unauthen
 from fumehood.tenant import Caller, Scope, Tenant, TenantState, key_prefix
 
 bearer = HTTPBearer(auto_error=False, scheme_name="key", description="`Authorization: Bearer <key>`; the key decides the tenant.")
+CredentialsDep = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 
 
 # Read as anything else is, but whoever knows one can do more than look.
@@ -30,12 +31,19 @@ def scope_of(method: str, path: str) -> Scope:
     return Scope.READ if method in ("GET", "HEAD") else Scope.SUBMIT
 
 
-async def caller_of(
-    request: Request, desk: DeskDep, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
-) -> Caller:
+def require_allowed(caller: Caller, scope: Scope) -> None:
+    """Raises Forbidden: the key lacks the scope. Suspended: its tenant is, or is being deleted."""
+    scopes, state = caller.key.scopes, caller.tenant.state
+    if scope not in scopes:
+        raise Forbidden(f"the key has the scopes {', '.join(sorted(scopes)) or 'none'}; expected {scope}")
+    if state is TenantState.DELETING or (state is TenantState.SUSPENDED and scope is not Scope.ADMIN):
+        raise Suspended(f"the tenant is {'suspended' if state is TenantState.SUSPENDED else 'being deleted'}")
+
+
+async def caller_of(request: Request, desk: DeskDep, credentials: CredentialsDep) -> Caller:
     """Raises Unauthenticated: no key, not a bearer key, or not one that is known and has not ended; they look alike. Unavailable where
-    the tenant has as many requests at once as it may. QuotaExceeded: it has sent too many
-    lately. Forbidden: the key lacks the scope. Suspended."""
+    the tenant has as many requests at once as it may. QuotaExceeded: it has sent too many lately. Forbidden and Suspended as
+    `require_allowed` does."""
     route, call = request.scope["route"], CALL.get()
     if call is not None:
         call.action = route.name
@@ -44,18 +52,14 @@ async def caller_of(
     caller = await desk.ask(desk.store.caller_of_key, credentials.credentials) if credentials else None
     if caller is None:
         raise Unauthenticated("no known key; expected the header `Authorization: Bearer <key>`")
-    tenant, key = caller.tenant, caller.key
+    tenant = caller.tenant
     structlog.contextvars.bind_contextvars(tenant=tenant.id)
     if call is not None:
         call.by_tenant = tenant.id
     place_of(request.scope).belongs_to(tenant.id)
     desk.rates.take(request.scope, tenant)
-    scope = scope_of(request.method, route.path)
-    if scope not in key.scopes:
-        raise Forbidden(f"the key has the scopes {', '.join(sorted(key.scopes)) or 'none'}; expected {scope}")
-    if tenant.state is TenantState.DELETING or (tenant.state is TenantState.SUSPENDED and scope is not Scope.ADMIN):
-        raise Suspended(f"the tenant is {'suspended' if tenant.state is TenantState.SUSPENDED else 'being deleted'}")
-    desk.key_used(key)
+    require_allowed(caller, scope_of(request.method, route.path))
+    desk.key_used(caller.key)
     return caller
 
 

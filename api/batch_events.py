@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 from api.batch_records import counts_of
 from api.desk import Desk
@@ -45,7 +45,7 @@ class _Ends:
             after = ends[-1].number
 
 
-async def batch_events(desk: Desk, batch: Batch, last_event_id: str | None, seconds: float) -> AsyncIterator[bytes]:
+async def batch_events(desk: Desk, batch: Batch, last_event_id: str | None, seconds: float) -> AsyncGenerator[bytes]:
     """`item`, `progress`, `gap` and `end`. What an item's end is stands in its row; the stream only says where to look. So whoever comes
     without an id is told all that has ended, and so is who has missed something; nobody is told an end twice over one connection.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
@@ -14,6 +14,7 @@ from api.batches import BatchId, find_batch
 from api.content import Streamed, accept_of, choose_media
 from api.desk import DeskDep
 from api.follower import STREAM_SECONDS_MAX
+from api.standing import Standing, StandingDep
 from api.tenant_events import tenant_events
 
 router = APIRouter(prefix="/v1", tags=["events"], dependencies=[Depends(known_parameters)])
@@ -76,6 +77,7 @@ async def read_batch_events(
     request: Request,
     desk: DeskDep,
     tenant: TenantDep,
+    standing: StandingDep,
     seconds: Seconds = STREAM_SECONDS_MAX,
     last_event_id: LastEventId = None,
 ) -> Response:
@@ -85,7 +87,7 @@ async def read_batch_events(
     With `Last-Event-ID` only what is new since. Where that cannot be known any more, `gap` says so, and everything is told anew."""
     choose_media(accept_of(request), [EVENTS])
     batch = await find_batch(desk, tenant, batch_id)
-    return _streamed(batch_events(desk, batch, last_event_id, seconds))
+    return _streamed(standing, batch_events(desk, batch, last_event_id, seconds))
 
 
 @router.get(
@@ -95,16 +97,21 @@ async def read_batch_events(
     responses={200: {"description": "Events as they happen.", "content": _OF_TENANT, "headers": headers("Vary")}, **problems(406)},
 )
 async def read_events(
-    request: Request, desk: DeskDep, tenant: TenantDep, seconds: Seconds = STREAM_SECONDS_MAX, last_event_id: LastEventId = None
+    request: Request,
+    desk: DeskDep,
+    tenant: TenantDep,
+    standing: StandingDep,
+    seconds: Seconds = STREAM_SECONDS_MAX,
+    last_event_id: LastEventId = None,
 ) -> Response:
     """`job` whenever one of your jobs is queued, starts or ends; `batch` when one is submitted and when it has ended, for those in
     isolation `batch` also in between. It begins with `now`: how many of your jobs wait and run, neither counted beyond 1,000.
 
     With `Last-Event-ID` what came since. Where that is not there any more, `gap` says so, then `now`; the lists have the rest."""
     choose_media(accept_of(request), [EVENTS])
-    return _streamed(tenant_events(desk, tenant.id, last_event_id, seconds))
+    return _streamed(standing, tenant_events(desk, tenant.id, last_event_id, seconds))
 
 
-def _streamed(pieces: AsyncIterator[bytes]) -> Response:
+def _streamed(standing: Standing, pieces: AsyncGenerator[bytes]) -> Response:
     fields = {"Vary": "Accept", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "X-Accel-Buffering": "no"}
-    return Streamed(pieces, headers={**fields, "Content-Type": EVENTS})
+    return Streamed(standing.lasting(pieces), headers={**fields, "Content-Type": EVENTS})

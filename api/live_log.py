@@ -8,7 +8,7 @@ import json
 import os
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
@@ -30,7 +30,7 @@ KEEP_ALIVE = b": keep-alive\n\n"
 _EVENT_ID = re.compile(r"([0-9]{1,19})-([0-9]{1,19})")
 
 
-async def live_events(desk: Desk, job: Job, last_event_id: str | None) -> AsyncIterator[bytes]:
+async def live_events(desk: Desk, job: Job, last_event_id: str | None) -> AsyncGenerator[bytes]:
     """`state`, `attempt`, `progress`, `log` and `end` as they come, each with one JSON document as data, so that a line of the log cannot
     forge an event. Every `log` says its attempt and its offset in bytes: where Redis lost events the stored log is told
     from its beginning, and a reader drops what it has. With `last_event_id` the stream goes on behind that event.

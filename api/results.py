@@ -16,6 +16,7 @@ from api.jobs import find_job
 from api.live_log import live_events, stored_text, text_so_far
 from api.records import ANY_BYTES, StoredFile, file_href, files_of
 from api.schemas import ArtifactList, FigureList, FigureRecord, FileRecord, Preview
+from api.standing import StandingDep
 from api.tables import table_content, table_preview
 from fumehood.dataset import FORMATS, TABLE_FORMATS
 from fumehood.errors import NotFinished, NotFound
@@ -60,6 +61,7 @@ async def read_log(
     request: Request,
     desk: DeskDep,
     tenant: TenantDep,
+    standing: StandingDep,
     last_event_id: Annotated[str | None, Header(description="With events: go on behind this one.")] = None,
 ) -> Response:
     """As text: the stored log of a final job, or what a running one has said so far.
@@ -71,7 +73,8 @@ async def read_log(
     require_log(job)
     fields = {"Vary": "Accept", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
     if choose_media(accept_of(request), [TEXT, EVENTS]) == EVENTS:
-        return Streamed(live_events(desk, job, last_event_id), headers={**fields, "Content-Type": EVENTS, "X-Accel-Buffering": "no"})
+        pieces = standing.lasting(live_events(desk, job, last_event_id))
+        return Streamed(pieces, headers={**fields, "Content-Type": EVENTS, "X-Accel-Buffering": "no"})
     return Streamed(_text(desk, job), headers={**fields, **SANDBOXED, "Content-Type": f"{TEXT}; charset=utf-8"})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from api.batch_records import counts_of
@@ -21,7 +21,7 @@ PAUSE_SECONDS = 0.25  # between two looks; what comes meanwhile is told together
 ENDED_BATCHES = 1000  # so many are remembered, not to be told twice
 
 
-async def tenant_events(desk: Desk, tenant: str, last_event_id: str | None, seconds: float) -> AsyncIterator[bytes]:
+async def tenant_events(desk: Desk, tenant: str, last_event_id: str | None, seconds: float) -> AsyncGenerator[bytes]:
     """`now` where it begins anew, then `job` and `batch` as they happen; `gap` before `now` where something may have been missed."""
     deadline = time.monotonic() + seconds
     follower = Follower(desk.events, tenant, last_event_id)
