@@ -92,6 +92,7 @@ class KeyRecord(BaseModel):
     expires_at: str | None
     revoked_at: str | None
     used_at: str | None = Field(description="Last use, within about a minute.")
+    replaced_by: str | None = Field(description="Prefix of the key that was made in its place.")
 
 
 class NewKey(KeyRecord):

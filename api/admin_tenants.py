@@ -197,4 +197,4 @@ def tenant_record(tenant: Tenant) -> TenantRecord:
 def _shown(key: Key) -> dict[str, Any]:
     times = {name: timestamp(getattr(key, name)) for name in ("created_at", "expires_at", "revoked_at", "used_at")}
     who = {"prefix": key.prefix, "tenant": key.tenant, "name": key.name, "scopes": sorted(key.scopes), "live": key.live(now=time.time())}
-    return who | times
+    return who | times | {"replaced_by": key.replaced_by}

@@ -12,7 +12,7 @@ from fumehood.tenant import Key, Scope, TenantState, key_prefix, new_key, write_
 from fumehood.tenant_store import Tenants, find_tenant, key_from_row
 
 KEYS_MAX = 1000
-"""Of a tenant, those that have ended included."""
+"""Of a tenant, that live; so many are listed."""
 USED_SECONDS = 60.0
 """How exactly the last use of a key is known: it is written no more often."""
 
@@ -35,7 +35,7 @@ class Keys(Tenants):
             return self._make(connection, tenant, name=name, scopes=scopes, expires_at=expires_at)
 
     def list_keys(self, which: str) -> list[Key]:
-        """All that the tenant ever had, the newest first. Raises NotFound."""
+        """What the tenant has and had, the newest first. Raises NotFound."""
         with self._database.reading() as connection:
             tenant = find_tenant(connection, which).id
             newest = select(API_KEYS).where(API_KEYS.c.tenant == tenant).order_by(API_KEYS.c.created_at.desc(), API_KEYS.c.prefix)
@@ -53,18 +53,21 @@ class Keys(Tenants):
     def rotate_key(self, which: str, prefix: str, *, overlap_seconds: float) -> tuple[Key, str]:
         """A new key with the name, the scopes and the lifetime of a live one, which ends after the overlap at the latest.
 
-        Raises NotFound; Conflict where the old one has ended.
+        Raises NotFound; Conflict where the old one has ended, or was replaced already.
         """
         now = self._clock()
         with self._database.writing() as connection:
             old = self._find(connection, which, prefix)
             if not old.live(now=now):
                 raise Conflict(f"key {prefix} has ended; make a new one instead")
+            if old.replaced_by is not None:  # Its lifetime is the overlap's by now.
+                raise Conflict(f"key {prefix} was replaced by {old.replaced_by}; expected one that was not")
             tenant = self._open(connection, old.tenant)
             lifetime = None if old.expires_at is None else old.expires_at - old.created_at
             made = self._make(connection, tenant, name=old.name, scopes=old.scopes, expires_at=None if lifetime is None else now + lifetime)
             ends = min(now + overlap_seconds, old.expires_at if old.expires_at is not None else now + overlap_seconds)
-            connection.execute(update(API_KEYS).where(API_KEYS.c.prefix == prefix).values(expires_at=ends))
+            ending = {"expires_at": ends, "replaced_by": made[0].prefix}
+            connection.execute(update(API_KEYS).where(API_KEYS.c.prefix == prefix).values(ending))
             return made
 
     def key_used(self, prefix: str) -> None:
@@ -77,9 +80,11 @@ class Keys(Tenants):
     def _make(
         self, connection: Connection, tenant: str, *, name: str, scopes: frozenset[Scope], expires_at: float | None
     ) -> tuple[Key, str]:
-        count = connection.execute(select(func.count()).where(API_KEYS.c.tenant == tenant)).scalar_one()
+        ends_later = or_(API_KEYS.c.expires_at.is_(None), API_KEYS.c.expires_at > self._clock())
+        live = select(func.count()).where(API_KEYS.c.tenant == tenant, API_KEYS.c.revoked_at.is_(None), ends_later)
+        count = connection.execute(live).scalar_one()
         if count >= KEYS_MAX:
-            raise Conflict(f"the tenant has had {count:,} keys, which is the limit")
+            raise Conflict(f"the tenant has {count:,} keys, which is the limit; revoke some")
         key = new_key()
         prefix = key_prefix(key)
         assert prefix is not None

@@ -64,6 +64,8 @@ class Key:
     revoked_at: float | None = None
     used_at: float | None = None
     """The last use, within a minute."""
+    replaced_by: str | None = None
+    """The prefix of the key that was made in its place."""
 
     def live(self, *, now: float) -> bool:
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)

@@ -35,6 +35,8 @@ API_KEYS = Table(
     # A revoked key stays until its tenant goes, so that its prefix still tells which it was.
     Column("revoked_at", Float),
     Column("used_at", Float),
+    # The prefix of the one that was made in its place.
+    Column("replaced_by", Text),
     Index(None, "tenant", "created_at"),
 )
 

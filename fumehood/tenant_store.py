@@ -203,7 +203,7 @@ def _merged(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> dict[str, 
     return merged
 
 
-_KEY_COLUMNS = ("prefix", "tenant", "name", "scopes", "created_at", "expires_at", "revoked_at", "used_at")
+_KEY_COLUMNS = ("prefix", "tenant", "name", "scopes", "created_at", "expires_at", "revoked_at", "used_at", "replaced_by")
 
 
 def key_from_row(stored: Row[Any], *, prefix: str = "") -> Key:

@@ -82,11 +82,26 @@ def test_a_key_is_replaced_without_a_gap(store: JobStore, clock: Any) -> None:
     assert (new.name, new.scopes, new.expires_at) == ("n", TENANT_SCOPES, clock.now + 1000)
     assert store.caller_of_key(first)
     assert store.caller_of_key(second)
+    assert [key.replaced_by for key in store.list_keys("lab")] == [None, new.prefix]
+    with pytest.raises(Conflict, match=f"was replaced by {new.prefix}"):
+        store.rotate_key("lab", old.prefix, overlap_seconds=60)
     clock.now += 60
     assert store.caller_of_key(first) is None
     assert store.caller_of_key(second)
     with pytest.raises(Conflict):
         store.rotate_key("lab", old.prefix, overlap_seconds=60)
+
+
+def test_so_many_keys_may_live_and_those_that_ended_do_not_count(store: JobStore, clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fumehood.key_store.KEYS_MAX", 2)
+    store.create_tenant("lab")
+    store.create_key("lab", name="", scopes=TENANT_SCOPES, expires_at=clock.now + 10)
+    second, _ = store.create_key("lab", name="", scopes=TENANT_SCOPES)
+    for end in (lambda: store.revoke_key("lab", second.prefix), lambda: setattr(clock, "now", clock.now + 10)):
+        with pytest.raises(Conflict, match="2 keys, which is the limit"):
+            store.create_key("lab", name="", scopes=TENANT_SCOPES)
+        end()
+        store.create_key("lab", name="", scopes=TENANT_SCOPES)
 
 
 def test_the_last_use_is_written_once_a_minute(store: JobStore, clock: Any) -> None:
