@@ -108,8 +108,9 @@ FAULTS: dict[Fault, int] = {
 
 
 class Chaos:
-    """A fault every `every_seconds` or so, while the block lasts; each is over when the block is. `done` counts them. With `ended`, the
-    count of jobs that have, the next comes after one more has."""
+    """A fault every `every_seconds` or so, while the block lasts; each is over when the block is. `done` counts them. The next
+    comes after one more job has ended, as `ended` counts them, or after `patience_seconds`: a slow machine that is killed before it has
+    started never would."""
 
     def __init__(
         self,
@@ -119,9 +120,11 @@ class Chaos:
         seed: int,
         say: Callable[[str], None],
         faults: Mapping[Fault, int],
-        ended: Callable[[], int] | None,
+        ended: Callable[[], int],
+        patience_seconds: float,
     ) -> None:
-        self._service, self._every_seconds, self._say, self._faults, self._ended = service, every_seconds, say, faults, ended
+        self._service, self._every_seconds, self._say, self._faults = service, every_seconds, say, faults
+        self._ended, self._patience_seconds = ended, patience_seconds
         self._chance = random.Random(seed)
         self.done: Counter[str] = Counter()
         self._undo: dict[Fault, tuple[float, Callable[[], object]]] = {}
@@ -143,9 +146,9 @@ class Chaos:
         try:
             try:
                 while not self._wait_until(time.monotonic() + self._chance.uniform(0.5, 1.5) * self._every_seconds):
-                    before = self._ended() if self._ended else 0
+                    before = self._ended()
                     self._strike()
-                    if self._ended and self._wait_for_more_than(before, self._ended):
+                    if self._wait_for_more_than(before):
                         break
             finally:
                 for _, undo in self._undo.values():
@@ -164,9 +167,10 @@ class Chaos:
             del self._undo[fault]
             undo()
 
-    def _wait_for_more_than(self, before: int, ended: Callable[[], int]) -> bool:
-        """True when it is over. However long it takes: who waits for the jobs has a deadline."""
-        while ended() <= before:
+    def _wait_for_more_than(self, before: int) -> bool:
+        """True when it is over. Who waits for the jobs has a deadline."""
+        until = time.monotonic() + self._patience_seconds
+        while self._ended() <= before and time.monotonic() < until:
             if self._wait_until(time.monotonic() + LOOK_SECONDS):
                 return True
         return False

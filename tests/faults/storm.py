@@ -55,10 +55,9 @@ def storm(
     faults: Mapping[Fault, int] = FAULTS,
     sorts: Sequence[Sort] = SORTS,
     callers: int = 8,
-    lets_end: bool = False,
+    patience_seconds: float = 15.0,
 ) -> Reckoning:
-    """Start `service`, send `jobs` through it with a fault every `every_seconds`, and stop it in order. Where the fault `lets_end`, a job
-    ends between any two: a slow machine that is killed before it has started never would."""
+    """Start `service`, send `jobs` through it with a fault every `every_seconds` and one more job ended (see Chaos), and stop it in order."""
     database, began = service.home / "fumehood.db", time.monotonic()
     watch(database)
     load = Load(service.client, jobs=jobs, callers=callers, seed=seed, sorts=sorts)
@@ -67,8 +66,15 @@ def storm(
         def told_by_chaos(fault: str) -> None:
             say(f"{time.monotonic() - began:6.1f} s  {load.ended:5} ended  {fault}")
 
-        ended = (lambda: load.ended) if lets_end else None
-        with Chaos(service, every_seconds=every_seconds, seed=seed, say=told_by_chaos, faults=faults, ended=ended) as chaos:
+        with Chaos(
+            service,
+            every_seconds=every_seconds,
+            seed=seed,
+            say=told_by_chaos,
+            faults=faults,
+            ended=lambda: load.ended,
+            patience_seconds=patience_seconds,
+        ) as chaos:
             load.start()
             told = load.wait(60 + JOB_SECONDS * jobs)
         service.ready(seconds=CALM_SECONDS)
