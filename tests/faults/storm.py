@@ -57,7 +57,7 @@ def storm(
     callers: int = 8,
     patience_seconds: float = 15.0,
 ) -> Reckoning:
-    """Start `service`, send `jobs` through it with a fault every `every_seconds` and one more job ended (see Chaos), and stop it in order."""
+    """Start `service`, send `jobs` through it, with a fault every `every_seconds` and one more job ended (see Chaos), and stop it."""
     database, began = service.home / "fumehood.db", time.monotonic()
     watch(database)
     load = Load(service.client, jobs=jobs, callers=callers, seed=seed, sorts=sorts)
