@@ -78,8 +78,8 @@ CHECKS: list[Any] = [
 
 @dataclass
 class Walk:
-    """`known`: what stands in the path → values that are there; with a method before it, those that this method may have; method and
-    path → those that this call may have."""
+    """`known`: what stands in the path → values that are there; with a method before it, those that this method may have; with
+    method and path, those that this call may have."""
 
     address: str
     key: str
@@ -148,7 +148,8 @@ class Walk:
 
     def _steer(self, case: Case, pick: int, mode: GenerationMode) -> None:
         for name in case.path_parameters or {}:
-            if values := self.known.get(f"{case.method} {case.path}") or self.known.get(f"{case.method} {name}") or self.known.get(name):
+            places = (f"{case.method} {case.path} {name}", f"{case.method} {name}", name)
+            if values := next((self.known[place] for place in places if place in self.known), None):
                 case.path_parameters[name] = values[pick % len(values)]
                 if isinstance(case.query, dict):
                     case.query.pop("cursor", None)

@@ -25,7 +25,7 @@ from fumehood.job_store import Idempotency, JobStore
 from fumehood.memory import MemoryQueue
 from fumehood.outcome import Erasure, Reason
 from fumehood.rows import job_from_row
-from fumehood.schema import JOBS, LANES, METADATA, SHARES, USAGE
+from fumehood.schema import HOLDINGS, JOBS, LANES, METADATA, SHARES, USAGE
 from fumehood.testing import job, outcome
 from tests.unit.store_world import STEPS, Attempt, Overdue, World, broken
 from tests.unit.stores import Clock, counted, shares
@@ -342,6 +342,8 @@ class Life(RuleBasedStateMachine):
             # What a tenant has used, and how far a lane has come, is not forgotten with its jobs.
             own = [table for table in METADATA.sorted_tables if table not in (SHARES, LANES, USAGE)]
             tables = {table.name: select(func.count()).select_from(table) for table in own}
+            # A row for a tenant that had something; it has to say that it has nothing.
+            tables["holdings"] = select(func.count()).where(HOLDINGS.c.bytes != 0)
             counts = {name: connection.execute(count).scalar_one() for name, count in tables.items()}
             used = select(func.sum(USAGE.c.succeeded + USAGE.c.failed + USAGE.c.cancelled)).where(USAGE.c.label_name == "")
             ended = int(connection.execute(used).scalar_one())

@@ -64,6 +64,9 @@ def things_of_every_kind(stand: Stand) -> dict[str, list[str]]:
     stand.worker.work(Lane.JOBS)
     batches, spare_batches = [batch(stand) for _ in range(3)], [batch(stand) for _ in range(10)]
     stand.worker.work(Lane.JOBS)
+    called_off = [batch(stand) for _ in range(20)]
+    for batch_id in called_off:
+        assert stand.us.post(f"/v1/batches/{batch_id}/cancel").status_code == 202
     failed = stand.us.job()
     claimed = stand.worker.claim()
     assert claimed is not None
@@ -103,12 +106,14 @@ def things_of_every_kind(stand: Stand) -> dict[str, list[str]]:
         "prefix": keys,
         "dataset_id": datasets,
         "DELETE dataset_id": [stand.us.dataset(f"b,a\n{number},2\n".encode()) for number in range(10)],
-        "DELETE /v1/datasets/{dataset_id}/pin": datasets,
+        "DELETE /v1/datasets/{dataset_id}/pin dataset_id": datasets,
         "DELETE job_id": spare,
         "POST job_id": [running, failed],
         "job_id": jobs,
         "DELETE batch_id": spare_batches,
         "POST batch_id": [running_batch],
+        "POST /v1/batches/{batch_id}/retry batch_id": called_off[:10],
+        "POST /v1/batches/{batch_id}/items/{number}/retry batch_id": called_off[10:],
         "batch_id": [*batches, running_batch],
         "number": ["0", "1"],
         "n": ["0", "1"],
