@@ -19,8 +19,9 @@ from fumehood.job_store import JobStore
 from fumehood.outcome import Outcome, Reason, Usage
 from fumehood.quota import DAY_SECONDS
 from fumehood.rows import dataset_to_row, job_to_row
-from fumehood.schema import BATCH_ITEMS, BATCHES, DATASETS, IDEMPOTENCY, JOB_LABELS, JOBS, TENANTS, TOMBSTONES
+from fumehood.schema import BATCH_ITEMS, BATCHES, DATASETS, IDEMPOTENCY, JOB_LABELS, JOBS, TENANTS, TOMBSTONES, USAGE
 from fumehood.testing import dataset, erasure, job
+from fumehood.usage import TOTAL, Work
 
 TENANT = "ten_test"
 OTHERS = ("ten_b", "ten_c", "ten_d")
@@ -43,6 +44,7 @@ def fill(store: JobStore, *, finished: int, due: int = DUE) -> None:
         connection.execute(insert(TENANTS), [{"id": name, "name": name, "created_at": now} for name in (TENANT, *OTHERS)])
         _jobs(connection, finished, due, now)
         _around(connection, finished, now)
+        _usage(connection)
         if not store._database.is_sqlite:
             for table in (JOBS, DATASETS, BATCHES):
                 connection.execute(select(func.setval(func.pg_get_serial_sequence(table.name, "seq"), finished + 1)))
@@ -126,6 +128,24 @@ def _around(connection: Connection, finished: int, now: float) -> None:
     connection.execute(insert(IDEMPOTENCY).from_select(list(kept), select(*kept.values())))
     gone = {"tenant": literal(TENANT), "id": _random_id(connection, "job_"), "gone_at": literal(now)}
     connection.execute(insert(TOMBSTONES).from_select(list(gone), select(*gone.values()).where(n >= 0)))
+
+
+def _usage(connection: Connection) -> None:
+    """What the jobs have used, by day and label."""
+    # Both databases round it down so.
+    day = cast(func.round(JOBS.c.finished_at / DAY_SECONDS - 0.5), Integer)
+    jobs = func.count()
+    failed = func.sum(case((JOBS.c.state == State.FAILED.value, 1), else_=0))
+    values: dict[str, ColumnElement[Any]] = {"tenant": JOBS.c.tenant, "day": day, "work": literal(Work.JOBS.value), "labels": literal(0)}
+    values |= {"failed": failed, "succeeded": jobs - failed, "cancelled": literal(0), "cached": literal(0)}
+    values |= {"cpu_seconds": jobs * 1.25, "gb_seconds": jobs * 0.4, "wall_seconds": jobs * 1.5}
+    values |= {"bytes_in": jobs * 2**20, "bytes_out": jobs * 2**19}
+    every = {**values, "label_name": literal(TOTAL[0]), "label_value": literal(TOTAL[1])}
+    connection.execute(insert(USAGE).from_select(list(every), select(*every.values()).group_by(JOBS.c.tenant, day)))
+    label = (JOB_LABELS.c.key, JOB_LABELS.c.value)
+    each = {**values, "label_name": label[0], "label_value": label[1]}
+    labelled = select(*each.values()).select_from(JOBS.join(JOB_LABELS, JOB_LABELS.c.job_seq == JOBS.c.seq))
+    connection.execute(insert(USAGE).from_select(list(each), labelled.group_by(JOBS.c.tenant, day, *label)))
 
 
 def _of_batches(finished: int) -> int:

@@ -57,7 +57,10 @@ class Asked:
         yield "list of a rare label", lambda: store.list_jobs(TENANT, labels=[rare])
         yield "list of two labels", lambda: store.list_jobs(TENANT, labels=[rare, ("team", "blue")])
         yield "list of label and state", lambda: store.list_jobs(TENANT, labels=[("team", "blue")], state="failed")
-        yield "usage of 30 days", lambda: store.usage(TENANT, first=self._today - timedelta(days=30), last=self._today)
+        first = self._today - timedelta(days=30)
+        yield "usage of 30 days", lambda: store.usage(TENANT, first=first, last=self._today)
+        # A page: of a thousand jobs in a year not every day has every team.
+        yield "usage by label", lambda: store.usage(TENANT, first=first, last=self._today, label="team", limit=50)
         yield "list datasets", lambda: store.list_datasets(TENANT)
         yield "list batches", lambda: store.list_batches(TENANT, limit=5)  # of a thousand jobs there are ten batches
         yield "list items", lambda: store.list_items(TENANT, "bat_0")
