@@ -189,7 +189,7 @@ class Verbs:
         yield "caller_of_key", lambda: store.caller_of_key(self.key)
         today = date.fromtimestamp(store._clock())
         yield "usage", lambda: store.usage(TENANT, first=today - timedelta(days=30), last=today)
-        yield "usage", lambda: store.usage(TENANT, first=today - timedelta(days=30), last=today, label="team")
+        yield "usage", lambda: store.usage(TENANT, first=today - timedelta(days=30), last=today, label="team", limit=10)
         yield "use_of", lambda: store.use_of(TENANT)
         yield "check_room", lambda: store.check_room(TENANT, Quota(), bytes=1)
         yield "read_lanes", store.read_lanes
