@@ -214,6 +214,7 @@ RUNNER: dict[str, Shown] = {
     "hints": why(ITSELF),
     "histogram": why(ITSELF),
     "item": test("test_flipped.py::test_an_item_of_bad_bytes_hurts_no_other"),
+    "join": why("It reads with `formats`, of which each reader has its own controls; its bounds keep a sandbox within its memory limit."),
     "json_in": by("JSON: keys once"),
     "json_out": why(ITSELF),
     "kinds": why("It is the order of the others."),
