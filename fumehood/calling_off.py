@@ -60,7 +60,8 @@ def stop_at_failure(connection: Connection, row: Row[Any], outcome: Outcome, *, 
     if row.kind == Kind.CHUNK.value:
         own = (BATCH_ITEMS.c.batch == row.batch, BATCH_ITEMS.c.job == row.id)
         mine = select(func.min(BATCH_ITEMS.c.number)).where(*own)
-        number = connection.execute(mine if failed else mine.where(BATCH_ITEMS.c.state == State.FAILED.value)).scalar_one()
+        own_doing = BATCH_ITEMS.c.ending["reason"].as_string().in_([reason.value for reason in Reason if reason.blame is Blame.TENANT])
+        number = connection.execute(mine if failed else mine.where(BATCH_ITEMS.c.state == State.FAILED.value, own_doing)).scalar_one()
     else:
         number = row.item if failed else None
     if number is None:

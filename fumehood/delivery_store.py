@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, TextClause, bindparam, delete, exists, func, select, text, update
 
-from fumehood.batch import Batch
+from fumehood.batch_store import find_batch, read_batch
 from fumehood.delivery import TRIES_KEPT, Delivery, DeliveryState, Trouble, Try, payload_of_batch
 from fumehood.errors import Conflict, NotFound
 from fumehood.job import State
@@ -34,9 +35,6 @@ class Share:
 
 class Deliveries(Records):
     """The part of `JobStore` that knows who is to be told."""
-
-    def get_batch(self, tenant: str, batch_id: str) -> Batch:
-        raise NotImplementedError
 
     # the courier -----------------------------------------------------------------------------------------------------
     def claim_deliveries(self, *, room: int, share: Share, lease_seconds: float, after: str = "") -> list[Delivery]:
@@ -101,16 +99,14 @@ class Deliveries(Records):
             ended = connection.execute(_held_of_ended(), {"at_most": limit}).all()
         released = 0
         for row in ended:
-            try:
-                batch = self.get_batch(row.tenant, row.about)
-            except NotFound:  # forgotten since
-                continue
-            if not batch.final:
-                continue
-            values = {"state": _PENDING, "payload": payload_of_batch(batch), "due_at": self._clock()}
-            here = (DELIVERIES.c.seq == row.seq, DELIVERIES.c.state == DeliveryState.HELD.value)
-            with self._database.writing() as connection:
-                released += connection.execute(update(DELIVERIES).where(*here).values(values)).rowcount
+            with suppress(NotFound), self._database.writing() as connection:  # It may be forgotten since.
+                # Who tells items to run again has this lock, too, and finds either the message held or the batch's end told.
+                find_batch(connection, row.tenant, row.about, lock=True)
+                batch = read_batch(connection, row.tenant, row.about)
+                if batch.final:
+                    values = {"state": _PENDING, "payload": payload_of_batch(batch), "due_at": self._clock()}
+                    here = (DELIVERIES.c.seq == row.seq, DELIVERIES.c.state == DeliveryState.HELD.value)
+                    released += connection.execute(update(DELIVERIES).where(*here).values(values)).rowcount
         return released
 
     def forget_deliveries(self, *, older_than_seconds: float) -> int:

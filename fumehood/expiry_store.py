@@ -88,7 +88,8 @@ class Expiries(Records):
                 log_at = job.log_gone_at or (now if Part.LOG in parts else None)
                 results_at = job.results_gone_at or (now if Part.RESULTS in parts else None)
                 again = None if expiry is None else now + (AGAIN_SECONDS if parts else PUT_OFF_SECONDS)
-                stored = bytes_of_job(replace(job, log_gone_at=log_at, results_gone_at=results_at))
+                # No more than before: of what was stored when nothing was counted nothing is.
+                stored = min(row.stored_bytes, bytes_of_job(replace(job, log_gone_at=log_at, results_gone_at=results_at)))
                 marks.append({"of_seq": row.seq, "new_log": log_at, "new_results": results_at, "again": again, "new_stored": stored})
                 if expiry is not None and parts:
                     dues.append(Due(job=job, expiry=replace(expiry, log_gone_at=log_at, results_gone_at=results_at), parts=parts))

@@ -34,7 +34,7 @@ from sqlalchemy import (
 
 from fumehood.database import inserting
 from fumehood.job import Lane
-from fumehood.schema import JOBS, LANES, SHARES, TENANTS, USAGE
+from fumehood.schema import HOLDINGS, JOBS, LANES, SHARES, TENANTS, USAGE
 from fumehood.tenant import TenantState
 
 MEAN_SECONDS_FIRST = 1.0
@@ -63,11 +63,17 @@ class Bounds:
     """The quotas of who has none of its own, and the day (UTC) whose CPU seconds count."""
 
     running_jobs: int
+    stored_bytes: int
     cpu_seconds_per_day: float
     day: int
 
     def given(self) -> dict[str, Any]:
-        return {"running_jobs": self.running_jobs, "cpu_seconds": self.cpu_seconds_per_day, "of_day": self.day}
+        return {
+            "running_jobs": self.running_jobs,
+            "most_bytes": self.stored_bytes,
+            "cpu_seconds": self.cpu_seconds_per_day,
+            "of_day": self.day,
+        }
 
 
 def joined(connection: Connection, tenant: str, lane: str, *, jobs: int = 1) -> None:
@@ -208,7 +214,7 @@ def _allowed() -> Select[Any]:
     """Those of them that may have a slot now."""
     quota = func.coalesce(TENANTS.c.quota["running_jobs"].as_integer(), bindparam("running_jobs", type_=Integer()))
     active = func.coalesce(TENANTS.c.state, TenantState.ACTIVE.value) == TenantState.ACTIVE.value
-    free = (active, SHARES.c.running < quota, _cpu_is_left())
+    free = (active, SHARES.c.running < quota, _cpu_is_left(), _room_is_left())
     return _shares(SHARES.c.queued, SHARES.c.running, quota.label("running_jobs")).where(*free)
 
 
@@ -219,6 +225,13 @@ def _cpu_is_left() -> ColumnElement[bool]:
     used = select(func.coalesce(func.sum(USAGE.c.cpu_seconds), 0.0)).where(*today).correlate(SHARES).scalar_subquery()
     quota = func.coalesce(TENANTS.c.quota["cpu_seconds_per_day"].as_float(), bindparam("cpu_seconds", type_=Float()))
     return or_(SHARES.c.lane != Lane.JOBS.value, used < quota)
+
+
+def _room_is_left() -> ColumnElement[bool]:
+    """In the bytes that a tenant may store: what a job will leave is not known before it has ended, so that a full tenant's wait."""
+    held = select(HOLDINGS.c.bytes).where(HOLDINGS.c.tenant == SHARES.c.tenant).correlate(SHARES).scalar_subquery()
+    quota = func.coalesce(TENANTS.c.quota["stored_bytes"].as_float(), bindparam("most_bytes", type_=Float()))
+    return or_(SHARES.c.lane != Lane.JOBS.value, func.coalesce(held, 0) <= quota)
 
 
 @cache

@@ -3,8 +3,8 @@
 The bytes of a job, a batch or a dataset stand in its row; the database's own triggers (revision 0011) add them up by tenant, so that
 deletion and expiry give back exactly what was counted. A dataset counts its original and its Arrow form, a job its script, the files
 that were sent with it, its results and its log, a batch what was sent with it. Copies that share a disk's blocks count each.
-What a running job will leave is counted when it has ended: it may lead above the quota by what runs at once, and nothing new is
-taken until there is room again.
+What a running job will leave is counted when it has ended: it may lead above the quota by what runs at once. Until there is room again
+nothing new is taken, and what waits is not claimed.
 """
 
 from __future__ import annotations
@@ -87,14 +87,15 @@ def _check(now_used: Use, quota: Quota, *, queued: int, stored: int, runs: bool,
         used = now_used.cpu_seconds_per_day
         detail = f"{used:,.0f} CPU seconds were used today (UTC); the limit is {quota.cpu_seconds_per_day:,.0f}"
         raise _exceeded("cpu_seconds_per_day", detail, quota.cpu_seconds_per_day, used, max(1, left))
-    if stored:
+    if stored or queued:
         _check_stored(quota, held=now_used.stored_bytes - stored, after=now_used.stored_bytes)
 
 
 def _check_stored(quota: Quota, *, held: int, after: int) -> None:
     if after > quota.stored_bytes:
+        more = f", and {after - held:,} more would be too many" if after > held else ""
         detail = (
-            f"the tenant holds {held:,} bytes, and {after - held:,} more would be too many; the limit is {quota.stored_bytes:,}. "
+            f"the tenant holds {held:,} bytes{more}; the limit is {quota.stored_bytes:,}. "
             "Delete jobs, batches or datasets, or wait until some expire"
         )
         raise _exceeded("stored_bytes", detail, quota.stored_bytes, held, STORED_RETRY_SECONDS)

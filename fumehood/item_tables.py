@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import BigInteger, ColumnElement, cast, func, select
 
 from fumehood.batch_rows import STATE_OF_ITEM
 from fumehood.job import Job, State
@@ -35,10 +36,10 @@ class ItemTables(Records):
         """By number; those of items that succeeded, and left a table. None of a batch that is not this tenant's."""
         of_tenant = select(BATCHES.c.id).where(BATCHES.c.id == batch_id, BATCHES.c.tenant == tenant).scalar_subquery()
         window = BATCH_ITEMS.c.ending["result"]
-        size = func.coalesce(window["bytes"].as_integer(), JOBS.c.outcome["outputs"]["result"].as_integer()).label("bytes")
+        size = func.coalesce(_bytes(window["bytes"]), _bytes(JOBS.c.outcome["outputs"]["result"])).label("bytes")
         job = (JOBS.c.id, JOBS.c.fence, JOBS.c.results_gone_at, JOBS.c.item)
         query = (
-            select(BATCH_ITEMS.c.number, BATCH_ITEMS.c.name, window["offset"].as_integer().label("offset"), size, *job)
+            select(BATCH_ITEMS.c.number, BATCH_ITEMS.c.name, _bytes(window["offset"]).label("offset"), size, *job)
             .select_from(BATCH_ITEMS.join(JOBS, JOBS.c.id == BATCH_ITEMS.c.job))
             .where(BATCH_ITEMS.c.batch == of_tenant, STATE_OF_ITEM.in_([State.SUCCEEDED.value]))
             .order_by(BATCH_ITEMS.c.number)
@@ -59,3 +60,8 @@ class ItemTables(Records):
             # Of a chunk's item without a window there is no table, whatever lies in the chunk's file.
             if row.bytes is not None and (row.item is not None or row.offset is not None)
         ]
+
+
+def _bytes(value: Any) -> ColumnElement[int]:
+    """PostgreSQL's integers end at 2 GiB, and results do not."""
+    return cast(value.as_string(), BigInteger)

@@ -20,7 +20,9 @@ class Queues(Tenants):
     def _bounds(self) -> Bounds:
         quota = self._defaults.quota
         day = day_of(self._clock())
-        return Bounds(running_jobs=quota.running_jobs, cpu_seconds_per_day=quota.cpu_seconds_per_day, day=day)
+        return Bounds(
+            running_jobs=quota.running_jobs, stored_bytes=quota.stored_bytes, cpu_seconds_per_day=quota.cpu_seconds_per_day, day=day
+        )
 
     def too_large_for_disk(self, lane: Lane, *, disk_budget_bytes: int) -> int | None:
         """The bytes that the next job of `lane` reserves, where they exceed the budget although nothing runs: it waits for
@@ -42,8 +44,8 @@ class Queues(Tenants):
             return fair_share.count_waiting(connection, lane.value)
 
     def eligible(self, lane: Lane) -> int:
-        """How many could start at once: those whose tenant is suspended, has as many running as it may, or has no CPU seconds left today
-        are not among them."""
+        """How many could start at once: those whose tenant is suspended, has as many running as it may, stores more than it may, or has no
+        CPU seconds left today are not among them."""
         with self._database.reading() as connection:
             return fair_share.count_eligible(connection, lane.value, self._bounds())
 

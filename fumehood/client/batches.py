@@ -186,7 +186,7 @@ class AsyncBatchHandle:
             InTheWay: there is none, or the batch is being cancelled.
         """
         item = f"/items/{int(number)}" if number is not None else ""
-        await self._surface.post(f"/v1/batches/{self.id}{item}/retry")
+        await self._surface.send("POST", f"/v1/batches/{self.id}{item}/retry")
         self.record = await self._surface.batch(self.id)
 
     async def cancel(self) -> None:

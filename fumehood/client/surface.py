@@ -192,7 +192,7 @@ class AsyncSurface:
             query = {**query, "cursor": page["next"]}
 
     async def send(self, method: str, path: str, document: Document | None = None) -> Document:
-        """One call of the operator's, made once only: a second one could make a second key."""
+        """One call that is made once only: a second one could make a second key, or run items twice."""
         body = None if document is None else Body([json.dumps(document).encode()])
         headers = {} if document is None else {"Content-Type": "application/json"}
         return await self._document(wire.Request(method=method, path=path, headers=headers, body=body))

@@ -94,6 +94,23 @@ def test_the_first_item_that_failed_in_a_chunk_stops_the_other_chunks(store: Job
     assert (now.stopped_by, now.counts) == (7, {State.SUCCEEDED: 23, State.FAILED: 2, State.CANCELLED: 35})
 
 
+def test_an_item_of_a_chunk_that_the_service_failed_stops_nothing(store: JobStore) -> None:
+    batch = submit(store, 60, Isolation.BATCH, on_failure=OnFailure.STOP)
+    end(store, claim(store), **said({3: Reason.SANDBOX_ERROR}, range(25)))
+    now = store.get_batch(TENANT, batch.id)
+    assert (now.stopped_by, now.counts[State.FAILED], now.counts[State.QUEUED]) == (None, 1, 35)
+
+
+def test_a_table_of_gigabytes_is_found(store: JobStore) -> None:
+    batch = submit(store, 1)
+    end(store, claim(store), outputs={"result": 2**32})
+    assert [table.bytes for table in store.tables_of_items(TENANT, batch.id)] == [2**32]
+    chunks = submit(store, 1, Isolation.BATCH)
+    ended = {"number": 0, "reason": "ok", "message": "", "milliseconds": 1.0, "result": {"offset": 2**31, "bytes": 10}}
+    end(store, claim(store), report={"items": [ended]}, outputs={"result": 2**32})
+    assert [(table.offset, table.bytes) for table in store.tables_of_items(TENANT, chunks.id)] == [(2**31, 10)]
+
+
 def test_a_chunk_that_fails_as_a_whole_stops_the_others(store: JobStore) -> None:
     batch = submit(store, 60, Isolation.BATCH, on_failure=OnFailure.STOP)
     end(store, claim(store), Reason.OUT_OF_MEMORY)

@@ -8,13 +8,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from fumehood.blob_bytes import bytes_of_batch, bytes_of_job
 from fumehood.errors import QuotaExceeded
 from fumehood.holdings import Use
 from fumehood.job import Input, Job, Kind, Lane
 from fumehood.job_store import JobStore
+from fumehood.outcome import Reason
 from fumehood.quota import DAY_SECONDS, Quota, Retention
 from fumehood.schema import BATCHES, DATASETS, HOLDINGS, JOBS
 from fumehood.testing import dataset, erasure, job, outcome
@@ -36,11 +37,15 @@ def own(owner: str, **overrides: Any) -> Job:
 
 
 def run(store: JobStore, *, cpu_seconds: float = 0.0, outputs: dict[str, int] | None = None) -> Job:
-    claimed = store.claim(worker="w", lane=Lane.JOBS, disk_budget_bytes=BUDGET)
-    assert claimed is not None
-    ending = outcome()
+    it, ending = claimed(store), outcome()
     used = replace(ending.usage, cpu_seconds=cpu_seconds)
-    return store.finish(claimed, replace(ending, usage=used, outputs=outputs or {}), erasure(claimed))
+    return store.finish(it, replace(ending, usage=used, outputs=outputs or {}), erasure(it))
+
+
+def claimed(store: JobStore) -> Job:
+    found = store.claim(worker="w", lane=Lane.JOBS, disk_budget_bytes=BUDGET)
+    assert found is not None
+    return found
 
 
 def refused(act: Callable[[], object]) -> QuotaExceeded:
@@ -160,6 +165,43 @@ def test_results_count_when_they_are_there_and_deletion_gives_them_back(store: J
     store.delete_job(lab, first.id)
     assert held(store) == summed(store) == {}
     store.submit(own(lab))
+
+
+def test_who_stores_too_much_waits_for_room_and_can_still_take_things_out(store: JobStore) -> None:
+    lab, other = tenant(store, "lab", stored_bytes=1000), tenant(store, "other")
+    jobs = [store.submit(own(lab)).job for _ in range(3)]
+    store.submit(job(tenant=lab, kind=Kind.CONVERT))
+    run(store, outputs={"result": 2000})
+    store.submit(own(other))
+    assert store.eligible(Lane.JOBS) == 1
+    assert run(store).tenant == other
+    assert store.claim(worker="w", lane=Lane.JOBS, disk_budget_bytes=BUDGET) is None
+    assert store.claim(worker="w", lane=Lane.ERRANDS, disk_budget_bytes=BUDGET) is not None
+    store.submit(job(tenant=lab, kind=Kind.CONVERT))
+    store.delete_job(lab, jobs[0].id)
+    assert run(store).tenant == lab
+
+
+def test_items_that_run_again_find_the_quota_as_new_ones_do(store: JobStore) -> None:
+    lab = tenant(store, "lab", stored_bytes=1000)
+    batch, items, terms = batch_of(2, tenant=lab)
+    store.submit_batch(batch, items, terms)
+    first, second = claimed(store), claimed(store)
+    store.finish(first, replace(outcome(Reason.SCRIPT_ERROR), outputs={"log": 2000}), erasure(first))
+    store.finish(second, outcome(), erasure(second))
+    assert refused(lambda: store.retry_items(lab, batch.id, terms)).quota == "stored_bytes"
+    assert store.get_batch(lab, batch.id).final
+
+
+def test_what_was_stored_before_anything_was_counted_does_not_count_when_a_part_expires(store: JobStore, clock: Clock) -> None:
+    lab = tenant(store, "lab")
+    store.submit(own(lab, retention=Retention(log_days=1, result_days=2, record_days=3)))
+    run(store, outputs={"result": 800, "log": 150})
+    with store._database.writing() as connection:
+        connection.execute(update(JOBS).values(stored_bytes=0))
+    clock.now += DAY_SECONDS + 1
+    store.end_expiry(store.begin_expiry(lab))
+    assert held(store) == {}
 
 
 def test_expiry_gives_back_part_by_part(store: JobStore, clock: Clock) -> None:
