@@ -14,14 +14,14 @@ from fumehood import fair_share
 from fumehood.batch import Batch, Isolation, Item, Ran, Terms, chunks_of
 from fumehood.batch_rows import STATE_OF_ITEM, batch_from_row, batch_to_row, item_from_row, item_to_row, ran_from_row, select_ran
 from fumehood.blob_bytes import bytes_of_batch
-from fumehood.calling_off import STEP, call_off
+from fumehood.calling_off import STEP, call_off, settle
 from fumehood.columns import clean_text
 from fumehood.database import inserting
 from fumehood.errors import BadField, BadRequest, Conflict, IdempotencyReuse, NotFound
 from fumehood.expiry import first_look_at
 from fumehood.holdings import check_batch
 from fumehood.job import Job, Kind, Lane, State
-from fumehood.needs import needs_of, owned
+from fumehood.needs import needs_of, owned, use_datasets
 from fumehood.outbox import forget_told, tell_of_batch_later
 from fumehood.outcome import Outcome, Reason
 from fumehood.pages import PAGE_BYTES, PAGE_ROWS, read_cursor, read_page, write_cursor
@@ -166,14 +166,16 @@ class Batches(Records):
             self._note(connection, batch_id)
             if connection.execute(_unfinished(batch_id).limit(1)).first() is None:
                 raise Conflict(f"batch {batch_id} has ended; only one that has not can be cancelled")
-            ended = call_off(connection, batch, "Cancelled before it ran.", now=now)
+            off = call_off(connection, batch, "Cancelled before it ran.", now=now)
+            use_datasets(connection, off.datasets, now=now)
+            settle(connection, off, now=now)
             # Those that are locked just now hear of it from the batch.
             running = select(JOBS.c.seq).where(JOBS.c.batch == batch_id, JOBS.c.state == State.RUNNING.value)
             some = connection.execute(running.order_by(JOBS.c.seq).with_for_update(skip_locked=True)).scalars().all()
             if some:
                 connection.execute(_mark_cancelled(), [{"of_seq": seq} for seq in some])
             connection.execute(update(BATCHES).where(BATCHES.c.seq == batch.seq).values(cancel_requested=True))
-            return read_batch(connection, tenant, batch_id), ended
+            return read_batch(connection, tenant, batch_id), off.jobs
 
     def delete_batch(self, tenant: str, batch_id: str) -> Batch:
         """Forget a batch that has ended with all its items and jobs, and the idempotency key that made it.

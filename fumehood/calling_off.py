@@ -7,6 +7,7 @@ the batch's cancel, and none of them is handed back to the queue.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -16,7 +17,6 @@ from fumehood import fair_share
 from fumehood.batch import OnFailure
 from fumehood.expiry import expiry
 from fumehood.job import Kind, Lane, State
-from fumehood.needs import use_datasets
 from fumehood.outcome import Blame, Outcome, Reason
 from fumehood.quota import Retention
 from fumehood.rows import never_ran
@@ -28,8 +28,21 @@ STEP = 500
 """Below what any database takes as parameters of one statement."""
 
 
-def call_off(connection: Connection, batch: Row[Any], message: str, *, now: float) -> list[str]:
-    """What waits of a batch, whose row is locked, ends as cancelled. The jobs that did; items without one end too."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CalledOff:
+    """What is cancelled, and yet to be told to those who count: `datasets` first, `settle` last, as everywhere."""
+
+    batch: Row[Any]
+    jobs: list[str]
+    items: int
+    """Those that had no job yet among them."""
+    datasets: set[str | None]
+    """That it needs no more."""
+
+
+def call_off(connection: Connection, batch: Row[Any], message: str, *, now: float) -> CalledOff:
+    """What waits of a batch, whose row is locked, ends as cancelled; items without a job end too. Locks jobs alone, and waits for none:
+    datasets, holdings, shares and usage are locked in this order by everybody, and whoever asks may have some yet to come."""
     queued = select(JOBS.c.id).where(JOBS.c.batch == batch.id, JOBS.c.state == State.QUEUED.value)
     ended = list(connection.execute(queued.order_by(JOBS.c.seq).with_for_update(skip_locked=True)).scalars())
     outcome = Outcome(reason=Reason.CANCELLED, message=message).as_dict()
@@ -43,19 +56,22 @@ def call_off(connection: Connection, batch: Row[Any], message: str, *, now: floa
         never = update(JOBS).where(JOBS.c.id.in_(some), JOBS.c.erasure.is_(None))
         connection.execute(never.values(erasure=never_ran(now=now)))
         connection.execute(update(JOBS).where(JOBS.c.id.in_(some)).values(cancelled))
-    use_datasets(connection, used, now=now)
-    jobs = len(ended) + give_up(connection, batch, message, now=now)
-    if jobs:
-        fair_share.left(connection, batch.tenant, Lane.JOBS.value, jobs=jobs)
-        count(connection, batch.tenant, Lane.JOBS, batch.labels, Amount(cancelled=jobs), now=now)
-    return ended
+    unmade, unneeded = give_up(connection, batch, message)
+    return CalledOff(batch=batch, jobs=ended, items=len(ended) + unmade, datasets=used | unneeded)
 
 
-def stop_at_failure(connection: Connection, row: Row[Any], outcome: Outcome, *, now: float) -> None:
+def settle(connection: Connection, off: CalledOff, *, now: float) -> None:
+    """Shares and usage hear of what was cancelled."""
+    if off.items:
+        fair_share.left(connection, off.batch.tenant, Lane.JOBS.value, jobs=off.items)
+        count(connection, off.batch.tenant, Lane.JOBS, off.batch.labels, Amount(cancelled=off.items), now=now)
+
+
+def stop_at_failure(connection: Connection, row: Row[Any], outcome: Outcome, *, now: float) -> CalledOff | None:
     """A job of a batch has just ended with `outcome`. Where it or one of its items failed, and that is to be the end of the batch, what
     waits is cancelled. A failure of the service's stops nothing."""
     if row.batch is None:
-        return
+        return None
     failed = outcome.reason.blame is Blame.TENANT
     if row.kind == Kind.CHUNK.value:
         own = (BATCH_ITEMS.c.batch == row.batch, BATCH_ITEMS.c.job == row.id)
@@ -65,10 +81,12 @@ def stop_at_failure(connection: Connection, row: Row[Any], outcome: Outcome, *, 
     else:
         number = row.item if failed else None
     if number is None:
-        return
+        return None
     batch = connection.execute(_stop(), {"of_batch": row.batch, "new_number": number}).one_or_none()
-    if batch is not None:
-        call_off(connection, batch, f"Cancelled before it ran: item {number} failed, and the batch ends with its first failure.", now=now)
+    if batch is None:
+        return None
+    message = f"Cancelled before it ran: item {number} failed, and the batch ends with its first failure."
+    return call_off(connection, batch, message, now=now)
 
 
 def called_off(connection: Connection, batch_id: str | None) -> Row[Any] | None:

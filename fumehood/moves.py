@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.dml import ReturningDelete
 
 from fumehood import fair_share
-from fumehood.calling_off import is_called_off, stop_at_failure
+from fumehood.calling_off import is_called_off, settle, stop_at_failure
 from fumehood.errors import Conflict, LeaseLost, NotFound
 from fumehood.expiry import expires_at
 from fumehood.fair_share import Bounds
@@ -41,7 +41,7 @@ from fumehood.outcome import Outcome, Reason
 from fumehood.pages import SEQ_MAX, Run, in_order, within
 from fumehood.rows import job_from_row
 from fumehood.schema import JOB_NEEDS, JOBS
-from fumehood.unfolding import count_unmade_ahead, unfold
+from fumehood.unfolding import count_unmade_ahead, lock_batch, unfold
 from fumehood.usage import count_ended
 
 # Which final state a reason means; every other reason is a failure.
@@ -100,14 +100,18 @@ def move(connection: Connection, row: Row[Any], state: State, values: dict[str, 
 
 def end(connection: Connection, row: Row[Any], outcome: Outcome, erasure: dict[str, Any], *, now: float) -> Job:
     """Into the final state that the outcome's reason means. A job that has ended needs nothing any more."""
-    # Before anything of the tenant's is locked: this locks the batch.
-    stop_at_failure(connection, row, outcome, now=now)
-    used = connection.execute(_need_nothing(), {"of_id": row.id}).scalars().all()
-    use_datasets(connection, used, now=now)
+    # In one order, as everybody: the batch, datasets, holdings (by the row's trigger), shares, usage.
+    if row.unfolds:
+        lock_batch(connection, row.batch)
+    stopped = stop_at_failure(connection, row, outcome, now=now)
+    used = set(connection.execute(_need_nothing(), {"of_id": row.id}).scalars())
+    use_datasets(connection, used | (stopped.datasets if stopped else set()), now=now)
     values = {"outcome": outcome.as_dict(), "erasure": erasure, "finished_at": now, "expires_at": expires_at(row, now)}
     if outcome.outputs and row.lane == Lane.JOBS.value:
         values["stored_bytes"] = row.stored_bytes + sum(outcome.outputs.values())
     ended = job_from_row(move(connection, row, FINAL_STATE[outcome.reason], values, now=now))
+    if stopped:
+        settle(connection, stopped, now=now)
     count_ended(connection, ended)
     tell_of_job(connection, ended, now=now)
     return ended

@@ -18,6 +18,7 @@ from fumehood.batch_store import Batches
 from fumehood.errors import NotFinished, NotFound
 from fumehood.job import Lane, State
 from fumehood.moves import change, end
+from fumehood.needs import use_datasets
 from fumehood.outcome import Outcome, Reason
 from fumehood.receipt import TENANT_VERSION
 from fumehood.rows import never_ran
@@ -75,7 +76,8 @@ class TenantErasures(Batches):
         with self._database.writing() as connection:
             # First, and by itself: the end of a job would make the next ones of its batch, and locks its row before the batch's.
             for batch in unmade_batches(connection, tenant, limit=1):
-                jobs = give_up(connection, batch, outcome.message, now=now)
+                jobs, datasets = give_up(connection, batch, outcome.message)
+                use_datasets(connection, datasets, now=now)
                 fair_share.left(connection, tenant, Lane.JOBS.value, jobs=jobs)
                 count(connection, tenant, Lane.JOBS, batch.labels, Amount(cancelled=jobs), now=now)
                 return JOBS_AT_ONCE

@@ -35,7 +35,7 @@ from sqlalchemy import (
 from fumehood.batch import Batch, Item, job_of
 from fumehood.batch_rows import batch_from_row, item_from_row
 from fumehood.job import State
-from fumehood.needs import needs_of, needs_of_inputs, use_datasets
+from fumehood.needs import needs_of, needs_of_inputs
 from fumehood.outcome import Reason
 from fumehood.rows import job_to_row
 from fumehood.schema import BATCH_ITEMS, BATCH_NEEDS, BATCHES, JOB_NEEDS, JOBS
@@ -72,17 +72,22 @@ def is_unfolding(connection: Connection, batch_id: str) -> bool:
     return connection.execute(_marked(), {"of_batch": batch_id}).first() is not None
 
 
-def give_up(connection: Connection, batch: Row[Any], message: str, *, now: float) -> int:
-    """What has no job of a batch, whose row is locked, is cancelled without one. How many."""
+def give_up(connection: Connection, batch: Row[Any], message: str) -> tuple[int, set[str | None]]:
+    """What has no job of a batch, whose row is locked, is cancelled without one. How many, and the datasets that it needs no more."""
     if batch.unmade == 0:
-        return 0
+        return 0, set()
     ending = {"number": -1, "reason": Reason.CANCELLED.value, "message": message}
     here = (BATCH_ITEMS.c.batch == batch.id, BATCH_ITEMS.c.job.is_(None), BATCH_ITEMS.c.state.is_(None))
     cancelled = connection.execute(update(BATCH_ITEMS).where(*here).values(state=State.CANCELLED.value, ending=ending)).rowcount
     unneeded = delete(BATCH_NEEDS).where(BATCH_NEEDS.c.batch == batch.id).returning(BATCH_NEEDS.c.dataset)
-    use_datasets(connection, connection.execute(unneeded).scalars().all(), now=now)
+    datasets = set(connection.execute(unneeded).scalars())
     connection.execute(update(BATCHES).where(BATCHES.c.id == batch.id).values(unmade=0))
-    return cancelled
+    return cancelled, datasets
+
+
+def lock_batch(connection: Connection, batch_id: str) -> None:
+    """For who will unfold it, before anything of its tenant's is locked."""
+    connection.execute(_batch(), {"of_batch": batch_id})
 
 
 def batch_needs(batch: Batch, items: Iterable[Item]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -16,7 +17,7 @@ from fumehood.job import Input, Job, Lane, State
 from fumehood.job_store import JobStore
 from fumehood.outcome import Reason
 from fumehood.schema import BATCH_ITEMS, JOBS
-from fumehood.testing import dataset, erasure, outcome
+from fumehood.testing import dataset, erasure, job, outcome
 from fumehood.webhook_schema import DELIVERIES
 from tests.unit.stores import TERMS, batch_of, counted, shares
 
@@ -92,6 +93,32 @@ def test_the_first_item_that_failed_in_a_chunk_stops_the_other_chunks(store: Job
     end(store, claim(store), **said({7: FAILED, 9: FAILED}, range(25)))
     now = store.get_batch(TENANT, batch.id)
     assert (now.stopped_by, now.counts) == (7, {State.SUCCEEDED: 23, State.FAILED: 2, State.CANCELLED: 35})
+
+
+def test_a_batch_that_stops_and_jobs_that_come_do_not_wait_for_each_other(store: JobStore) -> None:
+    over = threading.Event()
+    name = store.create_tenant("lab").id
+
+    def come() -> int:
+        sent = 0
+        while not over.is_set():
+            made = job(tenant=name, priority=-1)
+            store.submit(replace(made, inputs={"script": Input(blob=f"{made.blob_prefix}/script.py", format="python", bytes=9)}))
+            sent += 1
+        return sent
+
+    with ThreadPoolExecutor(3) as pool:
+        coming = [pool.submit(come) for _ in range(3)]
+        try:
+            for _ in range(25):
+                batch, items, terms = batch_of(3, tenant=name, on_failure=OnFailure.STOP)
+                store.submit_batch(batch, items, terms)
+                end(store, claim(store), FAILED, outputs={"log": 3})
+                assert store.get_batch(name, batch.id).final
+        finally:
+            over.set()
+        sent = sum(each.result(60) for each in coming)
+    assert shares(store) == counted(store) == {(name, "jobs"): (sent, 0)}
 
 
 def test_an_item_of_a_chunk_that_the_service_failed_stops_nothing(store: JobStore) -> None:
