@@ -16,7 +16,7 @@ from api.errands import errand, join_limits
 from api.tables import table_content
 from fumehood.batch import Batch
 from fumehood.dataset import FORMATS, TABLE_FORMATS
-from fumehood.errors import Gone, NotFinished, NotFound
+from fumehood.errors import Gone, NotFinished, NotFound, QuotaExceeded
 from fumehood.item_tables import ItemTable
 from fumehood.job import Input, Job, Kind
 from fumehood.tenant import Tenant
@@ -51,33 +51,38 @@ async def read_joined(
     if (gone := next((table for table in tables if table.gone_at is not None), None)) is not None:
         assert gone.gone_at is not None
         raise Gone(f"the result of item {gone.number} expired at {timestamp(gone.gone_at)}", expired_at=gone.gone_at)
+    kept = f"{batch.joined_prefix}/{round((batch.finished_at or 0.0) * 1000)}.arrow"
     async with AsyncExitStack() as stack:
-        if batch.final:
-            key = await _kept(request, desk, tenant, batch, tables)
-            source = {"job": tables[0].job, "output": "result"}
-        else:
-            made = await stack.enter_async_context(_errand(request, desk, tenant, batch, tables))
-            key, source = made.output_blob("result"), {"job": made.id, "output": "result"}
-        size = await desk.file(desk.blobs.size, tenant.id, key)
         # Nothing of the batch can be deleted while something that needs one of its jobs reads it.
+        key, source = kept, {"job": tables[0].job, "output": "result"}
+        if not batch.final or not await _is_there(desk, tenant, kept):
+            made = await stack.enter_async_context(_errand(request, desk, tenant, batch, tables))
+            if not batch.final or not await _keep(desk, tenant, batch, made, kept):
+                key, source = made.output_blob("result"), {"job": made.id, "output": "result"}
+        size = await desk.file(desk.blobs.size, tenant.id, key)
         table = Input(blob=key, format="arrow", bytes=size, source=source)
         stored = Representation(format="arrow", key=key)
         return await table_content(request, desk, tenant, stored=stored, table=table, file_name=f"{batch.id}-result")
 
 
-async def _kept(request: Request, desk: Desk, tenant: Tenant, batch: Batch, tables: list[ItemTable]) -> str:
-    """The key of the joined table of a batch that has ended; made now, where it is not there."""
-    assert batch.finished_at is not None
-    key = f"{batch.joined_prefix}/{round(batch.finished_at * 1000)}.arrow"
+async def _is_there(desk: Desk, tenant: Tenant, key: str) -> bool:
     try:
         await desk.file(desk.blobs.size, tenant.id, key)
-        return key
     except NotFound:
-        pass
-    async with _errand(request, desk, tenant, batch, tables) as made:
-        # Two that ask at once both have it made; the first one's stays.
-        with suppress(FileExistsError):
-            await desk.file(desk.blobs.link, tenant.id, made.output_blob("result"), key)
+        return False
+    return True
+
+
+async def _keep(desk: Desk, tenant: Tenant, batch: Batch, made: Job, key: str) -> bool:
+    """False where the tenant has no room for it: it gets the table all the same, which is made again the next time."""
+    table = made.output_blob("result")
+    try:
+        await desk.ask(desk.store.keep_joined, tenant.id, batch, size_bytes=await desk.file(desk.blobs.size, tenant.id, table))
+    except QuotaExceeded:
+        return False
+    # Two that ask at once both have it made; the first one's stays.
+    with suppress(FileExistsError):
+        await desk.file(desk.blobs.link, tenant.id, table, key)
     try:
         now = await find_batch(desk, tenant, batch.id)
     except (NotFound, Gone):
@@ -86,7 +91,7 @@ async def _kept(request: Request, desk: Desk, tenant: Tenant, batch: Batch, tabl
     if now.finished_at != batch.finished_at:
         await desk.file(desk.blobs.delete, tenant.id, key)
         raise NotFinished("items of the batch run again; expected a batch that has ended")
-    return key
+    return True
 
 
 def _errand(request: Request, desk: Desk, tenant: Tenant, batch: Batch, tables: list[ItemTable]) -> AbstractAsyncContextManager[Job]:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, select, update
 from sqlalchemy.exc import IntegrityError
 
 from fumehood.batch import Batch, Isolation, Terms
-from fumehood.batch_rows import STATE_OF_ITEM, batch_from_row, item_from_row, ran_from_row, select_ran
+from fumehood.batch_rows import STATE_OF_ITEM, WITHOUT_JOINED, batch_from_row, item_from_row, ran_from_row, select_ran
 from fumehood.batch_store import Batches, find_batch, queue_chunks, queue_items, read_batch
 from fumehood.calling_off import STEP
 from fumehood.errors import BadRequest, Conflict, NotFound
@@ -52,7 +52,7 @@ class Retries(Batches):
                     here = (BATCH_ITEMS.c.batch == batch_id, BATCH_ITEMS.c.number.in_(numbers[begin : begin + STEP]))
                     rows += connection.execute(update(BATCH_ITEMS).where(*here).values(again).returning(*BATCH_ITEMS.c)).all()
                 batch = batch_from_row(row)
-                renewed = {"cancel_requested": False, "stopped_by": None, "expires_at": first_look_at(batch, now)}
+                renewed = {"cancel_requested": False, "stopped_by": None, "expires_at": first_look_at(batch, now), **WITHOUT_JOINED}
                 connection.execute(update(BATCHES).where(BATCHES.c.seq == row.seq).values(renewed))
                 items = sorted((item_from_row(each) for each in rows), key=lambda item: item.number)
                 if batch.isolation is Isolation.ITEM:

@@ -13,11 +13,13 @@ from fumehood.limits import Limits
 from fumehood.outcome import Reason
 from fumehood.quota import Retention
 from fumehood.rows import job_from_row
-from fumehood.schema import BATCH_ITEMS, JOBS
+from fumehood.schema import BATCH_ITEMS, BATCHES, JOBS
 
 _INPUT_FIELDS = tuple(field.name for field in fields(Input))
 STATE_OF_ITEM: ColumnElement[str] = func.coalesce(BATCH_ITEMS.c.state, JOBS.c.state, literal_column(f"'{State.QUEUED.value}'"))
 """Of an item beside its job, where it has one."""
+WITHOUT_JOINED: dict[str, Any] = {"stored_bytes": BATCHES.c.stored_bytes - BATCHES.c.joined_bytes, "joined_bytes": 0}
+"""A batch whose joined table is taken away."""
 
 
 def batch_to_row(batch: Batch) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, Float, Select, Table, Update, bindparam, delete, exists, select, union, update
 from sqlalchemy.exc import IntegrityError
 
+from fumehood.batch_rows import WITHOUT_JOINED
 from fumehood.batch_store import read_batch
 from fumehood.blob_bytes import bytes_of_job
 from fumehood.expiry import Expiry, Part, expiry_of
@@ -93,6 +94,9 @@ class Expiries(Records):
                 marks.append({"of_seq": row.seq, "new_log": log_at, "new_results": results_at, "again": again, "new_stored": stored})
                 if expiry is not None and parts:
                     dues.append(Due(job=job, expiry=replace(expiry, log_gone_at=log_at, results_gone_at=results_at), parts=parts))
+            # The joined table goes with the first of its results; batches are locked before what their tenant holds.
+            for batch in sorted({due.job.batch for due in dues if due.job.batch is not None and Part.RESULTS in due.parts}):
+                connection.execute(_forget_joined(), {"of_batch": batch})
             if marks:
                 connection.execute(_mark(), marks)
         return dues
@@ -216,6 +220,11 @@ def _due(table: Table, *, lock: bool = True) -> Select[Any]:
     here = (table.c.tenant == bindparam("of_tenant"), table.c.expires_at <= bindparam("now", type_=Float()))
     query = select(table).where(*here).order_by(table.c.expires_at).limit(bindparam("at_most"))
     return query.with_for_update(skip_locked=True) if lock else query
+
+
+@cache
+def _forget_joined() -> Update:
+    return update(BATCHES).where(BATCHES.c.id == bindparam("of_batch"), BATCHES.c.joined_bytes > 0).values(WITHOUT_JOINED)
 
 
 @cache

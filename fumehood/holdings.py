@@ -2,7 +2,8 @@
 
 The bytes of a job, a batch or a dataset stand in its row; the database's own triggers (revision 0011) add them up by tenant, so that
 deletion and expiry give back exactly what was counted. A dataset counts its original and its Arrow form, a job its script, the files
-that were sent with it, its results and its log, a batch what was sent with it. Copies that share a disk's blocks count each.
+that were sent with it, its results and its log, a batch what was sent with it and its joined table. Copies that share a disk's blocks
+count each.
 What a running job will leave is counted when it has ended: it may lead above the quota by what runs at once. Until there is room again
 nothing new is taken, and what waits is not claimed.
 """

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, cast, func, select
+from sqlalchemy import BigInteger, ColumnElement, cast, func, select, update
 
+from fumehood.batch import Batch
 from fumehood.batch_rows import STATE_OF_ITEM
+from fumehood.batch_store import find_batch, read_batch
+from fumehood.errors import NotFinished
+from fumehood.holdings import check_stored
 from fumehood.job import Job, State
 from fumehood.records import Records
 from fumehood.schema import BATCH_ITEMS, BATCHES, JOBS
@@ -30,7 +34,24 @@ class ItemTable:
 
 
 class ItemTables(Records):
-    """The part of `JobStore` that finds results."""
+    """The part of `JobStore` that finds results, and counts what is made of all of them."""
+
+    def keep_joined(self, tenant: str, batch: Batch, *, size_bytes: int) -> None:
+        """The joined table of a batch that has ended is the tenant's to hold, from now on and until an item runs again or results expire.
+
+        Raises:
+            NotFound: the batch.
+            NotFinished: items of it run again.
+            QuotaExceeded: it would be too many bytes.
+        """
+        with self._database.writing() as connection:
+            quota = self._admit(connection, tenant)
+            row = find_batch(connection, tenant, batch.id, lock=True)
+            if read_batch(connection, tenant, batch.id).finished_at != batch.finished_at:
+                raise NotFinished("items of the batch run again; expected a batch that has ended")
+            held = {"stored_bytes": BATCHES.c.stored_bytes - BATCHES.c.joined_bytes + size_bytes, "joined_bytes": size_bytes}
+            connection.execute(update(BATCHES).where(BATCHES.c.seq == row.seq).values(held))
+            check_stored(connection, tenant, quota, stored=size_bytes - row.joined_bytes, now=self._clock())
 
     def tables_of_items(self, tenant: str, batch_id: str) -> list[ItemTable]:
         """By number; those of items that succeeded, and left a table. None of a batch that is not this tenant's."""

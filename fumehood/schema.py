@@ -182,6 +182,7 @@ BATCHES = Table(
     Column("stopped_by", Integer),  # number of the item whose failure ended it
     Column("attempts_max", Integer, nullable=False, server_default="3"),  # of each of its jobs
     Column("place", BigInteger, nullable=False, server_default="0"),  # of its jobs in the queue
+    Column("joined_bytes", BigInteger, nullable=False, server_default="0"),  # of `stored_bytes`, the joined table's
     Column("unmade", Integer, nullable=False, server_default="0"),  # items that wait and have no job yet
     Index(None, "tenant", "seq"),  # pages
     index_where("ix_batches_unmade", "unmade > 0", "tenant"),  # what waits of a tenant without a row in the queue

@@ -141,6 +141,8 @@ class Verbs:
         jobs = [ran.job.id for ran in store.list_items(TENANT, batch.id, limit=3)[0] if ran.job is not None]
         yield "item_ends", lambda: store.item_ends(TENANT, batch.id, jobs=jobs)
         yield "tables_of_items", lambda: store.tables_of_items(TENANT, "bat_0")
+        joined = store.get_batch(TENANT, "bat_0")
+        yield "keep_joined", lambda: store.keep_joined(TENANT, joined, size_bytes=100)
         yield "unfinished_job", lambda: store.unfinished_job(TENANT, batch.id)
         yield "cancel_batch", lambda: store.cancel_batch(TENANT, batch.id)
         yield "retry_items", lambda: store.retry_items(TENANT, batch.id, TERMS)

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from fumehood.blob_bytes import bytes_of_batch, bytes_of_job
-from fumehood.errors import QuotaExceeded
+from fumehood.errors import NotFinished, QuotaExceeded
 from fumehood.holdings import Use
 from fumehood.job import Input, Job, Kind, Lane
 from fumehood.job_store import JobStore
@@ -230,6 +230,31 @@ def test_a_batch_and_what_its_jobs_left_go_together(store: JobStore) -> None:
     assert held(store) == summed(store) == {lab: sent + 30}
     store.delete_batch(lab, batch.id)
     assert held(store) == {}
+
+
+def test_a_joined_table_counts_once_and_until_items_run_again_or_results_expire(store: JobStore, clock: Clock) -> None:
+    lab = tenant(store, "lab", stored_bytes=10_000)
+    batch, items, terms = batch_of(2, tenant=lab, retention=Retention(log_days=1, result_days=1, record_days=3))
+    store.submit_batch(batch, items, terms)
+    sent = held(store)[lab]
+    run(store, outputs={"result": 10})
+    failed = claimed(store)
+    store.finish(failed, replace(outcome(Reason.SCRIPT_ERROR), outputs={}), erasure(failed))
+    ended = store.get_batch(lab, batch.id)
+    for size in (500, 700):
+        store.keep_joined(lab, ended, size_bytes=size)
+        assert held(store) == summed(store) == {lab: sent + 10 + size}
+    assert refused(lambda: store.keep_joined(lab, ended, size_bytes=10_000)).quota == "stored_bytes"
+    assert held(store) == {lab: sent + 10 + 700}
+    store.retry_items(lab, batch.id, terms)
+    assert held(store) == summed(store) == {lab: sent + 10}
+    with pytest.raises(NotFinished):
+        store.keep_joined(lab, ended, size_bytes=500)
+    run(store, outputs={"result": 10})
+    store.keep_joined(lab, store.get_batch(lab, batch.id), size_bytes=500)
+    clock.now += DAY_SECONDS + 1
+    store.end_expiry(store.begin_expiry(lab))
+    assert held(store) == summed(store) == {lab: sent}
 
 
 def test_an_errand_and_shared_inputs_hold_nothing() -> None:

@@ -591,6 +591,7 @@ def test_no_verb_shows_another_tenants_things(store: JobStore) -> None:
         "use_of": lambda: store.use_of("ten_b").stored_bytes or None,
         "check_room": lambda: store.check_room("ten_b", Quota(stored_bytes=1), bytes=1),
         "retry_items": lambda: store.retry_items("ten_b", batch.id, TERMS),
+        "keep_joined": lambda: store.keep_joined("ten_b", batch, size_bytes=1),
         "tables_of_items": lambda: store.tables_of_items("ten_b", batch.id),
         "shrink_batch": lambda: store.shrink_batch("ten_b", batch.id),
         "due_datasets": lambda: store.due_datasets("ten_b"),

@@ -1,4 +1,4 @@
-"""A key knows which one was made in its place."""
+"""A batch knows how long its joined table is, which its tenant holds; a key, which one was made in its place."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ depends_on = None
 
 
 def upgrade() -> None:
+    op.add_column("batches", sa.Column("joined_bytes", sa.BigInteger(), nullable=False, server_default="0"))
     op.add_column("api_keys", sa.Column("replaced_by", sa.String))
 
 
 def downgrade() -> None:
     op.drop_column("api_keys", "replaced_by")
+    op.drop_column("batches", "joined_bytes")
