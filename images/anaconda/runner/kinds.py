@@ -4,8 +4,12 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
-from . import bundle, entry_point, failure, figures, formats, item, join, places, profile, refusing, script_module, tables_in, tables_out
+from . import bundle, context, entry_point, failure, figures, formats, item, join, places, profile, refusing, script_module, tables_in, tables_out
 from .refused import Refused
+
+INIT_LEFT_OUT = (
+    f"The script defines {context.INIT}(), which is only called where {entry_point.NAME} has a parameter called {context.NAME!r} for what it returns."
+)
 
 
 def run_script(request: dict, progress, modules_at_start: frozenset[str]) -> None:
@@ -23,8 +27,11 @@ def run_script(request: dict, progress, modules_at_start: frozenset[str]) -> Non
     progress.say_script_starts()
     try:
         with progress.part("script"), shadows:
-            function = entry_point.find(script.execute())
-            arguments, keywords = entry_point.bind(function, frames, request.get("parameters") or {})
+            module = script.execute()
+            function, init = entry_point.find(module), context.Init.of(module)
+            arguments, keywords = entry_point.bind(function, frames, request.get("parameters") or {}, init)
+            if init.is_left_out():
+                progress.note("warning", INIT_LEFT_OUT)
             value = function(*arguments, **keywords)
     finally:
         if progress.is_this_process():
