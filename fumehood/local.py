@@ -86,12 +86,23 @@ def _read_csv(path: Path) -> Any:
 
 
 def _read_json(path: Path) -> Any:
-    """A list of records, or an object of columns."""
+    """A list of records, an object of columns, or names and rows."""
     document = json.loads(path.read_text("utf-8-sig"))
     if isinstance(document, list):
         return _records(document)
+    if _is_rows(document):
+        names, rows = unique(document["columns"]), document["values"]
+        return pa.table({name: [row[position] for row in rows] for position, name in enumerate(names)})
     # pandas writes a column as an object by row label.
     return pa.table({name: list(cells.values()) if isinstance(cells, dict) else cells for name, cells in document.items()})
+
+
+def _is_rows(document: dict[str, Any]) -> bool:
+    """`{"columns": [names], "values": [rows]}`; an object of columns may have two that are called so, too."""
+    names, rows = document.get("columns"), document.get("values")
+    if document.keys() != {"columns", "values"} or not isinstance(names, list) or not isinstance(rows, list):
+        return False
+    return all(isinstance(name, str) for name in names) and all(isinstance(row, list) for row in rows[:1])
 
 
 def _read_ndjson(path: Path) -> Any:

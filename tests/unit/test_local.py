@@ -48,6 +48,7 @@ def test_dates_in_csv_are_dates(csv: Path) -> None:
         ("t.json", '[{"a": 1, "b": "x"}, {"b": "y"}]'),
         ("t.json", '{"a": [1, null], "b": ["x", "y"]}'),
         ("t.json", '{"a": {"0": 1, "1": null}, "b": {"0": "x", "1": "y"}}'),
+        ("t.json", '{"columns": ["a", "b"], "values": [[1, "x"], [null, "y"]]}'),
         ("t.ndjson", '{"a": 1, "b": "x"}\n\n{"b": "y"}\n'),
     ],
 )
