@@ -14,11 +14,11 @@ INIT_LEFT_OUT = (
 
 def run_script(request: dict, progress, modules_at_start: frozenset[str]) -> None:
     """Run /in/script.py by the script contract."""
-    limits, inputs = request["limits"], request.get("inputs", {})
+    limits, inputs, schema = request["limits"], request.get("inputs", {}), request.get("schema") or {}
     with progress.part("read"):
         wheels = bundle.unpack(f"{places.IN}/bundle.zip" if "bundle" in inputs else None, places.BUNDLE, limits)
         ports = [port for port in ("dataset1", "dataset2") if port in inputs]
-        tables = [tables_in.read(port, inputs[port]["format"], limits, progress) for port in ports]
+        tables = [tables_in.read(port, inputs[port]["format"], limits, progress, schema.get(port)) for port in ports]
     frames = [table.take_frame() for table in tables]
     script = script_module.Script.place(wheels)
     shadows = script_module.Shadows(places.BUNDLE, modules_at_start)
