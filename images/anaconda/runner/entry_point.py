@@ -145,8 +145,12 @@ def bind_values(parameters: list[inspect.Parameter], values: dict) -> dict:
 
 def check_value(parameter: inspect.Parameter, value: object) -> None:
     """Compare a value with a simple annotation (`int`, `float`, `str`, `bool`); others are the script's own affair."""
-    # With `from __future__ import annotations` an annotation is its text.
-    wanted = next((kind for kind in SIMPLE if parameter.annotation in (kind, kind.__name__)), None)
+    wanted = simple_of(parameter)
     if wanted is not None and type(value) not in SIMPLE[wanted]:
         got = "null" if value is None else f"{cut(json.dumps(value), 60)}, {JSON_NAMES.get(type(value), type_name(value))}"
         raise Refused("bad_parameters", f"The parameter {parameter.name!r} must be {JSON_NAMES[wanted]}; the job gives {got}.")
+
+
+def simple_of(parameter: inspect.Parameter) -> type | None:
+    """The simple type that it is annotated with. With `from __future__ import annotations` an annotation is its text."""
+    return next((kind for kind in SIMPLE if parameter.annotation in (kind, kind.__name__)), None)

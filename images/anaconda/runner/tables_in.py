@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from . import columns_in, csv_in, expected, formats, places
+from .described import UNASKED
 from .failure import in_a_sentence
 from .refused import Refused
 
@@ -37,7 +38,7 @@ class InputTable:
         return frame
 
 
-def read(port: str, form: str, limits: dict, progress, columns: list[dict] | None = None) -> InputTable:
+def read(port: str, form: str, limits: dict, progress, columns: list[dict] | None = None, description=UNASKED) -> InputTable:
     """The table of a port; `columns`: those that it must have, each with a name and a type (expected.py).
 
     Raises:
@@ -49,6 +50,7 @@ def read(port: str, form: str, limits: dict, progress, columns: list[dict] | Non
         wanted = expected.Expected(port, columns, form)
         as_text = functools.partial(csv_in.as_text, port, path) if form == "csv" else nothing_more
         table = wanted.nothing() if has_no_record(path, form) else wanted.hold(table, progress, as_text)
+    description.input(port, table)
     return from_arrow(port, table)
 
 

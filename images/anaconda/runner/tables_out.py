@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from . import columns_out, disk, names, places, type_words
 from .arrow_guard import check_type
+from .described import UNASKED
 from .failure import cut, safe_text, type_name
 from .refused import Refused
 
@@ -25,14 +26,19 @@ INSTEAD = (
 )
 
 
-def write(value: object, inputs: list, output_bytes: int, progress) -> None:
-    """Write what the function returned: the first table to result 1, a second one to result 2."""
+def write(value: object, inputs: list, output_bytes: int, progress, write_first=None, description=UNASKED) -> None:
+    """Write what the function returned: the first table to result 1, a second one to result 2.
+
+    `write_first`: how the first one is written, unless as an Arrow file.
+    """
     first, second, ignored = split(value)
     if ignored:
         progress.note("ignored_value", f"azureml_main returned more than tables: {', '.join(ignored[:5])} ignored.")
-    write_table(to_table(first, "result", inputs, progress), "result", output_bytes, progress)
-    if second is not None:
-        write_table(to_table(second, "result2", inputs, progress), "result2", output_bytes, progress)
+    for port, one, write_one in (("result", first, write_first or write_arrow_file), ("result2", second, write_arrow_file)):
+        if one is not None:
+            table = to_table(one, port, inputs, progress)
+            description.output(port, table)
+            write_table(table, port, output_bytes, progress, write_one)
 
 
 def split(value: object) -> tuple[object, object | None, list[str]]:
@@ -138,10 +144,10 @@ def note_changes(table: pa.Table, port: str, inputs: list, progress) -> None:
             progress.note("dtype_change", text, port=port, column=field.name, **{"from": before, "to": after})
 
 
-def write_table(table: pa.Table, port: str, output_bytes: int, progress) -> None:
-    """Write a result file: one record batch, no compression, no metadata."""
+def write_table(table: pa.Table, port: str, output_bytes: int, progress, write_one=None) -> None:
+    """Write a result file, unless `write_one` does: one record batch, no compression, no metadata."""
     with output_limit(output_bytes, port):
-        write_arrow_file(table, places.RESULTS[port], progress)
+        (write_one or write_arrow_file)(table, places.RESULTS[port], progress)
     progress.results[port] = described = describe(table)
     if len(described["columns"]) < table.num_columns:
         text = f"Only the first {len(described['columns']):,} of the {table.num_columns:,} columns of the {port} are listed in the report."
