@@ -108,9 +108,10 @@ def test_media_types_are_those_that_the_service_says() -> None:
     assert formats.MEDIA_TYPES.keys() == formats.WRITERS.keys()
 
 
-@pytest.mark.parametrize("form", ["csv", "json", "ndjson"])
+@pytest.mark.parametrize("form", ["json", "ndjson"])
 def test_a_result_that_the_format_cannot_hold_is_a_bad_return_with_its_column(desk: Desk, form: str) -> None:
-    script = "import pyarrow as pa\ndef azureml_main():\n    return pa.table({'ok': [1], 'far': pa.array([2**31 - 1], pa.date32())})\n"
+    twice = "pa.StructArray.from_arrays([pa.array([1])] * 2, names=['a', 'a'])"
+    script = f"import pyarrow as pa\ndef azureml_main():\n    return pa.table({{'ok': [1], 'far': {twice}}})\n"
     desk.run(script, answer="arrow")
     with pytest.raises(Refused, match="Column 'far'") as refused:
         desk.run(script, answer=form)
