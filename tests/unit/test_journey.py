@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,23 @@ def test_the_sandbox_sees_the_inputs_and_one_request(bench: Bench) -> None:
         "parameters": {"threshold": 0.5, "name": "é\ud800"},
         "limits": Limits(wall_seconds=7).as_dict(),
     }
+
+
+def test_the_columns_that_a_table_must_have_and_the_format_of_an_answer_reach_the_sandbox(bench: Bench) -> None:
+    requests: list[dict[str, object]] = []
+
+    def look(scratch: Scratch, *rest: object) -> Exit:
+        requests.append(json.loads((scratch.inside / "request.json").read_text()))
+        return succeeds(scratch, *rest)  # type: ignore[arg-type]
+
+    bench.host.behaviour = look
+    columns = [{"name": "é", "type": "timestamp[ns, tz=UTC]", "nullable": True}]
+    plain = bench.submit()
+    inputs = {**plain.inputs, "dataset1": replace(bench.put("table", b"[]"), format="json", columns=columns), "dataset2": bench.put("two", b"a")}
+    bench.carry(bench.claim(plain))
+    bench.carry(bench.claim(bench.submit(inputs=inputs, target_format="csv")))
+    assert [request.keys() & {"schema", "answer", "target_format"} for request in requests] == [set(), {"schema", "answer"}]
+    assert (requests[1]["schema"], requests[1]["answer"]) == ({"dataset1": columns}, "csv")
 
 
 @pytest.mark.parametrize("kind", [Kind.DESCRIBE, Kind.CONVERT])
