@@ -101,7 +101,7 @@ def parameter_of(value: Any, at: str) -> dict[str, Any]:
 
 
 def schemas_of(value: Any) -> dict[str, dict[str, list[dict[str, Any]]]] | None:
-    """The columns of a check's tables, by port. None, too, where one has more than SCHEMA_COLUMNS: a part of them would be another schema."""
+    """The columns of a check's tables, by port. None, too, where one has more than SCHEMA_COLUMNS: some of them are another schema."""
     if value is None:
         return None
     schemas = object_of(value, "/schemas")

@@ -42,7 +42,8 @@ def azureml_main(frame, context):
 
 
 def test_a_failure_in_init_is_a_script_error_with_its_line(sandbox):
-    run = sandbox.run("def init():\n    return {}['model']\ndef azureml_main(frame, context):\n    return frame\n", inputs={"dataset1": ONE})
+    script = "def init():\n    return {}['model']\ndef azureml_main(frame, context):\n    return frame\n"
+    run = sandbox.run(script, inputs={"dataset1": ONE})
     assert (run.reason, run.report["error"]["line"], run.report["error"]["type"]) == ("script_error", 2, "KeyError")
     assert "line 2 of script.py" in run.report["message"]
 

@@ -50,7 +50,8 @@ def test_the_report_in_the_documentation_passes_whole(scratch: Scratch) -> None:
     assert report.problem == ""
     assert report.reason is Reason.OK
     assert report.error == example["error"]
-    assert report.for_display() == {key: example[key] for key in ("result", "result2", "files", "notes", "log", "entry", "schemas", "answer")}
+    shown = ("result", "result2", "files", "notes", "log", "entry", "schemas", "answer")
+    assert report.for_display() == {key: example[key] for key in shown}
     assert (report.exit_code, report.signal) == (0, None)
     assert report.milliseconds == example["milliseconds"]
     assert (report.memory_peak_bytes, report.oom_kills) == (73400320, 0)

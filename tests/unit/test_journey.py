@@ -127,7 +127,8 @@ def test_the_columns_that_a_table_must_have_and_the_format_of_an_answer_reach_th
     bench.host.behaviour = look
     columns = [{"name": "é", "type": "timestamp[ns, tz=UTC]", "nullable": True}]
     plain = bench.submit()
-    inputs = {**plain.inputs, "dataset1": replace(bench.put("table", b"[]"), format="json", columns=columns), "dataset2": bench.put("two", b"a")}
+    table = replace(bench.put("table", b"[]"), format="json", columns=columns)
+    inputs = {**plain.inputs, "dataset1": table, "dataset2": bench.put("two", b"a")}
     bench.carry(bench.claim(plain))
     bench.carry(bench.claim(bench.submit(inputs=inputs, target_format="csv")))
     assert [request.keys() & {"schema", "answer", "target_format"} for request in requests] == [set(), {"schema", "answer"}]

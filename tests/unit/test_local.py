@@ -99,8 +99,8 @@ SCRIPTS = [
 def test_a_function_is_called_with_its_context_as_in_a_sandbox(signature: str, frames: list[Any], given: tuple[Any, ...]) -> None:
     names = [part.partition("=")[0].strip() for part in signature.split(",") if part.strip() != "*"]
     script = ModuleType("script")
-    source = f"made = []\ndef init():\n    made.append(1)\n    return 'made'\ndef azureml_main({signature}):\n    return {', '.join(names)},\n"
-    exec(source, vars(script))
+    init = "made = []\ndef init():\n    made.append(1)\n    return 'made'\n"
+    exec(f"{init}def azureml_main({signature}):\n    return {', '.join(names)},\n", vars(script))
 
     assert call(script, *frames) == given
     assert call(script.azureml_main, *frames) == given

@@ -112,12 +112,12 @@ MISFITS = [
     ("json", one(2.5), "int64", "Column 'a' of dataset1 is double; expected int64 (Float value 2.500000 was truncated"),
     ("json", one(2**53 + 1), "double", "Column 'a' of dataset1 is int64; expected double (Integer value 9007199254740993 not in range"),
     ("json", one(1.255), "decimal128(5, 2)", "Column 'a' of dataset1 is double; expected decimal128(5, 2) ("),
-    ("json", one("yesterday"), "timestamp[ns]", "Column 'a' of dataset1 is string; expected timestamp[ns] (Failed to parse string: 'yesterday'"),
+    ("json", one("yesterday"), "timestamp[ns]", "Column 'a' of dataset1 is string; expected timestamp[ns] (Failed to parse string: 'yest"),
     ("json", one("2024-01-02"), "timestamp[ns, tz=UTC]", "expected a zone offset"),
     ("json", one("2024-01-02T10:00:00Z"), "timestamp[ns]", "expected no zone offset"),
     ("json", one("x"), "dictionary<string, ordered>", "Column 'a' of dataset1 is string; expected dictionary<string, ordered>."),
     ("json", one([1]), "list<string>", "Column 'a' of dataset1 is list<int64>; expected list<string>."),
-    ("json", one({"x": 1}), "struct<x: int64, y: int64>", "Column 'a' of dataset1 is struct<x: int64>; expected struct<x: int64, y: int64>."),
+    ("json", one({"x": 1}), "struct<x: int64, y: int64>", "is struct<x: int64>; expected struct<x: int64, y: int64>."),
     ("csv", b"a\nx\n", "int64", "Column 'a' of dataset1 is string; expected int64."),
     ("csv", b"a\n2024-01-02T10:00:00Z\n", "timestamp[s]", "Column 'a' of dataset1 is timestamp[s, tz=UTC]; expected timestamp[s]."),
     ("csv", b"a\n2024-01-02T10:00:00\n", "date32[day]", "Column 'a' of dataset1 is timestamp[s]; expected date32[day]."),
@@ -214,8 +214,10 @@ KINDS = st.recursive(
     st.sampled_from([kind for kind in type_words.PLAIN.values()])
     | st.builds(pa.timestamp, st.sampled_from(type_words.UNITS), st.sampled_from(["UTC", "Europe/Berlin", "+01:00"]))
     | st.builds(lambda digits: pa.decimal128(digits, 2), st.integers(2, 38)),
-    lambda inner: st.builds(pa.list_, inner)
-    | st.lists(inner, min_size=1, max_size=3).map(lambda kinds: pa.struct([(f"f {at}", kind) for at, kind in enumerate(kinds)])),
+    lambda inner: (
+        st.builds(pa.list_, inner)
+        | st.lists(inner, min_size=1, max_size=3).map(lambda kinds: pa.struct([(f"f {at}", kind) for at, kind in enumerate(kinds)]))
+    ),
     max_leaves=5,
 )
 

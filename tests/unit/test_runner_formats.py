@@ -104,8 +104,8 @@ def test_names_and_rows_are_a_table_too(read, text, columns):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ('{"columns":["a","b"],\n"values":[[1,2],[3]]}', "Row 2 of dataset1 (line 2, column 17) has 1 value; expected an array of 2 values, one for"),
-        ('{"columns":["a"],"values":[[1],2]}', "Row 2 of dataset1 (line 1, column 32) is no array; expected an array of 1 value, one for each"),
+        ('{"columns":["a","b"],\n"values":[[1,2],[3]]}', "Row 2 of dataset1 (line 2, column 17) has 1 value; expected an array of 2"),
+        ('{"columns":["a"],"values":[[1],2]}', "Row 2 of dataset1 (line 1, column 32) is no array; expected an array of 1 value, one"),
         ('{"columns":["a"],"values":[[1]],"x":[2]}', "Expecting the end of an object of `columns` and `values` at line 1, column 32"),
         ('{"columns":["a"],"values":[[1]]} x', "Something follows after the end at line 1, column 34"),
         ('{"values":[[1]],"columns":["a"]} x', "Something follows after the end at line 1, column 34"),

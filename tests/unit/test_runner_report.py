@@ -118,7 +118,8 @@ def test_of_an_entry_point_only_what_is_in_the_shape_is_kept(assemble):
 
 def test_very_many_columns_of_a_check_still_fit_into_the_report(assemble):
     columns = [{"name": f"c{at}" + "x" * 20, "type": "int64", "nullable": False} for at in range(4_000)]
-    got = assemble(words(result={"rows": 1, "columns": columns[:2_000]}, schemas={"inputs": {"dataset1": columns}, "outputs": {}}), kind="check")
+    schemas = {"inputs": {"dataset1": columns}, "outputs": {}}
+    got = assemble(words(result={"rows": 1, "columns": columns[:2_000]}, schemas=schemas), kind="check")
     assert got["schemas"]["inputs"]["dataset1"] == columns
 
 
