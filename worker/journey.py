@@ -295,7 +295,8 @@ def write_request(path: Path, job: Job, more: Mapping[str, Any] = MappingProxyTy
     request: dict[str, Any] = {
         **more,
         "version": 1,
-        "kind": str(job.kind),
+        # Every kind is one of the runner's (docs/wall.md): of a check it tells more than of another run of a script.
+        "kind": job.kind.value,
         "inputs": {port: {"format": given.format} for port, given in job.inputs.items() if port != "script"},
         "parameters": job.parameters,
         "limits": job.limits.as_dict(),

@@ -15,7 +15,9 @@ from fumehood.limits import Limits
 from fumehood.outcome import Erasure, Outcome, Reason
 from fumehood.receipt import document, verify
 from fumehood.testing import erasure
+from tests.contract.loading import runner
 from tests.unit.workbench import KEY, SCRIPT, Bench, fail_first_rmdir, in_thread
+from worker.journey import write_request
 from worker.sandbox import Exit, Stop, StopSignal
 from worker.scratch import Removed, Scratch
 from worker.testing import blocks, exited, fails, report, succeeds, write
@@ -115,6 +117,14 @@ def test_the_sandbox_sees_the_inputs_and_one_request(bench: Bench) -> None:
         "parameters": {"threshold": 0.5, "name": "é\ud800"},
         "limits": Limits(wall_seconds=7).as_dict(),
     }
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_every_kind_of_job_is_asked_for_in_a_word_that_the_runner_knows(kind: Kind, tmp_path: Path) -> None:
+    write_request(tmp_path / "request.json", Job(id="job_1", tenant="ten_1", kind=kind))
+    asked = json.loads((tmp_path / "request.json").read_text())["kind"]
+    assert asked == kind.value
+    assert asked in {*runner("kinds").KINDS, "chunk"}
 
 
 def test_the_columns_that_a_table_must_have_and_the_format_of_an_answer_reach_the_sandbox(bench: Bench) -> None:
