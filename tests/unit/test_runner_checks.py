@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import sys
 from typing import Any
 
 import pyarrow as pa
@@ -12,14 +14,16 @@ import pytest
 
 from fumehood.dataset import FORMATS, TABLE_FORMATS
 from tests.contract.loading import runner
-from tests.unit.runner_desk import Desk, csv, desk
+from tests.unit.runner_desk import LIMITS, Desk, csv, desk
 
 __all__ = ["desk"]
 
+child = runner("child")
 context = runner("context")
 described = runner("described")
 formats = runner("formats")
 places = runner("places")
+report = runner("report")
 Refused = runner("refused").Refused
 
 SCRIPT = """
@@ -122,3 +126,41 @@ def test_a_result_that_the_format_cannot_hold_is_a_bad_return_with_its_column(de
 def test_an_unknown_format_is_refused_before_the_script_runs(desk: Desk) -> None:
     with pytest.raises(Refused, match="Tables cannot be written as 'xlsx'; possible are arrow, arrow-stream, csv"):
         desk.run("raise SystemExit\n", answer="xlsx")
+
+
+def said_by_a_child(desk: Desk, kind: str, table: str, **more: Any) -> dict[str, Any]:
+    """What a child of the supervisor's sends, as the supervisor reads it."""
+    (desk.home / "script.py").write_text(SCRIPT)
+    (desk.home / "dataset1").write_text(table)
+    (desk.home / "result").touch()
+    request = {
+        "kind": kind, "inputs": {"dataset1": {"format": "csv"}}, "limits": LIMITS | {"cpus": 1}, "parameters": {"n": 1}, **more,
+    }  # fmt: skip
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            child.work(request, child.Progress(writing), frozenset(sys.modules))
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with open(reading, "rb") as said:
+        words, started = report.read_words(said.read())
+    os.waitpid(pid, 0)
+    assert started is (words["reason"] != "bad_input")
+    return words
+
+
+def test_the_words_of_a_child_have_what_a_check_asks_for(desk: Desk) -> None:
+    words = said_by_a_child(desk, "check", "x\n1\n")
+    assert (words["reason"], report.clean_entry(words["entry"]), report.clean_schemas(words["schemas"])) == (
+        "ok", words["entry"], words["schemas"],
+    )  # fmt: skip
+    assert words["schemas"]["inputs"] == {"dataset1": [{"name": "x", "type": "int64", "nullable": False}]}
+
+
+def test_the_words_of_a_child_name_the_column_that_does_not_fit(desk: Desk) -> None:
+    words = said_by_a_child(desk, "score", "x\nfar\n", schema={"dataset1": [{"name": "x", "type": "int64"}]}, answer="json")
+    assert (words["reason"], words["message"]) == ("bad_input", "Column 'x' of dataset1 is string; expected int64.")
+    assert [(note["kind"], note["column"]) for note in report.clean_notes(words["notes"])] == [("unexpected_column", "x")]
+    assert not {"entry", "schemas"} & words.keys()
