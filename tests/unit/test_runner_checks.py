@@ -107,6 +107,13 @@ def test_the_result_is_written_in_the_format_that_was_asked_for(desk: Desk, form
     assert progress.results["result"] == {"rows": 2, "columns": [{"name": "a", "type": "int64", "nullable": False}]}
 
 
+@pytest.mark.parametrize("form", TABLE_FORMATS)
+def test_a_result_without_columns_is_an_answer_too(desk: Desk, form: str) -> None:
+    """The supervisor takes a file without a byte for one that was never written."""
+    desk.run("import pandas as pd\ndef azureml_main():\n    return pd.DataFrame()\n", answer=form)
+    assert report.has_both_marks(str(desk.home / "result"), report.MARKS.get(form, b""))
+
+
 def test_media_types_are_those_that_the_service_says() -> None:
     said = {form: FORMATS[form][0][0] for form in TABLE_FORMATS}
     assert said == formats.MEDIA_TYPES
