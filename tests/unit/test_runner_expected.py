@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 import json
+import time
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -173,6 +174,16 @@ def test_no_rows_are_a_table_with_the_expected_columns(read: Read, form: str, da
 def test_a_record_without_columns_lacks_them(read: Read, form: str, data: bytes) -> None:
     with pytest.raises(Refused, match="dataset1 has no column 'a', which is expected as int64"):
         read(form, data, [("a", "int64")])
+
+
+def test_ten_thousand_columns_take_no_time_whether_they_fit_or_not(read: Read) -> None:
+    wanted = [(f"column {at}", "double") for at in range(10_000)]
+    data = json.dumps([{name: 1 for name, _ in wanted}]).encode()
+    assert len(read("json", data, wanted).frame.columns) == 10_000
+    began_at = time.process_time()
+    with pytest.raises(Refused, match=r"19,999 other columns do not fit either\.$"):
+        read("json", data, [(f"Column {at}", "double") for at in range(10_000)])
+    assert time.process_time() - began_at < 10
 
 
 def parquet(column: pa.Array) -> bytes:

@@ -20,6 +20,7 @@ from .refused import Refused
 INFERRED = frozenset({"csv", "json", "ndjson"})
 NAME_CHARACTERS, NAMES = 100, 10
 NOTES = 20
+COMPARED = 200
 FAILURES = (pa.ArrowException, ValueError, TypeError, OverflowError)
 
 
@@ -53,11 +54,13 @@ class Expected:
         Raises:
             Refused: `bad_input`, naming the first column that does not fit; each of them is noted.
         """
-        misfits = [*self._missing(table), *self._unknown(table)]
+        # Asked once: Arrow makes a new list of them each time, and there may be ten thousand.
+        there = dict.fromkeys(table.column_names)
+        misfits = [*self._missing(there), *self._unknown(table)]
         columns: dict[str, pa.ChunkedArray] = {}
         unlike: dict[str, tuple[pa.DataType, Misfit]] = {}
         for name in self._kinds:
-            if name in table.column_names:
+            if name in there:
                 column, kind = table.column(name), type_words.of_text(self._kinds[name])
                 converted = self._converted(name, column, kind)
                 if isinstance(converted, Misfit) and kind is not None and self._is_inferred and may_be_written(kind):
@@ -77,12 +80,12 @@ class Expected:
             raise self._refused(misfits, progress)
         return pa.table([columns[name] for name in self._kinds], names=list(self._kinds))
 
-    def _missing(self, table: pa.Table) -> list[Misfit]:
-        there = [name for name in table.column_names if name not in self._kinds]
-        misfits = []
+    def _missing(self, there: dict[str, None]) -> list[Misfit]:
+        unknown = [name for name in there if name not in self._kinds][:COMPARED]
+        misfits: list[Misfit] = []
         for name, kind in self._kinds.items():
-            if name not in table.column_names:
-                near = difflib.get_close_matches(name, there[:1_000], n=1)
+            if name not in there:
+                near = difflib.get_close_matches(name, unknown, n=1) if len(misfits) < NOTES else []
                 hint = f"; is {quoted(near[0])} meant for it?" if near else "."
                 misfits.append(Misfit(name, "", kind, f"{self._port} has no column {quoted(name)}, which is expected as {cut(kind, 100)}{hint}"))
         return misfits
