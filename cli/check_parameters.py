@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 ENTRY_POINT = "azureml_main"
+CONTEXT = "context"
 # As the runner holds them against a simple annotation: annotation → JSON types it takes, and how they are called.
 TAKES: dict[str, tuple[tuple[type, ...], str]] = {
     "int": ((int,), "an int"),
@@ -27,9 +28,12 @@ def faults(source: str, parameters: Mapping[str, Any]) -> Iterator[tuple[str, st
     if function is None:
         return
     arguments = function.args
-    known = {argument.arg: argument for argument in arguments.kwonlyargs}
+    known = {argument.arg: argument for argument in arguments.kwonlyargs if argument.arg != CONTEXT}
+    has_context = CONTEXT in {argument.arg for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
     for name, value in parameters.items():
-        if name in {argument.arg for argument in arguments.args}:
+        if name == CONTEXT and has_context:
+            yield name, "is what the script's init() returns; no job can give it"
+        elif name in {argument.arg for argument in arguments.args}:
             yield name, "is for a dataset; to take it as a job parameter, put `*,` before it"
         elif name not in known and arguments.kwarg is None:
             near = difflib.get_close_matches(name, known, n=1)
@@ -40,7 +44,7 @@ def faults(source: str, parameters: Mapping[str, Any]) -> Iterator[tuple[str, st
             if type(value) not in types:
                 yield name, f"must be {called}; found {value!r:.60}"
     for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-        if default is None and argument.arg not in parameters:
+        if default is None and argument.arg not in parameters and argument.arg != CONTEXT:
             yield argument.arg, f"{ENTRY_POINT} needs it, and --param {argument.arg}=… does not stand"
 
 

@@ -84,6 +84,9 @@ class Input:
     """`{"job": id, "output": "result"}` where the input is another job's output."""
     offset: int | None = None
     """Where the input begins in its blob, and it has `bytes`; None where it is the whole blob."""
+    columns: list[dict[str, Any]] | None = None
+    """What the table must have, each with its `name` and its `type` in the words of a dataset's description: the runner holds it
+    against them. None where any table will do."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,6 +118,7 @@ class Job:
     limits: Limits = field(default_factory=Limits)
     labels: dict[str, str] = field(default_factory=dict)
     target_format: str | None = None
+    """What a convert makes of its table; of a job that runs a script, what the runner writes its result in, where that is not Arrow."""
     batch: str | None = None
     """The batch that it belongs to; `item` is the number there, None for a chunk."""
     item: int | None = None

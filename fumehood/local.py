@@ -1,4 +1,5 @@
-"""Tables in a notebook as a sandbox shows them: `load("table.csv")`, for the environment that `fumehood images export` wrote.
+"""Tables in a notebook as a sandbox shows them: `load("table.csv")`, for the environment that `fumehood images export` wrote; and
+`call(azureml_main, table)` where a script has an `init()`.
 
 Needs pandas and pyarrow and nothing else of Fumehood: import it, or copy this file beside a notebook. `pandas.read_csv` and its
 siblings show most tables the same way. They do not where integers or booleans have gaps (pandas makes floats or objects of them), for
@@ -7,9 +8,11 @@ dates and quoted empty strings in CSV, and for lists, which come as arrays from 
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pandas as pd
@@ -40,6 +43,35 @@ def load(path: str | Path) -> pd.DataFrame:
     if path.suffix.lower() not in READERS:
         raise ValueError(f"{path.name} does not end in {', '.join(READERS)}, which say the format")
     return to_frame(READERS[path.suffix.lower()](path))
+
+
+def call(given: Any, *frames: pd.DataFrame, **parameters: Any) -> Any:
+    """What `azureml_main` returns for tables and parameters, called as in a sandbox: one that has a parameter `context` gets what `init()`
+    returns, which is called for it, once; without `init`, its default or None.
+
+    `given`: the function, beside which its `init` is looked for, or the script as a module.
+    """
+    beside = vars(given) if isinstance(given, ModuleType) else getattr(inspect.unwrap(given), "__globals__", {})
+    function = beside["azureml_main"] if isinstance(given, ModuleType) else given
+    try:
+        known = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        # Written in C, it may not say what it takes.
+        return function(*frames, **parameters)
+    place = known.get("context")
+    if place is None or place.kind in (place.VAR_POSITIONAL, place.VAR_KEYWORD):
+        return function(*frames, **parameters)
+    default = None if place.default is place.empty else place.default
+    context = beside["init"]() if "init" in beside else default
+    if place.kind is place.KEYWORD_ONLY:
+        return function(*frames, **parameters, context=context)
+    waiting, arguments = list(frames), []
+    for one in known.values():
+        if one is place:
+            break
+        # What stands before it and is not connected gets its default, as if it were not given.
+        arguments.append(waiting.pop(0) if waiting else None if one.default is one.empty else one.default)
+    return function(*arguments, context, *waiting, **parameters)
 
 
 def to_frame(table: Any) -> pd.DataFrame:
@@ -86,12 +118,23 @@ def _read_csv(path: Path) -> Any:
 
 
 def _read_json(path: Path) -> Any:
-    """A list of records, or an object of columns."""
+    """A list of records, an object of columns, or names and rows."""
     document = json.loads(path.read_text("utf-8-sig"))
     if isinstance(document, list):
         return _records(document)
+    if _is_rows(document):
+        names, rows = unique(document["columns"]), document["values"]
+        return pa.table({name: [row[position] for row in rows] for position, name in enumerate(names)})
     # pandas writes a column as an object by row label.
     return pa.table({name: list(cells.values()) if isinstance(cells, dict) else cells for name, cells in document.items()})
+
+
+def _is_rows(document: dict[str, Any]) -> bool:
+    """`{"columns": [names], "values": [rows]}`; an object of columns may have two that are called so, too."""
+    names, rows = document.get("columns"), document.get("values")
+    if document.keys() != {"columns", "values"} or not isinstance(names, list) or not isinstance(rows, list):
+        return False
+    return all(isinstance(name, str) for name in names) and all(isinstance(row, list) for row in rows[:1])
 
 
 def _read_ndjson(path: Path) -> Any:

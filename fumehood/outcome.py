@@ -117,7 +117,8 @@ class Outcome:
     outputs: dict[str, int] = field(default_factory=dict)
     """Published blobs by name (`result`, `result2`, `files`, `log`), each with its size in bytes."""
     report: dict[str, Any] = field(default_factory=dict)
-    """`result`, `result2`, `files`, `notes`, `log` as in docs/wall.md."""
+    """`result`, `result2`, `files`, `notes`, `log` as in docs/wall.md; of a check also `entry` and `schemas`, and `answer` where the result
+    was asked for in a format."""
     milliseconds: dict[str, float] = field(default_factory=dict)
     """Time spent in each room of the journey, and the runner's own phases as `run.…`."""
     image: str | None = None

@@ -18,6 +18,7 @@ from typing import Any
 
 MEMORY_BYTES = 512 * 2**20
 ENTRY_POINT = "azureml_main"
+CONTEXT = "context"
 DATASETS_MAX = 2
 CLIP = 120  # characters of a source line that are shown
 
@@ -84,8 +85,11 @@ def _definition(node: ast.AST, datasets: int) -> dict[str, Any] | None:
     if isinstance(node, ast.AsyncFunctionDef):
         return {"detail": f"{ENTRY_POINT} is an async function; expected a plain `def`", **place}
     if isinstance(node, ast.FunctionDef):
-        takes = len(node.args.posonlyargs) + len(node.args.args)
-        required = takes - len(node.args.defaults)
+        # What `init()` returned is passed under this name, wherever it stands.
+        positional = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args)]
+        takes = len(positional) - positional.count(CONTEXT)
+        without_default = positional[: len(positional) - len(node.args.defaults)]
+        required = len(without_default) - without_default.count(CONTEXT)
         if required > DATASETS_MAX:
             return {"detail": f"{ENTRY_POINT} has {required} required parameters; there are at most {DATASETS_MAX} datasets", **place}
         if takes < datasets and node.args.vararg is None:

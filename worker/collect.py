@@ -26,6 +26,8 @@ from worker.shapes import (
     NOTES,
     SENTENCE,
     BadReport,
+    answer_of,
+    entry_of,
     error_of,
     file_of,
     integer_of,
@@ -36,6 +38,7 @@ from worker.shapes import (
     optional_of,
     phases_of,
     reason_of,
+    schemas_of,
     table_of,
     text_of,
 )
@@ -67,13 +70,20 @@ class Report:
     memory_peak_bytes: int | None = None
     oom_kills: int | None = None
     too_large: tuple[str, ...] = ()
+    entry: dict[str, Any] | None = None
+    schemas: dict[str, Any] | None = None
+    """Of a check: what the script takes, and the columns of its tables."""
+    answer: dict[str, str] | None = None
+    """Of a job whose result was asked for in a format: which it is."""
     items: tuple[dict[str, Any], ...] = ()
     """Of a chunk: how each of its items ended."""
 
     def for_display(self) -> dict[str, Any]:
-        """`result`, `result2`, `files`, `notes`, `log`: what an outcome carries on; and `items`, which the store takes from it."""
+        """`result`, `result2`, `files`, `notes`, `log`: what an outcome carries on; what a check or an answer has beside, where it has it;
+        and `items`, which the store takes from it."""
         shown = {"result": self.result, "result2": self.result2, "files": list(self.files), "notes": list(self.notes), "log": self.log}
-        return shown | ({"items": list(self.items)} if self.items else {})
+        beside = {"entry": self.entry, "schemas": self.schemas, "answer": self.answer, "items": list(self.items) or None}
+        return shown | {name: value for name, value in beside.items() if value is not None}
 
 
 # What in the report speaks of an output: forgotten where the output has been cut away.
@@ -161,4 +171,7 @@ def _shape(values: dict[str, Any], sizes: dict[str, int]) -> dict[str, Any]:
         "milliseconds": phases_of(values.get("milliseconds")),
         "memory_peak_bytes": optional_of(values.get("memory_peak_bytes"), lambda value: integer_of(value, "/memory_peak_bytes")),
         "oom_kills": optional_of(values.get("oom_kills"), lambda value: integer_of(value, "/oom_kills")),
+        "entry": entry_of(values.get("entry")),
+        "schemas": schemas_of(values.get("schemas")),
+        "answer": answer_of(values.get("answer")),
     }

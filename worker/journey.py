@@ -295,13 +295,16 @@ def write_request(path: Path, job: Job, more: Mapping[str, Any] = MappingProxyTy
     request: dict[str, Any] = {
         **more,
         "version": 1,
-        "kind": str(job.kind),
+        # Every kind is one of the runner's (docs/wall.md): of a check it tells more than of another run of a script.
+        "kind": job.kind.value,
         "inputs": {port: {"format": given.format} for port, given in job.inputs.items() if port != "script"},
         "parameters": job.parameters,
         "limits": job.limits.as_dict(),
     }
+    if schema := {port: given.columns for port, given in job.inputs.items() if given.columns is not None}:
+        request["schema"] = {**more.get("schema", {}), **schema}
     if job.target_format is not None:
-        request["target_format"] = job.target_format
+        request["answer" if job.kind.runs_scripts else "target_format"] = job.target_format
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
     with open(descriptor, "w", encoding="utf-8") as file:
         json.dump(request, file, allow_nan=False)

@@ -16,6 +16,10 @@ from fumehood.outcome import Reason
 INTEGER_MAX = 2**63 - 1
 SHORT, SENTENCE, TEXT = 200, 2_000, 64 * KIB
 COLUMNS, FILES, NOTES, NOTE_FIELDS, FRAMES, PHASES = 20_000, 5_000, 1_000, 12, 100, 30
+# Of an entry point and of a schema; a report's own size bounds them together.
+PARAMETERS, SCHEMA_COLUMNS = 1_000, 10_000
+PARAMETER_TYPES = ("int", "float", "str", "bool")
+SCHEMA_PORTS = {"inputs": ("dataset1", "dataset2"), "outputs": ("result", "result2")}
 MEDIA_TYPE = re.compile(r"[a-z0-9]{1,40}/[a-z0-9.+-]{1,80}", re.ASCII)
 # What a runner can know. The other reasons are the service's to give.
 REASONS = {str(reason): reason for reason in Reason if reason not in (Reason.CANCELLED, Reason.EXPIRED, Reason.LOST)}
@@ -60,20 +64,74 @@ def table_of(value: Any, at: str, file_bytes: int) -> dict[str, Any] | None:
     if value is None:
         return None
     table = object_of(value, at)
-    columns = [object_of(item, f"{at}/columns") for item in list_of(table.get("columns"), f"{at}/columns", COLUMNS)]
+    columns = [column_of(item, f"{at}/columns") for item in list_of(table.get("columns"), f"{at}/columns", COLUMNS)]
     if columns and not file_bytes:
         raise BadReport(f"{at} describes a table; its file is empty")
     return {
         "rows": integer_of(table.get("rows"), f"{at}/rows"),
-        "columns": [
-            {
-                "name": text_of(column.get("name"), f"{at}/columns/name", SENTENCE),
-                "type": text_of(column.get("type"), f"{at}/columns/type", SENTENCE),
-                "nullable": boolean_of(column.get("nullable", True), f"{at}/columns/nullable"),
-            }
-            for column in columns
-        ],
+        "columns": columns,
     }
+
+
+def entry_of(value: Any) -> dict[str, Any] | None:
+    """What a check saw of the entry point: the parameters that a job can give, whether it takes others, and whether `init` is called."""
+    if value is None:
+        return None
+    entry = object_of(value, "/entry")
+    parameters = enumerate(list_of(entry.get("parameters"), "/entry/parameters", PARAMETERS))
+    return {
+        "parameters": [parameter_of(item, f"/entry/parameters/{at}") for at, item in parameters],
+        "more": boolean_of(entry.get("more", False), "/entry/more"),
+        "init": boolean_of(entry.get("init", False), "/entry/init"),
+    }
+
+
+def parameter_of(value: Any, at: str) -> dict[str, Any]:
+    """A default of None stands there as one; where there is no `default`, there is none that JSON can say."""
+    parameter = object_of(value, at)
+    kind = parameter.get("type")
+    if kind is not None and kind not in PARAMETER_TYPES:
+        raise BadReport(f"{at}/type is none of {', '.join(PARAMETER_TYPES)}")
+    checked = {
+        "name": text_of(parameter.get("name"), f"{at}/name", SENTENCE),
+        "type": kind,
+        "required": boolean_of(parameter.get("required"), f"{at}/required"),
+    }
+    return checked | ({"default": plain_of(parameter["default"])} if "default" in parameter else {})
+
+
+def schemas_of(value: Any) -> dict[str, dict[str, list[dict[str, Any]]]] | None:
+    """The columns of a check's tables, by port. None, too, where one has more than SCHEMA_COLUMNS: some of them are another schema."""
+    if value is None:
+        return None
+    schemas = object_of(value, "/schemas")
+    checked: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for side, ports in SCHEMA_PORTS.items():
+        tables = object_of(schemas.get(side), f"/schemas/{side}")
+        checked[side] = {}
+        for port in ports:
+            columns = list_of(tables.get(port), f"/schemas/{side}/{port}", SCHEMA_COLUMNS + 1)
+            if len(columns) > SCHEMA_COLUMNS:
+                return None
+            if port in tables:
+                checked[side][port] = [column_of(item, f"/schemas/{side}/{port}") for item in columns]
+    return checked
+
+
+def column_of(value: Any, at: str) -> dict[str, Any]:
+    column = object_of(value, at)
+    return {
+        "name": text_of(column.get("name"), f"{at}/name", SENTENCE),
+        "type": text_of(column.get("type"), f"{at}/type", SENTENCE),
+        "nullable": boolean_of(column.get("nullable", True), f"{at}/nullable"),
+    }
+
+
+def answer_of(value: Any) -> dict[str, str] | None:
+    if value is None:
+        return None
+    answer = object_of(value, "/answer")
+    return {"format": text_of(answer.get("format"), "/answer/format", SHORT), "media_type": media_type_of(answer.get("media_type"))}
 
 
 def file_of(value: Any, at: str, file_bytes: int) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def run(case, reader):
     import script
 
     remember_saved_figures()
-    returned = script.azureml_main(*frames, **told["parameters"])
+    returned = local.call(script, *frames, **told["parameters"])
     save_open_figures()
     results = list(returned) if isinstance(returned, (tuple, list)) else [returned]
     for name, result in zip(("result", "result2"), results, strict=False):

@@ -142,6 +142,13 @@ def test_where_reading_does_not_decide_no_parameter_is_called_wrong(source: str)
     assert list(check_parameters.faults(source, {"n": "x", "m": 1})) == []
 
 
+@pytest.mark.parametrize("signature", ["frame, context", "frame, *, context", "context, /"])
+def test_context_is_no_parameter_that_a_job_gives_or_lacks(signature: str) -> None:
+    source = f"def azureml_main({signature}): pass\n"
+    assert list(check_parameters.faults(source, {})) == []
+    assert list(check_parameters.faults(source, {"context": 1})) == [("context", "is what the script's init() returns; no job can give it")]
+
+
 def test_the_probe_is_a_script_that_runs_nothing_of_the_author_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     source = "raise SystemExit('ran')\ndef azureml_main(:\n"

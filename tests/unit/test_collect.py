@@ -50,7 +50,8 @@ def test_the_report_in_the_documentation_passes_whole(scratch: Scratch) -> None:
     assert report.problem == ""
     assert report.reason is Reason.OK
     assert report.error == example["error"]
-    assert report.for_display() == {key: example[key] for key in ("result", "result2", "files", "notes", "log")}
+    shown = ("result", "result2", "files", "notes", "log", "entry", "schemas", "answer")
+    assert report.for_display() == {key: example[key] for key in shown}
     assert (report.exit_code, report.signal) == (0, None)
     assert report.milliseconds == example["milliseconds"]
     assert (report.memory_peak_bytes, report.oom_kills) == (73400320, 0)
@@ -98,6 +99,17 @@ def test_the_report_in_the_documentation_passes_whole(scratch: Scratch) -> None:
         OK | {"milliseconds": {"import": "fast"}},
         OK | {"memory_peak_bytes": -5},
         OK | {"error": "text"},
+        OK | {"entry": []},
+        OK | {"entry": {"parameters": [5]}},
+        OK | {"entry": {"parameters": [{"name": "a", "type": "object", "required": True}]}},
+        OK | {"entry": {"parameters": [{"name": "a", "type": ["int"], "required": True}]}},
+        OK | {"entry": {"parameters": [{"name": "a", "type": None}]}},
+        OK | {"entry": {"parameters": [], "init": 1}},
+        OK | {"schemas": []},
+        OK | {"schemas": {"inputs": {}}},
+        OK | {"schemas": {"inputs": {"dataset1": [{"name": "a"}]}, "outputs": {}}},
+        OK | {"answer": "csv"},
+        OK | {"answer": {"format": 5}},
     ],
 )  # fmt: skip
 def test_what_is_not_in_the_shape_is_no_report(report: Any, scratch: Scratch) -> None:
@@ -111,6 +123,27 @@ def test_a_report_that_cannot_be_used_is_told_to_the_operator_once(report: Any, 
     with capture_logs() as logs:
         collected(scratch, report)
     assert [entry["event"] for entry in logs] == ["report not usable"] * told
+
+
+def test_nothing_of_a_check_or_an_answer_is_carried_on_where_there_is_none(scratch: Scratch) -> None:
+    assert collected(scratch, OK).for_display().keys() == {"result", "result2", "files", "notes", "log"}
+
+
+def test_more_columns_than_a_schema_may_have_are_no_schema(scratch: Scratch) -> None:
+    def told(columns: int) -> Any:
+        table = [{"name": f"{at:05}", "type": "bool"} for at in range(columns)]
+        return collected(scratch, OK | {"schemas": {"inputs": {}, "outputs": {"result": table}}}).schemas
+
+    assert len(told(10_000)["outputs"]["result"]) == 10_000
+    assert told(10_001) is None
+
+
+def test_a_media_type_or_default_of_a_strange_kind_is_not_kept(scratch: Scratch) -> None:
+    parameters = [{"name": "a", "type": None, "required": False, "default": value} for value in ([1], "x", None)]
+    report = collected(scratch, OK | {"answer": {"format": "csv", "media_type": "text/csv\r\nX: y"}, "entry": {"parameters": parameters}})
+    assert report.answer == {"format": "csv", "media_type": "application/octet-stream"}
+    assert report.entry is not None
+    assert [one["default"] for one in report.entry["parameters"]] == [None, "x", None]
 
 
 def test_a_missing_word_is_not_missed(scratch: Scratch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ from fumehood.limits import Limits
 from fumehood.outcome import Erasure, Outcome, Reason
 from fumehood.receipt import document, verify
 from fumehood.testing import erasure
+from tests.contract.loading import runner
 from tests.unit.workbench import KEY, SCRIPT, Bench, fail_first_rmdir, in_thread
+from worker.journey import write_request
 from worker.sandbox import Exit, Stop, StopSignal
 from worker.scratch import Removed, Scratch
 from worker.testing import blocks, exited, fails, report, succeeds, write
@@ -114,6 +117,32 @@ def test_the_sandbox_sees_the_inputs_and_one_request(bench: Bench) -> None:
         "parameters": {"threshold": 0.5, "name": "é\ud800"},
         "limits": Limits(wall_seconds=7).as_dict(),
     }
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_every_kind_of_job_is_asked_for_in_a_word_that_the_runner_knows(kind: Kind, tmp_path: Path) -> None:
+    write_request(tmp_path / "request.json", Job(id="job_1", tenant="ten_1", kind=kind))
+    asked = json.loads((tmp_path / "request.json").read_text())["kind"]
+    assert asked == kind.value
+    assert asked in {*runner("kinds").KINDS, "chunk"}
+
+
+def test_the_columns_that_a_table_must_have_and_the_format_of_an_answer_reach_the_sandbox(bench: Bench) -> None:
+    requests: list[dict[str, object]] = []
+
+    def look(scratch: Scratch, *rest: object) -> Exit:
+        requests.append(json.loads((scratch.inside / "request.json").read_text()))
+        return succeeds(scratch, *rest)  # type: ignore[arg-type]
+
+    bench.host.behaviour = look
+    columns = [{"name": "é", "type": "timestamp[ns, tz=UTC]", "nullable": True}]
+    plain = bench.submit()
+    table = replace(bench.put("table", b"[]"), format="json", columns=columns)
+    inputs = {**plain.inputs, "dataset1": table, "dataset2": bench.put("two", b"a")}
+    bench.carry(bench.claim(plain))
+    bench.carry(bench.claim(bench.submit(inputs=inputs, target_format="csv")))
+    assert [request.keys() & {"schema", "answer", "target_format"} for request in requests] == [set(), {"schema", "answer"}]
+    assert (requests[1]["schema"], requests[1]["answer"]) == ({"dataset1": columns}, "csv")
 
 
 @pytest.mark.parametrize("kind", [Kind.DESCRIBE, Kind.CONVERT])

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import datetime
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pytest
 from pyarrow import feather
 
-from fumehood.local import load, to_frame, unique
+from fumehood.local import call, load, to_frame, unique
 
 
 @pytest.fixture
@@ -48,6 +50,7 @@ def test_dates_in_csv_are_dates(csv: Path) -> None:
         ("t.json", '[{"a": 1, "b": "x"}, {"b": "y"}]'),
         ("t.json", '{"a": [1, null], "b": ["x", "y"]}'),
         ("t.json", '{"a": {"0": 1, "1": null}, "b": {"0": "x", "1": "y"}}'),
+        ("t.json", '{"columns": ["a", "b"], "values": [[1, "x"], [null, "y"]]}'),
         ("t.ndjson", '{"a": 1, "b": "x"}\n\n{"b": "y"}\n'),
     ],
 )
@@ -79,3 +82,35 @@ def test_repeated_names_get_a_number(tmp_path: Path) -> None:
 def test_another_ending_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"table\.xlsx does not end in \.csv"):
         load(tmp_path / "table.xlsx")
+
+
+SCRIPTS = [
+    # Parameters of the function, the tables, and what it is called with.
+    ("a, context", ["one"], ("one", "made")),
+    ("context, a", ["one"], ("made", "one")),
+    ("a=None, context=None, b=None", ["one", "two"], ("one", "made", "two")),
+    ("a, context=5", [], (None, "made")),
+    ("a, *, context", ["one"], ("one", "made")),
+    ("a", ["one"], ("one",)),
+]
+
+
+@pytest.mark.parametrize(("signature", "frames", "given"), SCRIPTS)
+def test_a_function_is_called_with_its_context_as_in_a_sandbox(signature: str, frames: list[Any], given: tuple[Any, ...]) -> None:
+    names = [part.partition("=")[0].strip() for part in signature.split(",") if part.strip() != "*"]
+    script = ModuleType("script")
+    init = "made = []\ndef init():\n    made.append(1)\n    return 'made'\n"
+    exec(f"{init}def azureml_main({signature}):\n    return {', '.join(names)},\n", vars(script))
+
+    assert call(script, *frames) == given
+    assert call(script.azureml_main, *frames) == given
+    assert len(script.made) == (2 if "context" in names else 0)
+
+
+def test_without_init_context_is_its_default_or_none() -> None:
+    def azureml_main(frame: Any, context: Any = 5, *, n: int = 1) -> Any:
+        return frame, context, n
+
+    assert call(azureml_main, "one", n=2) == ("one", 5, 2)
+    assert call(lambda frame, *, context: (frame, context), "one") == ("one", None)
+    assert call(lambda *context: context, "one") == ("one",)

@@ -71,6 +71,62 @@ def test_json_becomes_columns(read, text, kind, values, notes):
     assert (table.column("a").type, table.column("a").to_pylist(), noted) == (kind, values, notes)
 
 
+ROWS = [
+    # Text, and the table's columns.
+    ('{"columns":["a","b"],"values":[[1,"x"],[2,null]]}', {"a": [1, 2], "b": ["x", None]}),
+    (' { "values" : [ [1, "x"] , [2.5, "y"] ] , "columns" : [ "a", "b" ] } \n', {"a": [1.0, 2.5], "b": ["x", "y"]}),
+    ('{"columns":["b","a"],"values":[[true,{"x":1}]]}', {"b": [True], "a": [{"x": 1}]}),
+    ('{"columns":["a","a","a (2)"],"values":[[1,2,3]]}', {"a": [1], "a (3)": [2], "a (2)": [3]}),
+    ('{"columns":["a","b"],"values":[]}', {"a": [], "b": []}),
+    ('{"columns":[],"values":[]}', {}),
+    ('{"columns":["a"],"values":[[1],["x"],[null]]}', {"a": ["1", "x", None]}),
+    # Columns that are only called so.
+    ('{"columns":["a","b"],"values":[1,2]}', {"columns": ["a", "b"], "values": [1, 2]}),
+    ('{"columns":["a"],"values":["x"]}', {"columns": ["a"], "values": ["x"]}),
+    ('{"columns":[1],"values":[[2]]}', {"columns": [1], "values": [[2]]}),
+    ('{"columns":[1,2],"values":[]}', None),
+    ('{"values":[[1]],"columns":["a"],"more":["b"]}', {"values": [[1]], "columns": ["a"], "more": ["b"]}),
+    ('{"more":["b"],"columns":["a"],"values":[[1]]}', {"more": ["b"], "columns": ["a"], "values": [[1]]}),
+    ('{"columns":["a"]}', {"columns": ["a"]}),
+    ('{"values":[[1]]}', {"values": [[1]]}),
+]
+
+
+@pytest.mark.parametrize(("text", "columns"), ROWS)
+def test_names_and_rows_are_a_table_too(read, text, columns):
+    if columns is None:
+        with pytest.raises(Refused, match="has 0 cells, column 'columns' has 2"):
+            read("json", text.encode())
+    else:
+        assert read("json", text.encode())[0].to_pydict() == columns
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('{"columns":["a","b"],\n"values":[[1,2],[3]]}', "Row 2 of dataset1 (line 2, column 17) has 1 value; expected an array of 2"),
+        ('{"columns":["a"],"values":[[1],2]}', "Row 2 of dataset1 (line 1, column 32) is no array; expected an array of 1 value, one"),
+        ('{"columns":["a"],"values":[[1]],"x":[2]}', "Expecting the end of an object of `columns` and `values` at line 1, column 32"),
+        ('{"columns":["a"],"values":[[1]]} x', "Something follows after the end at line 1, column 34"),
+        ('{"values":[[1]],"columns":["a"]} x', "Something follows after the end at line 1, column 34"),
+        ('{"columns":["a"],"values":[[1],]}', "dataset1 is not readable JSON: Expecting value at line 1, column 32"),
+        ('{"columns":["a"],"values":[[1]', "dataset1 is not readable JSON: Expecting ',' at line 1, column 31, found the end of the file"),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused_with_their_place(read, text, sentence):
+    with pytest.raises(Refused) as refused:
+        read("json", text.encode())
+    assert refused.value.reason == "bad_input"
+    assert sentence in refused.value.message
+
+
+def test_names_and_rows_are_read_in_parts(read, monkeypatch):
+    monkeypatch.setattr(runner("json_rows"), "BATCH_ROWS", 3)
+    values = [[number, f"t{number}"] for number in range(10)]
+    table, _ = read("json", json.dumps({"columns": ["n", "t"], "values": values}).encode())
+    assert [list(row.values()) for row in table.to_pylist()] == values
+
+
 def test_nan_is_read_as_the_float_it_names(read):
     table, _ = read("json", b'[{"a":NaN}]')
     assert str(table.column("a").to_pylist()) == "[nan]"
@@ -94,7 +150,7 @@ def test_json_without_a_record_is_a_table_without_rows(read, text):
 
 
 REFUSED_JSON = [
-    (b'"x"', "dataset1 is a text; expected an array of objects (records) or an object of columns."),
+    (b'"x"', "dataset1 is a text; expected an array of objects (records), an object of columns, or names and rows."),
     (b"nul", "dataset1 is not readable JSON: Expecting value at line 1, column 1, found 'nul'."),
     (b"  ", "dataset1 is empty: expected an array of records or an object of columns."),
     (b'[{"a":1},\n 2]', "Record 2 of dataset1 (line 2, column 2) is a number; expected an object."),

@@ -33,12 +33,12 @@ def assemble(tmp_path, monkeypatch):
     monkeypatch.setattr(places, "RESULTS", {"result": places.RESULT, "result2": places.RESULT2})
 
     def assemble(
-        said: bytes, status: int | None = 0, files: dict | None = None, oom_kills: int | None = 0, timed_out: bool = False
+        said: bytes, status: int | None = 0, files: dict | None = None, oom_kills: int | None = 0, timed_out: bool = False, **more
     ) -> dict:
         descriptor = os.open(places.LOG, os.O_WRONLY)
         try:
             text = report.assemble(
-                said=said, status=status, timed_out=timed_out, request=REQUEST, files=files or {}, log=Log(descriptor, 1000),
+                said=said, status=status, timed_out=timed_out, request=REQUEST | more, files=files or {}, log=Log(descriptor, 1000),
                 milliseconds={"import": 1}, memory_peak_bytes=None, oom_kills=oom_kills,
             )  # fmt: skip
         finally:
@@ -66,6 +66,61 @@ def test_a_good_word_about_a_table_that_is_not_there_is_a_crash(assemble, port, 
     assert (got["reason"], got["result"], got["result2"]) == ("crashed", None, None)
     assert got["message"] == "The script ended its process before its result was written."
     assert Path(places.RESULT).stat().st_size == Path(places.RESULT2).stat().st_size == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "content", "reason"),
+    [
+        ("csv", b"a\n1\n", "ok"), ("json", b"[]\n", "ok"), ("ndjson", b"\n", "ok"), ("arrow-stream", b"\xff\xff\xff\xff", "ok"),
+        ("csv", b"", "crashed"), ("parquet", b"PAR1 a table PAR1", "ok"), ("parquet", WHOLE, "crashed"), ("arrow", WHOLE, "ok"),
+        ("arrow", b"a\n1\n", "crashed"),
+    ],
+)  # fmt: skip
+def test_an_answer_is_there_in_its_format_and_the_report_names_it(assemble, answer, content, reason):
+    Path(places.RESULT).write_bytes(content)
+    got = assemble(words(result=TABLE, answer={"format": "x", "media_type": "text/html"}), answer=answer, kind="score")
+    assert got["reason"] == reason
+    told = {"format": answer, "media_type": runner("formats").MEDIA_TYPES[answer]}
+    assert got.get("answer") == (told if reason == "ok" else None)
+
+
+ENTRY = {"parameters": [{"name": "n", "type": "int", "required": False, "default": 5}], "more": False, "init": True}
+SCHEMAS = {"inputs": {"dataset1": TABLE["columns"]}, "outputs": {"result": TABLE["columns"]}}
+
+
+def test_a_check_tells_of_entry_point_and_columns_and_nobody_else_does(assemble):
+    said = words(result=TABLE, entry=ENTRY, schemas=SCHEMAS)
+    got = assemble(said, kind="check")
+    assert (got["entry"], got["schemas"]) == (ENTRY, SCHEMAS)
+    for kind in ("script", "score"):
+        assert not {"entry", "schemas", "answer"} & assemble(said, kind=kind).keys()
+    assert not {"entry", "schemas"} & assemble(b'{"reason": "script_error"}\n', kind="check").keys()
+
+
+@pytest.mark.parametrize(
+    "schemas",
+    [
+        None, 5, "inputs", [], {}, {"inputs": {}}, {"inputs": [], "outputs": 5}, {"inputs": {"dataset1": 5}, "outputs": {}},
+        {"inputs": {"dataset1": [5]}, "outputs": {}}, {"inputs": {"dataset1": [{"name": "a"}]}, "outputs": {}},
+        {"inputs": {"dataset1": "text"}, "outputs": {}},
+    ],
+)  # fmt: skip
+def test_columns_in_another_shape_are_none(assemble, schemas):
+    got = assemble(words(result=TABLE, schemas=schemas, entry=5), kind="check")
+    assert (got["reason"], got["entry"], got["schemas"]) == ("ok", None, None)
+
+
+def test_of_an_entry_point_only_what_is_in_the_shape_is_kept(assemble):
+    strange = {"name": 5, "type": "object", "required": 1, "default": [1], "more": "x"}
+    got = assemble(words(result=TABLE, entry={"parameters": [strange, 5], "more": 1, "init": "yes", "x": 1}), kind="check")
+    assert got["entry"] == {"parameters": [{"name": "", "type": None, "required": False}], "more": False, "init": False}
+
+
+def test_very_many_columns_of_a_check_still_fit_into_the_report(assemble):
+    columns = [{"name": f"c{at}" + "x" * 20, "type": "int64", "nullable": False} for at in range(4_000)]
+    schemas = {"inputs": {"dataset1": columns}, "outputs": {}}
+    got = assemble(words(result={"rows": 1, "columns": columns[:2_000]}, schemas=schemas), kind="check")
+    assert got["schemas"]["inputs"]["dataset1"] == columns
 
 
 @pytest.mark.parametrize("result", [None, [], "ok"])

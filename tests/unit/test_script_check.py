@@ -95,6 +95,9 @@ def test_a_certain_fault_is_found(checker: ScriptChecker, name: str) -> None:
         ("a, *, b", 2, False), ("*a", 2, True), ("a, *b", 2, True), ("**a", 1, False), ("a, b=1, c=2", 2, True), ("a, b, c", 2, False),
         ("a, b, c", 0, False),
         ("a, b, c, *d", 2, False), ("a, b, *, c", 2, True),
+        ("a, context", 1, True), ("a, context", 2, False), ("context, a, b", 2, True), ("context", 1, False), ("a, b, context", 2, True),
+        ("a, /, context=None", 2, False), ("a, b=1, context=None", 2, True), ("a, *, context", 1, True), ("a, *, context", 2, False),
+        ("a, b, context, c", 0, False),
     ],
 )  # fmt: skip
 def test_more_datasets_than_parameters_is_found(checker: ScriptChecker, signature: str, datasets: int, fits: bool) -> None:

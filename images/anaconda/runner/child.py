@@ -27,6 +27,8 @@ class Progress:
         self.notes: list[dict] = []
         self.milliseconds: dict[str, int] = {}
         self.results: dict[str, dict | None] = {"result": None, "result2": None}
+        # What a check tells beside: of the entry point and the tables' columns.
+        self.described: dict[str, dict | None] = {}
         self.script_has_started = False
 
     @contextmanager
@@ -57,7 +59,7 @@ class Progress:
         """Send the report."""
         self._send(
             {"reason": reason, "message": message, "error": error, "notes": self.notes, "milliseconds": self.milliseconds,
-             "exit_code": exit_code, **self.results}
+             "exit_code": exit_code, **self.results, **self.described}
         )  # fmt: skip
 
     def _send(self, words: dict) -> None:

@@ -82,6 +82,17 @@ def parse(port: str, path: str, convert: dict) -> pa.Table:
             raise Refused("bad_input", f"{port} is not a readable CSV file: {first_problem(path, str(error))}.") from None
 
 
+def as_text(port: str, path: str, columns: list[str]) -> pa.Table | None:
+    """These columns as they are written; None where the file's names are not each once, so that it cannot be asked by name."""
+    with csv.open_csv(path, parse_options=csv.ParseOptions(newlines_in_values=True)) as reader:
+        given = reader.schema.names
+    if len(set(given)) != len(given):
+        return None
+    kinds = dict.fromkeys(columns, pa.string())
+    missing = {"null_values": [""], "strings_can_be_null": True, "quoted_strings_can_be_null": False}
+    return parse(port, path, {"include_columns": columns, "column_types": kinds, **missing})
+
+
 def first_problem(path: str, said: str) -> str:
     """What is wrong, with the row: the threaded reader does not count rows, so a second, slower look is taken."""
     rows = []

@@ -18,11 +18,16 @@ ZERO_BYTE = "a text in it holds a zero byte, which no text file can have"
 def write(table: pa.Table, path: str, progress) -> None:
     """Write as CSV. Lists, structs and intervals become JSON text, bytes hexadecimal text, durations their number.
 
-    A missing cell of a table of one column is an empty line, which readers of CSV, ours too, skip.
+    A missing cell of a table of one column is an empty line, which readers of CSV, ours too, skip. A table without columns is one
+    empty line: a file without a byte says nothing to anybody.
 
     Raises:
         Refused: `bad_input`, naming the first column that cannot be written, and its type.
     """
+    if not table.num_columns:
+        with open(path, "wb") as file:
+            file.write(b"\n")
+        return
     columns = []
     for field, column in zip(table.schema, table.columns, strict=True):
         try:

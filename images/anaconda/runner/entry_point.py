@@ -6,7 +6,8 @@ import json
 import linecache
 from types import ModuleType
 
-from . import places
+from . import context, places
+from .context import is_async
 from .failure import cut, type_name
 from .refused import Refused
 
@@ -45,30 +46,50 @@ def what_instead(script: ModuleType, near: list[str]) -> str:
     return f"; write `def {NAME}(dataframe1=None, dataframe2=None):`."
 
 
-def is_async(function: object) -> bool:
-    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+def signature(function) -> list[inspect.Parameter] | None:
+    """The function's parameters; None for one written in C that does not say what it takes."""
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return None
 
 
-def bind(function, frames: list, values: dict) -> tuple[list, dict]:
-    """Positional arguments from the connected datasets, keyword arguments from the job's parameters.
+def bind(function, frames: list, values: dict, init: context.Init | None = None) -> tuple[list, dict]:
+    """Positional arguments from the connected datasets, keyword arguments from the job's parameters, and the context.
 
     `frames`: the connected datasets in order of their ports; the first goes to the first parameter, so dataset 2 alone
-    lands there too. A required parameter without a dataset gets None.
+    lands there too. A required parameter without a dataset gets None. `init` is called last, where the function takes a context.
 
     Raises:
         Refused: `bad_entry_point` if the datasets do not fit, `bad_parameters` if the values do not.
     """
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):
-        # A function written in C may not say what it takes.
+    parameters = signature(function)
+    if parameters is None:
         return list(frames), dict(values)
-    return bind_frames(parameters, frames), bind_values(parameters, values)
+    given = bind_frames(parameters, frames)
+    keywords = bind_values(parameters, values)
+    place = context.parameter_of(parameters)
+    if place is None:
+        return given, keywords
+    value = (init or context.Init()).context(place)
+    if place.kind is inspect.Parameter.KEYWORD_ONLY:
+        return given, keywords | {context.NAME: value}
+    return with_context(parameters, given, value), keywords
+
+
+def datasets_of(parameters: list[inspect.Parameter]) -> list[inspect.Parameter]:
+    """The parameters that get datasets, in order."""
+    return [parameter for parameter in parameters if parameter.kind in POSITIONAL and parameter.name != context.NAME]
+
+
+def keywords_of(parameters: list[inspect.Parameter]) -> dict[str, inspect.Parameter]:
+    """The parameters that get the job's, by name."""
+    return {one.name: one for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY and one.name != context.NAME}
 
 
 def bind_frames(parameters: list[inspect.Parameter], frames: list) -> list:
-    """The positional arguments."""
-    positional = [parameter for parameter in parameters if parameter.kind in POSITIONAL]
+    """The positional arguments, the context left out."""
+    positional = datasets_of(parameters)
     required = [parameter.name for parameter in positional if parameter.default is inspect.Parameter.empty]
     takes_any = any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters)
     if len(required) > DATASETS_MAX:
@@ -80,17 +101,30 @@ def bind_frames(parameters: list[inspect.Parameter], frames: list) -> list:
     if len(frames) > len(positional) and not takes_any:
         datasets = "1 dataset is" if len(frames) == 1 else f"{len(frames)} datasets are"
         takes = {0: "no parameters", 1: "1 parameter"}.get(len(positional), f"{len(positional)} parameters")
-        raise Refused("bad_entry_point", f"{datasets} connected, but {NAME} takes {takes}.")
+        beside = " beside its context" if context.parameter_of(parameters) is not None else ""
+        raise Refused("bad_entry_point", f"{datasets} connected, but {NAME} takes {takes}{beside}.")
     return [*frames, *[None] * (len(required) - len(frames))]
+
+
+def with_context(parameters: list[inspect.Parameter], given: list, value: object) -> list:
+    """The positional arguments with the context in its place; what stands before it and is not given gets its default."""
+    waiting, arguments = list(given), []
+    for parameter in (parameter for parameter in parameters if parameter.kind in POSITIONAL):
+        if parameter.name == context.NAME:
+            return [*arguments, value, *waiting]
+        arguments.append(waiting.pop(0) if waiting else parameter.default)
+    return arguments
 
 
 def bind_values(parameters: list[inspect.Parameter], values: dict) -> dict:
     """The keyword arguments: every job parameter reaches a keyword-only name or `**kwargs`."""
     by_name = {parameter.name: parameter for parameter in parameters}
-    keywords = {name: parameter for name, parameter in by_name.items() if parameter.kind is inspect.Parameter.KEYWORD_ONLY}
+    keywords = keywords_of(parameters)
     takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters)
     for name in values:
         known = by_name.get(name)
+        if name == context.NAME and context.parameter_of(parameters) is not None:
+            raise Refused("bad_parameters", f"{NAME} gets {name!r} from the script's {context.INIT}(); the job cannot give it.")
         if known is not None and known.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
             what = f"The parameter {name!r} stands where {NAME} gets its datasets"
             raise Refused("bad_parameters", f"{what}; to take it from the job, put it behind a star: `*, {name}`.")
@@ -111,8 +145,12 @@ def bind_values(parameters: list[inspect.Parameter], values: dict) -> dict:
 
 def check_value(parameter: inspect.Parameter, value: object) -> None:
     """Compare a value with a simple annotation (`int`, `float`, `str`, `bool`); others are the script's own affair."""
-    # With `from __future__ import annotations` an annotation is its text.
-    wanted = next((kind for kind in SIMPLE if parameter.annotation in (kind, kind.__name__)), None)
+    wanted = simple_of(parameter)
     if wanted is not None and type(value) not in SIMPLE[wanted]:
         got = "null" if value is None else f"{cut(json.dumps(value), 60)}, {JSON_NAMES.get(type(value), type_name(value))}"
         raise Refused("bad_parameters", f"The parameter {parameter.name!r} must be {JSON_NAMES[wanted]}; the job gives {got}.")
+
+
+def simple_of(parameter: inspect.Parameter) -> type | None:
+    """The simple type that it is annotated with. With `from __future__ import annotations` an annotation is its text."""
+    return next((kind for kind in SIMPLE if parameter.annotation in (kind, kind.__name__)), None)

@@ -28,6 +28,16 @@ WRITERS = {
     "parquet": parquet_out.write,
 }
 
+# As answers to whoever asked for the format; of those with several names, the one that the service says.
+MEDIA_TYPES = {
+    "arrow": "application/vnd.apache.arrow.file",
+    "arrow-stream": "application/vnd.apache.arrow.stream",
+    "csv": "text/csv",
+    "json": "application/json",
+    "ndjson": "application/x-ndjson",
+    "parquet": "application/vnd.apache.parquet",
+}
+
 # What libraries raise over bytes that they cannot make sense of. Errors of files and memory keep their own names.
 READING = (pa.ArrowException, ValueError, TypeError, ArithmeticError, LookupError, RecursionError)
 
@@ -60,3 +70,14 @@ def read(port: str, path: str, form: str, limits: dict, progress):
     except READING as error:
         # Each reader names what it knows. What no one thought of is still about these bytes, and would come again with them.
         raise Refused("bad_input", f"{port} cannot be read as {form}: {in_a_sentence(error, 200)}.") from None
+
+
+def writer(form: object):
+    """The function that writes a format.
+
+    Raises:
+        Refused: `bad_input`; there is none.
+    """
+    if form not in WRITERS:
+        raise Refused("bad_input", f"Tables cannot be written as {str(form)[:40]!r}; possible are {', '.join(sorted(WRITERS))}.")
+    return WRITERS[form]

@@ -12,7 +12,7 @@ COPY_BYTES = 1024 * 1024
 
 def request_of(chunk: dict, one: dict, *, result_end: int) -> dict:
     """The request of an item as that of a job of its own: what all share, and what is its own."""
-    shared = {name: chunk[name] for name in ("version", "limits")}
+    shared = {name: chunk[name] for name in ("version", "limits", "schema") if name in chunk}
     return {
         **shared,
         "kind": "item",

@@ -9,7 +9,7 @@ import os
 
 import pyarrow as pa
 
-from . import formats, item, names, places, tables_out
+from . import formats, item, names, places, tables_out, type_words
 from .arrow_guard import check_type
 from .failure import cut, in_a_sentence
 from .refused import Refused
@@ -59,7 +59,7 @@ class Joined:
             )
             return merged.field("c").type
         except pa.ArrowException:
-            found, first = (cut(tables_out.type_text(kind), 100) for kind in (field.type, known))
+            found, first = (cut(type_words.text_of(kind), 100) for kind in (field.type, known))
             where = f"is {found} in {_called(one)} and {first} in {_called(self._first[field.name])}"
             raise Refused("bad_input", f"Column {cut(field.name, 100)!r} {where}; expected types that agree.") from None
 
@@ -144,7 +144,7 @@ def _cast(column: pa.ChunkedArray, kind: pa.DataType, name: str, one: dict) -> p
     try:
         return column.cast(kind)
     except pa.ArrowException as error:
-        text = f"Column {cut(name, 100)!r} of {_called(one)} cannot become {cut(tables_out.type_text(kind), 100)}, which others need"
+        text = f"Column {cut(name, 100)!r} of {_called(one)} cannot become {cut(type_words.text_of(kind), 100)}, which others need"
         raise Refused("bad_input", f"{text}: {in_a_sentence(error, 200)}.") from None
 
 

@@ -1,4 +1,4 @@
-"""Reading JSON: an array of records, or an object of columns; and NDJSON, a record a line.
+"""Reading JSON: an array of records, an object of columns, or names and rows (json_rows.py); and NDJSON, a record a line.
 
 A text stays a text: JSON has no dates. NaN and Infinity, which Python and others write, are read as the floats they name.
 What the values become is decided in rows_in.py.
@@ -10,7 +10,7 @@ import re
 
 import pyarrow as pa
 
-from . import names
+from . import json_rows, names
 from .arrow_guard import check_schema
 from .refused import Refused
 from .rows_in import Part, Rows
@@ -55,9 +55,12 @@ def read(port: str, path: str, limits: dict, progress) -> pa.Table:
     if document.begins_with("["):
         return table_of(Rows(port, limits, progress), document.records, port, progress)
     if document.begins_with("{"):
+        if (found := json_rows.find(document)) is not None:
+            given = names.make_unique_noting(found.names, port, progress)
+            return table_of(Rows(port, limits, progress), lambda: json_rows.parts(document, found, given), port, progress)
         return table_of(Rows(port, limits, progress), lambda: column_parts(document.columns(), port), port, progress)
     value, _ = document.value(document.begin, "The document")
-    raise Refused("bad_input", f"{port} is {what(value)}; expected an array of objects (records) or an object of columns.")
+    raise Refused("bad_input", f"{port} is {what(value)}; expected an array of objects (records), an object of columns, or names and rows.")
 
 
 def read_lines(port: str, path: str, limits: dict, progress) -> pa.Table:
@@ -101,21 +104,21 @@ class Document:
 
     def __init__(self, text: str, port: str):
         self._text = text
-        self._port = port
-        self.begin = self._skip(0)
+        self.port = port
+        self.begin = self.skip(0)
         if self.begin == len(text):
             raise Refused("bad_input", f"{port} is empty: expected an array of records or an object of columns.")
 
     def begins_with(self, mark: str) -> bool:
-        return self._text[self.begin] == mark
+        return self.has(mark, self.begin)
 
     def records(self):
         """Records with their place, some thousands at a time."""
         part, part_at, number = [], self.begin, 0
-        for value, at in self._items("]"):
+        for value, at in self.items(self.begin, "Record"):
             number += 1
             if not isinstance(value, dict):
-                raise Refused("bad_input", f"Record {number:,} of {self._port} ({self._place(at)}) is {what(value)}; expected an object.")
+                raise Refused("bad_input", f"Record {number:,} of {self.port} ({self.place(at)}) is {what(value)}; expected an object.")
             part.append(value)
             if len(part) >= BATCH_ROWS or at - part_at > BATCH_BYTES:
                 yield from parts_of(part, number - len(part), lambda row, before=number - len(part): f"record {before + row + 1:,}")
@@ -127,75 +130,90 @@ class Document:
         seen: set[str] = set()
         for name, values, at in self._members():
             if name in seen:
-                raise Refused("bad_input", f"{self._port} has the column {name[:100]!r} more than once ({self._place(at)}).")
+                raise Refused("bad_input", f"{self.port} has the column {name[:100]!r} more than once ({self.place(at)}).")
             seen.add(name)
             if not isinstance(values, (list, dict)):
                 raise Refused(
                     "bad_input",
-                    f"{self._port} is an object whose {name[:100]!r} is {what(values)} ({self._place(at)}); expected an object of columns, "
+                    f"{self.port} is an object whose {name[:100]!r} is {what(values)} ({self.place(at)}); expected an object of columns, "
                     "each an array of its cells, or an array of records.",
                 )
             yield name, values
         if seen == SPLIT_KEYS:
-            raise Refused("bad_input", f"{self._port} is in pandas' form «split»; write it with orient='records'.")
+            raise Refused("bad_input", f"{self.port} is in pandas' form «split»; write it with orient='records'.")
 
     def value(self, at: int, what_it_is: str) -> tuple[object, int]:
         """The value that begins there, and where it ends."""
         try:
             return decode(self._text, at)
         except Twice as error:
-            raise Refused("bad_input", f"{what_it_is} of {self._port} ({self._place(at)}) is ambiguous: {error}.") from None
+            raise Refused("bad_input", f"{what_it_is} of {self.port} ({self.place(at)}) is ambiguous: {error}.") from None
         except RecursionError:
-            raise Refused("bad_input", f"{what_it_is} of {self._port} ({self._place(at)}) is nested too deep.") from None
+            raise Refused("bad_input", f"{what_it_is} of {self.port} ({self.place(at)}) is nested too deep.") from None
         except json.JSONDecodeError as error:
             raise self._broken(error.pos, error.msg.removesuffix(" at")) from None
         except ValueError as error:
-            raise Refused("bad_input", f"{what_it_is} of {self._port} ({self._place(at)}) cannot be read: {str(error)[:100]}.") from None
+            raise Refused("bad_input", f"{what_it_is} of {self.port} ({self.place(at)}) cannot be read: {str(error)[:100]}.") from None
 
-    def _items(self, end: str):
-        at, number = self._skip(self.begin + 1), 0
-        while not self._text.startswith(end, at):
+    def items(self, at: int, what_it_is: str):
+        """What is in the array that begins there, value by value, each with its place; nothing may follow the array but the document's end."""
+        end = yield from self.elements(at, what_it_is)
+        self.finish(end)
+
+    def elements(self, at: int, what_it_is: str):
+        """As `items`, and where the array ends."""
+        at, number = self.skip(at + 1), 0
+        while not self.has("]", at):
             number += 1
             if number > 1:
                 at = self._expect(",", at)
-            value, after = self.value(at, f"Record {number:,}")
+            value, after = self.value(at, f"{what_it_is} {number:,}")
             yield value, at
-            at = self._skip(after)
-        self._finish(at + 1)
+            at = self.skip(after)
+        return at + 1
+
+    def has(self, mark: str, at: int) -> bool:
+        return self._text.startswith(mark, at)
 
     def _members(self):
-        at, number = self._skip(self.begin + 1), 0
-        while not self._text.startswith("}", at):
+        at, number = self.skip(self.begin + 1), 0
+        while not self.has("}", at):
             number += 1
             if number > 1:
                 at = self._expect(",", at)
-            if not self._text.startswith('"', at):
+            if not self.has('"', at):
                 raise self._broken(at, "Expecting a name in double quotes")
             name, after = self.value(at, "A name")
-            at = self._expect(":", self._skip(after))
+            at = self._expect(":", self.skip(after))
             values, after = self.value(at, f"Column {name[:100]!r}")
             yield name, values, at
-            at = self._skip(after)
-        self._finish(at + 1)
+            at = self.skip(after)
+        self.finish(at + 1)
 
-    def _skip(self, at: int) -> int:
+    def skip(self, at: int) -> int:
         return SPACE.match(self._text, at).end()
 
     def _expect(self, mark: str, at: int) -> int:
-        if not self._text.startswith(mark, at):
+        if not self.has(mark, at):
             raise self._broken(at, f"Expecting {mark!r}")
-        return self._skip(at + 1)
+        return self.skip(at + 1)
 
-    def _finish(self, at: int) -> None:
-        if (at := self._skip(at)) != len(self._text):
+    def close(self, at: int) -> None:
+        """The object ends there, and the document with it."""
+        if not self.has("}", at := self.skip(at)):
+            raise self._broken(at, "Expecting the end of an object of `columns` and `values`")
+        self.finish(at + 1)
+
+    def finish(self, at: int) -> None:
+        if (at := self.skip(at)) != len(self._text):
             hint = "; is it NDJSON, a record a line?" if self._text.startswith("{", at) else ""
             raise self._broken(at, f"Something follows after the end{hint}")
 
     def _broken(self, at: int, message: str) -> Refused:
         found = repr(self._text[at : at + 20]) if at < len(self._text) else "the end of the file"
-        return Refused("bad_input", f"{self._port} is not readable JSON: {message} at {self._place(at)}, found {found}.")
+        return Refused("bad_input", f"{self.port} is not readable JSON: {message} at {self.place(at)}, found {found}.")
 
-    def _place(self, at: int) -> str:
+    def place(self, at: int) -> str:
         line = self._text.count("\n", 0, at) + 1
         return f"line {line:,}, column {at - self._text.rfind(chr(10), 0, at):,}"
 

@@ -4,17 +4,23 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
-from . import bundle, entry_point, failure, figures, formats, item, join, places, profile, refusing, script_module, tables_in, tables_out
+from . import bundle, context, described, entry_point, failure, figures, formats, item, join, places, profile, refusing, script_module, tables_in, tables_out
 from .refused import Refused
 
+INIT_LEFT_OUT = (
+    f"The script defines {context.INIT}(), which is only called where {entry_point.NAME} has a parameter called {context.NAME!r} for what it returns."
+)
 
-def run_script(request: dict, progress, modules_at_start: frozenset[str]) -> None:
-    """Run /in/script.py by the script contract."""
-    limits, inputs = request["limits"], request.get("inputs", {})
+
+def run_script(request: dict, progress, modules_at_start: frozenset[str], description=described.UNASKED) -> None:
+    """Run /in/script.py by the script contract. `description` is shown what it takes and gives."""
+    limits, inputs, schema = request["limits"], request.get("inputs", {}), request.get("schema") or {}
+    answer = request.get("answer")
+    write_first = None if answer is None else answering(answer)
     with progress.part("read"):
         wheels = bundle.unpack(f"{places.IN}/bundle.zip" if "bundle" in inputs else None, places.BUNDLE, limits)
         ports = [port for port in ("dataset1", "dataset2") if port in inputs]
-        tables = [tables_in.read(port, inputs[port]["format"], limits, progress) for port in ports]
+        tables = [tables_in.read(port, inputs[port]["format"], limits, progress, schema.get(port), description) for port in ports]
     frames = [table.take_frame() for table in tables]
     script = script_module.Script.place(wheels)
     shadows = script_module.Shadows(places.BUNDLE, modules_at_start)
@@ -23,8 +29,12 @@ def run_script(request: dict, progress, modules_at_start: frozenset[str]) -> Non
     progress.say_script_starts()
     try:
         with progress.part("script"), shadows:
-            function = entry_point.find(script.execute())
-            arguments, keywords = entry_point.bind(function, frames, request.get("parameters") or {})
+            module = script.execute()
+            function, init = entry_point.find(module), context.Init.of(module)
+            description.entry(function, init)
+            arguments, keywords = entry_point.bind(function, frames, request.get("parameters") or {}, init)
+            if init.is_left_out():
+                progress.note("warning", INIT_LEFT_OUT)
             value = function(*arguments, **keywords)
     finally:
         if progress.is_this_process():
@@ -32,7 +42,15 @@ def run_script(request: dict, progress, modules_at_start: frozenset[str]) -> Non
                 figures.save_open(limits["figures"], progress)
     if progress.is_this_process():
         with progress.part("write"):
-            tables_out.write(value, tables, limits["output_bytes"], progress)
+            tables_out.write(value, tables, limits["output_bytes"], progress, write_first, description)
+
+
+def check(request: dict, progress, modules_at_start: frozenset[str]) -> None:
+    """Run the script as `run_script` does, and describe what it takes and gives."""
+    description = described.Description()
+    run_script(request, progress, modules_at_start, description)
+    if progress.is_this_process():
+        progress.described = description.words(progress)
 
 
 def run_item(request: dict, progress, modules_at_start: frozenset[str]) -> None:
@@ -66,11 +84,9 @@ def convert(request: dict, progress, _modules_at_start: frozenset[str]) -> None:
         form = request["inputs"]["dataset1"]["format"]
         table = formats.read("dataset1", f"{places.IN}/dataset1", form, limits, progress)
     with progress.part("write"):
-        if target not in formats.WRITERS:
-            known = ", ".join(sorted(formats.WRITERS))
-            raise Refused("bad_input", f"Tables cannot be written as {str(target)[:40]!r}; possible are {known}.")
+        write = formats.writer(target)
         with refused_as(target), tables_out.output_limit(limits["output_bytes"], "result"):
-            formats.WRITERS[target](table, places.RESULT, progress)
+            write(table, places.RESULT, progress)
     progress.results["result"] = tables_out.describe(table)
 
 
@@ -101,5 +117,25 @@ def refused_as(target: str):
         raise Refused("bad_input", f"dataset1 cannot be written as {target}: {failure.safe_text(error, 200)}.") from None
 
 
-KINDS = {"script": run_script, "item": run_item, "describe": describe, "convert": convert, "profile": describe_columns, "join": join_results}
+def answering(form: object):
+    """The function that writes a script's result in a format that somebody asked for; a table that it cannot hold is the script's."""
+    write = formats.writer(form)
 
+    def write_answer(table, path: str, progress) -> None:
+        try:
+            write(table, path, progress)
+        except Refused as refused:
+            raise Refused("bad_return" if refused.reason == "bad_input" else refused.reason, refused.message) from None
+        except (*formats.READING, OSError) as error:
+            if refusing.is_limit(error):
+                raise
+            raise Refused("bad_return", f"The result cannot be written as {form}: {failure.safe_text(error, 200)}.") from None
+
+    return write_answer
+
+
+# A check and a score are runs of a script; who asks for them, and what for, is the service's affair.
+KINDS = {
+    "script": run_script, "item": run_item, "check": check, "score": run_script,
+    "describe": describe, "convert": convert, "profile": describe_columns, "join": join_results,
+}  # fmt: skip

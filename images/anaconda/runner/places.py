@@ -32,7 +32,7 @@ REQUEST_BYTES = 16 * 1024 * 1024
 SCRIPT_BYTES = 1024 * 1024
 EVENT_LINE_BYTES = 512
 REPORT_BYTES = 1024 * 1024
-CHILD_REPORT_BYTES = 512 * 1024
+CHILD_REPORT_BYTES = 1024 * 1024
 
 TRACEBACK_CHARACTERS = 64 * 1024
 MESSAGE_CHARACTERS = 4 * 1024
@@ -43,6 +43,10 @@ NOTES = 100
 COLUMNS_REPORTED = 2_000
 # Names and types of the columns of one table. Two tables and the rest fit into the child's report.
 COLUMNS_CHARACTERS = 100_000
+# What a check tells of all tables together, as JSON; and of one table, and of one name or type.
+SCHEMAS_BYTES = 400 * 1024
+SCHEMA_COLUMNS = 10_000
+SCHEMA_CHARACTERS = 2_000
 ARTIFACTS = 1_000
 ARTIFACT_PATH_BYTES = 512
 ARTIFACT_DEPTH = 32

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from . import histogram, profile_cells
 from .failure import cut
-from .tables_out import type_text
+from .type_words import text_of
 
 COLUMNS = 1_000
 HEAD_ROWS = 50
@@ -53,7 +53,7 @@ def of_table(table: pa.Table) -> dict:
 
 
 def of_column(name: str, column: pa.ChunkedArray) -> dict:
-    kind = cut(type_text(column.type), NAME_CHARACTERS)
+    kind = cut(text_of(column.type), NAME_CHARACTERS)
     present = without_missing(column)
     values = tally(present)
     low, high = extremes(present, values)

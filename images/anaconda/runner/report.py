@@ -5,7 +5,7 @@ import json
 import os
 import signal
 
-from . import disk, places
+from . import described, disk, formats, places
 from .failure import cut, safe_text, size
 from .log import Log
 
@@ -23,7 +23,13 @@ ERROR_KEYS = {
     "source": places.SOURCE_CHARACTERS,
 }
 INTEGER_MOST = 2**63 - 1
+SIMPLE_NAMES = ("int", "float", "str", "bool")
+SCHEMA_PORTS = {"inputs": ("dataset1", "dataset2"), "outputs": ("result", "result2")}
 ARROW_MARK = b"ARROW1"
+# The other formats begin and end with what they hold.
+MARKS = {"arrow": ARROW_MARK, "parquet": b"PAR1"}
+# Requests that run a script, and so have a result where they end well.
+RUNS = frozenset({"script", "check", "score"})
 
 
 def assemble(
@@ -44,7 +50,8 @@ def assemble(
         # We saw it ourselves, so it is true whatever the script did. No part of such a run is complete.
         ending, files = {"reason": "sandbox_error", "message": disk.MESSAGE, "error": None}, {}
     results = {port: clean_table(words.get(port)) for port in places.RESULTS}
-    if ending["reason"] == "ok" and request.get("kind", "script") == "script" and not are_written(results):
+    answer = request.get("answer")
+    if ending["reason"] == "ok" and request.get("kind", "script") in RUNS and not are_written(results, answer or "arrow"):
         ending = {"reason": "crashed", "message": "The script ended its process before its result was written.", "error": None}
     notes = clean_notes(words.get("notes")) + files.get("notes", [])
     if ending["reason"] == "ok" and oom_kills:
@@ -71,22 +78,29 @@ def assemble(
         "memory_peak_bytes": memory_peak_bytes,
         "oom_kills": oom_kills,
     }
+    if ending["reason"] == "ok":
+        if request.get("kind") == "check":
+            report |= {"entry": clean_entry(words.get("entry")), "schemas": clean_schemas(words.get("schemas"))}
+        if answer is not None:
+            report["answer"] = {"format": answer, "media_type": formats.MEDIA_TYPES[answer]}
     return shrink(report)
 
 
-def are_written(results: dict) -> bool:
-    """True if there is a first table, and a file with an Arrow file's first and last bytes for each that is described.
+def are_written(results: dict, answer: str) -> bool:
+    """True if there is a first table, and a file with its format's first and last bytes for each that is described.
 
     A script can say «ok» in the runner's name before there is a result; nothing more of the files is read here.
     """
-    return results["result"] is not None and all(has_both_marks(path) for port, path in places.RESULTS.items() if results[port] is not None)
+    marks = {"result": MARKS.get(answer, b""), "result2": ARROW_MARK}
+    there = (has_both_marks(path, marks[port]) for port, path in places.RESULTS.items() if results[port] is not None)
+    return results["result"] is not None and all(there)
 
 
-def has_both_marks(path: str) -> bool:
+def has_both_marks(path: str, mark: bytes) -> bool:
     with open(path, "rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
-        ends = [os.pread(file.fileno(), len(ARROW_MARK), at) for at in (0, max(0, size - len(ARROW_MARK)))]
-    return size > 2 * len(ARROW_MARK) and ends == [ARROW_MARK, ARROW_MARK]
+        ends = [os.pread(file.fileno(), len(mark), at) for at in (0, max(0, size - len(mark)))]
+    return size > 2 * len(mark) and ends == [mark, mark]
 
 
 def of_failure(reason: str, error: Exception) -> bytes:
@@ -203,6 +217,48 @@ def clean_table(table: object) -> dict | None:
     }  # fmt: skip
 
 
+def clean_entry(entry: object) -> dict | None:
+    """What the entry point takes, in the shape of described.py."""
+    if not isinstance(entry, dict):
+        return None
+    parameters = entry.get("parameters")
+    return {
+        "parameters": [clean_parameter(one) for one in (parameters if isinstance(parameters, list) else [])[: described.PARAMETERS] if isinstance(one, dict)],
+        "more": entry.get("more") is True,
+        "init": entry.get("init") is True,
+    }  # fmt: skip
+
+
+def clean_parameter(parameter: dict) -> dict:
+    kind = parameter.get("type")
+    cleaned = {
+        "name": text(parameter.get("name"), places.NAME_CHARACTERS),
+        "type": kind if kind in SIMPLE_NAMES else None,
+        "required": parameter.get("required") is True,
+    }
+    return cleaned | ({"default": parameter["default"]} if "default" in parameter and described.is_plain(parameter["default"]) else {})
+
+
+def clean_schemas(schemas: object) -> dict | None:
+    """The columns of each table; None for anything in another shape: of half a schema nobody could tell what is missing."""
+    try:
+        cleaned = {
+            side: {port: [clean_column(column) for column in schemas[side][port]] for port in ports if port in schemas[side]}
+            for side, ports in SCHEMA_PORTS.items()
+        }
+    except (AttributeError, KeyError, TypeError):
+        return None
+    return cleaned if len(json.dumps(cleaned)) <= 2 * places.SCHEMAS_BYTES else None
+
+
+def clean_column(column: dict) -> dict:
+    return {
+        "name": text(column["name"], places.SCHEMA_CHARACTERS),
+        "type": text(column["type"], places.SCHEMA_CHARACTERS),
+        "nullable": column["nullable"] is True,
+    }
+
+
 def clean_milliseconds(words: dict) -> dict:
     given = words.get("milliseconds")
     return {part: number(given.get(part)) or 0 for part in PARTS} if isinstance(given, dict) else {}
@@ -216,6 +272,7 @@ SHRINKING = (
     lambda report: [table.update(columns=[]) for port in ("result", "result2") if (table := report[port])],
     lambda report: report.update(files=report["files"][:200]),
     lambda report: report.update(files=[], notes=[], error=None),
+    lambda report: report.update(schemas=None),
 )
 
 

@@ -1,16 +1,22 @@
 """From an input file to the DataFrame the script gets."""
 
+import codecs
+import functools
+import os
 from dataclasses import dataclass
 
 import pandas as pd
 import pyarrow as pa
 
-from . import columns_in, formats, places
+from . import columns_in, csv_in, expected, formats, places
+from .described import UNASKED
 from .failure import in_a_sentence
 from .refused import Refused
 
 # Above this, columns stay where they are; below, many small columns are better joined (pandas warns about fragments).
 JOIN_BYTES = 16 * 1024 * 1024
+NO_RECORD = {"json": b"[]", "ndjson": b""}
+NO_RECORD_BYTES = 1024
 
 
 @dataclass(slots=True)
@@ -32,14 +38,32 @@ class InputTable:
         return frame
 
 
-def read(port: str, form: str, limits: dict, progress) -> InputTable:
-    """The table of a port.
+def read(port: str, form: str, limits: dict, progress, columns: list[dict] | None = None, description=UNASKED) -> InputTable:
+    """The table of a port; `columns`: those that it must have, each with a name and a type (expected.py).
 
     Raises:
         Refused: `bad_input`, naming the port and the place.
     """
-    table = formats.read(port, places.INPUTS[port], form, limits, progress)
+    path = places.INPUTS[port]
+    table = formats.read(port, path, form, limits, progress)
+    if columns is not None:
+        wanted = expected.Expected(port, columns, form)
+        as_text = functools.partial(csv_in.as_text, port, path) if form == "csv" else nothing_more
+        table = wanted.nothing() if has_no_record(path, form) else wanted.hold(table, progress, as_text)
+    description.input(port, table)
     return from_arrow(port, table)
+
+
+def has_no_record(path: str, form: str) -> bool:
+    """True for records of which there is none, so that none lacks a column either."""
+    if form not in NO_RECORD or os.stat(path).st_size > NO_RECORD_BYTES:
+        return False
+    with open(path, "rb") as file:
+        return b"".join(file.read().removeprefix(codecs.BOM_UTF8).split()) == NO_RECORD[form]
+
+
+def nothing_more(_names: list[str]) -> None:
+    """Other formats say as much of a value as they will ever."""
 
 
 def from_arrow(port: str, table: pa.Table) -> InputTable:

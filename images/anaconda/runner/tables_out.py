@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from . import columns_out, disk, names, places
-from .arrow_guard import check_type, children
+from . import columns_out, disk, names, places, type_words
+from .arrow_guard import check_type
+from .described import UNASKED
 from .failure import cut, safe_text, type_name
 from .refused import Refused
 
@@ -25,14 +26,19 @@ INSTEAD = (
 )
 
 
-def write(value: object, inputs: list, output_bytes: int, progress) -> None:
-    """Write what the function returned: the first table to result 1, a second one to result 2."""
+def write(value: object, inputs: list, output_bytes: int, progress, write_first=None, description=UNASKED) -> None:
+    """Write what the function returned: the first table to result 1, a second one to result 2.
+
+    `write_first`: how the first one is written, unless as an Arrow file.
+    """
     first, second, ignored = split(value)
     if ignored:
         progress.note("ignored_value", f"azureml_main returned more than tables: {', '.join(ignored[:5])} ignored.")
-    write_table(to_table(first, "result", inputs, progress), "result", output_bytes, progress)
-    if second is not None:
-        write_table(to_table(second, "result2", inputs, progress), "result2", output_bytes, progress)
+    for port, one, write_one in (("result", first, write_first or write_arrow_file), ("result2", second, write_arrow_file)):
+        if one is not None:
+            table = to_table(one, port, inputs, progress)
+            description.output(port, table)
+            write_table(table, port, output_bytes, progress, write_one)
 
 
 def split(value: object) -> tuple[object, object | None, list[str]]:
@@ -132,16 +138,16 @@ def note_changes(table: pa.Table, port: str, inputs: list, progress) -> None:
         came = next((source for source in inputs if field.name in source.arrow_types), None)
         if came is None:
             continue
-        before, after = type_text(came.arrow_types[field.name]), type_text(field.type)
-        if before != after and not any(type_text(source.arrow_types.get(field.name, pa.null())) == after for source in inputs):
+        before, after = type_words.text_of(came.arrow_types[field.name]), type_words.text_of(field.type)
+        if before != after and not any(type_words.text_of(source.arrow_types.get(field.name, pa.null())) == after for source in inputs):
             text = f"Column {cut(field.name, 100)!r} came as {before} in {came.port} and is {after} in the {port}."
             progress.note("dtype_change", text, port=port, column=field.name, **{"from": before, "to": after})
 
 
-def write_table(table: pa.Table, port: str, output_bytes: int, progress) -> None:
-    """Write a result file: one record batch, no compression, no metadata."""
+def write_table(table: pa.Table, port: str, output_bytes: int, progress, write_one=None) -> None:
+    """Write a result file, unless `write_one` does: one record batch, no compression, no metadata."""
     with output_limit(output_bytes, port):
-        write_arrow_file(table, places.RESULTS[port], progress)
+        (write_one or write_arrow_file)(table, places.RESULTS[port], progress)
     progress.results[port] = described = describe(table)
     if len(described["columns"]) < table.num_columns:
         text = f"Only the first {len(described['columns']):,} of the {table.num_columns:,} columns of the {port} are listed in the report."
@@ -192,20 +198,9 @@ def describe(table: pa.Table) -> dict:
     """
     columns, left = [], places.COLUMNS_CHARACTERS
     for field, column in zip(table.schema, table.columns, strict=True):
-        name, kind = cut(field.name, places.NAME_CHARACTERS), cut(type_text(field.type), places.NAME_CHARACTERS)
+        name, kind = cut(field.name, places.NAME_CHARACTERS), cut(type_words.text_of(field.type), places.NAME_CHARACTERS)
         left -= len(name) + len(kind)
         if left < 0 or len(columns) == places.COLUMNS_REPORTED:
             break
         columns.append({"name": name, "type": kind, "nullable": column.null_count > 0})
     return {"rows": table.num_rows, "columns": columns}
-
-
-def type_text(kind: pa.DataType) -> str:
-    """A type as text, without physical width: `large_string` is `string`."""
-    if pa.types.is_dictionary(kind):
-        return f"dictionary<{type_text(kind.value_type)}{', ordered' if kind.ordered else ''}>"
-    if pa.types.is_struct(kind):
-        return "struct<" + ", ".join(f"{kind.field(index).name}: {type_text(kind.field(index).type)}" for index in range(kind.num_fields)) + ">"
-    if children(kind) and not pa.types.is_map(kind):
-        return f"list<{type_text(kind.value_type)}>"
-    return str(kind).removeprefix("large_")
