@@ -177,10 +177,10 @@ class Luggage:
     def _refuse_wrapped(self, piece: Piece, value: Any, user: str) -> None:
         """What the text of a function would not say: a wrapper that is not written above it, or one that hides it."""
         decorated = inspect.isclass(value) or bool(piece.definition.decorator_list)
-        if _bare(value) is not value and not decorated:
+        same = decorated and self.function.__globals__.get(piece.name, value) is value
+        if _bare(value) is not value and not same:
             raise NotSendable(f"{user}, which is {piece.name!r} wrapped by a call; write the decorator above its `def`")
-        named = self.function.__globals__.get(piece.name, value)
-        if decorated and isinstance(value, FunctionType) and _bare(named) is not _bare(value):
+        if decorated and inspect.isfunction(value) and not same:
             raise NotSendable(f"{user}, which a decorator of {piece.name!r} hides; give that decorator functools.wraps")
         if len(getattr(value, "registry", ())) > 1:
             raise NotSendable(f"{user}, whose registered functions cannot be found in its source; call them by name")

@@ -122,7 +122,7 @@ def double(frame, *, times: int = 2):  # type: ignore[no-untyped-def]
 FRAME = pd.DataFrame({"a": [1, 2]})
 TRACE = """\
 Traceback (most recent call last):
-  File "script.py", line 5, in azureml_main
+  File "script.py", line 5, in double
     print(1 / 0)
 ZeroDivisionError: \x1b[2J zero
 """
@@ -153,7 +153,7 @@ def test_a_function_and_a_frame_give_a_result(client: Any, desk: Desk) -> None:
     result = client.run(double, FRAME, times=3)
 
     assert table_of(desk.inputs[0]["dataset1"]) == pa.table({"a": [1, 2]})
-    assert b"def azureml_main(frame, *, times: int = 2):" in desk.inputs[0]["script"]
+    assert b"def double(frame, *, times: int = 2):" in desk.inputs[0]["script"]
     assert desk.jobs[0].parameters == {"times": 3}
     assert result.frame["a"].tolist() == [2, 4]
     assert result.table == pa.table({"a": [2, 4], "b": ["x", None]})
@@ -220,7 +220,7 @@ def test_a_job_that_fails_raises_by_its_reason_and_keeps_what_it_left(client: An
     assert failure.error["type"] == "ZeroDivisionError"
     # The line is that of this file, where the function stands.
     line = double.__code__.co_firstlineno + 1
-    assert f'File "test_client_run.py", line {line}, in azureml_main' in str(failure)
+    assert f'File "test_client_run.py", line {line}, in double' in str(failure)
     assert str(failure).startswith(f"it went wrong (line {line} of test_client_run.py)\n")
     assert "\x1b" not in str(failure)
     assert "print(1 / 0)" in "".join(failure._render_traceback_())
