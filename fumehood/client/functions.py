@@ -122,7 +122,8 @@ def _checked(given: Any, what: str) -> FunctionType:
 
 def _joined(taken: Luggage, name: str, modules: Mapping[str, Path]) -> Script:
     lines: list[str] = ["from __future__ import annotations"] if taken.lazy else []
-    lines += sorted(taken.imports) + [f"{name} = {text}" for name, text in taken.constants.items()]
+    lines += sorted(taken.imports)
+    lines += [*([""] if lines and taken.constants else []), *(f"{name} = {text}" for name, text in taken.constants.items())]
     origins: list[Origin | None] = [None] * len(lines)
     for piece in [*taken.in_order(), *([alias(ENTRY_POINT, name)] if name != ENTRY_POINT else [])]:
         space = 2 if lines else 0

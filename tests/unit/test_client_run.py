@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import inspect
+import io
+import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -163,6 +167,23 @@ def test_a_function_and_a_frame_give_a_result(client: Any, desk: Desk) -> None:
     assert result.frame2 is None
     assert result.usage.wall_seconds == 0.5
     assert "succeeded: 2 rows × 2 columns" in repr(bare(result))
+
+
+def test_modules_of_one_s_own_come_along_as_the_bundle(client: Any, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "of_mine.py").write_text("from of_mine_too import two\n\n\ndef fit(frame):\n    import of_mine\n    return frame * two()\n")
+    (tmp_path / "of_mine_too.py").write_text("def two():\n    return 2\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = importlib.import_module("of_mine")
+    for name in ("of_mine", "of_mine_too"):
+        monkeypatch.setitem(sys.modules, name, sys.modules.pop(name))  # gone with the test
+
+    client.run(module.fit, FRAME)
+    client.batch(module.fit, [FRAME, FRAME])
+
+    assert b"from of_mine_too import two\n" in desk.inputs[0]["script"]
+    with zipfile.ZipFile(io.BytesIO(desk.inputs[0]["bundle"])) as bundle:
+        assert bundle.namelist() == ["of_mine.py", "of_mine_too.py"]
+    assert [sorted(inputs) for inputs in desk.inputs] == [["bundle", "dataset1", "script"]] * 3
 
 
 def test_an_artifact_s_name_leads_nowhere_else(client: Any, desk: Desk) -> None:
