@@ -223,11 +223,12 @@ def test_cells_of_a_notebook_are_a_module(tmp_path: Path) -> None:
     pytest.importorskip("IPython")
     cells = [
         "def fit(n):\n    return helper(n), IGNORECASE.value, Thing.size, late()\n",
-        "from re import IGNORECASE\n\nclass Thing:\n    size = 3\n",
+        "def base():\n    return 1\n\ndef measured():\n    return base() + 2\n",
+        "from re import IGNORECASE\n\nclass Thing:\n    size = measured()\n",
         "def helper(n, *, size=Thing.size):\n    return n * size\n",
-        "def base():\n    return 1\n",
         "def late(n=base()):\n    return n\n",
-        "def base():\n    # run again, below what needs it\n    return 1\n",
+        "def measured():\n    # run again, below what needs it\n    return base() + 2\n",
+        "def base():\n    # and so is this\n    return 1\n",
         "from fumehood.client.functions import script_of\nscript_of(fit).save('saved')\n",
     ]
     root = Path(functions.__file__).parents[2]

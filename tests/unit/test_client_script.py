@@ -251,6 +251,10 @@ def test_a_literal_is_the_value_again(value: Any) -> None:
     assert eval(text) == value
 
 
+def test_a_set_is_written_alike_in_every_process() -> None:
+    assert literal_of(set("hgfedcba")) == "{'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'}"
+
+
 @pytest.mark.parametrize(
     "value", [object(), [object()], complex("inf"), {"a": print}, Path("x"), functools.partial(print), range(3), type("S", (str,), {})("x")]
 )
