@@ -80,6 +80,7 @@ class Luggage:
         """Full names of what is imported, and who uses it."""
         self.constants: dict[str, str] = {}
         self.definitions: dict[str, Definition] = {}
+        self._imports_there = list(imports_of_module(self.module))
 
     def pack(self, name: str, value: Any, user: str) -> None:
         """Take a function or class of this module along, under its own name and as `name`, with all that it uses."""
@@ -152,14 +153,14 @@ class Luggage:
             self._import_name(*written, name, user)
         elif (literal := literal_of(value)) is not None:
             self.constants[name] = literal
-        elif (found := written or _found_as(value)) is not None:
+        elif (found := written or _found_as(value)) is not None and found[0] != self.module:
             self._import_name(*found, name, user)
         else:
             raise NotSendable(f"{user} uses {name!r}, {an_instance(value)}, which cannot travel with it; {_advice(value)}")
 
     def _as_written(self, name: str, value: Any) -> tuple[str, str] | None:
         """Module and name by which the author imported this very object."""
-        for node in imports_of_module(self.module):
+        for node in self._imports_there:
             for one in node.names if isinstance(node, ast.ImportFrom) else ():
                 own = name if one.name == "*" else one.name
                 module = full_name(node, self.package) if isinstance(node, ast.ImportFrom) else ""

@@ -81,7 +81,8 @@ def _spec(name: str) -> ModuleSpec | None:
         file = getattr(loaded, "__file__", None)
         if spec is not None and (spec.has_location or spec.submodule_search_locations is not None):
             return spec if isinstance(spec, ModuleSpec) else None
-        return importlib.util.spec_from_file_location(name, file) if file else None
+        places = getattr(loaded, "__path__", None)
+        return importlib.util.spec_from_file_location(name, file, submodule_search_locations=places) if file else None
     parent = name.rpartition(".")[0]
     try:
         if not parent:

@@ -69,7 +69,7 @@ def piece_of(thing: Any) -> Piece:
             lines, first = inspect.getsourcelines(thing)
             place = _shown(inspect.getsourcefile(thing) or "?")
         except (OSError, TypeError) as error:
-            raise Unreadable("its source cannot be read (define it in a file or in a notebook's cell)") from error
+            raise Unreadable("its source cannot be read (write it with `def` or `class`, in a file or in a notebook's cell)") from error
     block = "".join(line if line.endswith("\n") else line + "\n" for line in lines)
     origins: list[Origin | None] = [(place, first + n) for n in range(len(lines))]
     plain = textwrap.dedent(block)

@@ -184,6 +184,8 @@ def test_annotations_that_are_never_evaluated_need_not_travel() -> None:
         ("def make():\n    def root(): ...\n    return root\nother = make()\ndef fit(f):\n    return root, other", "different things by"),
         ("def make():\n    def inner(): ...\n    return inner\na, b = make(), make()\ndef fit(f):\n    return a, b", "is another 'inner'"),
         ("plain = root.__wrapped__\ndef fit(f):\n    return plain", "which a decorator of 'root' hides"),
+        ("from typing import TypeVar\nT = TypeVar('T')\ndef fit(f: T): ...", "'fit' uses 'T', a typing.TypeVar, which cannot travel"),
+        ("from collections import namedtuple\nPair = namedtuple('Pair', 'a')\ndef fit(f):\n    return Pair(f)", "'Pair', but its source"),
         ("huge = 10**5000\ndef fit(f):\n    return huge", "'huge', a int, which cannot travel"),
         ("fit = lambda f: f", "lambda has no source"),
         ("async def fit(f): ...", "is an async function"),
