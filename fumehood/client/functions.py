@@ -67,8 +67,6 @@ def script_of(function: Callable[..., Any], *, bundle: Any = None) -> Script:
     """
     what = f"{getattr(function, '__name__', type(function).__name__)!r}"
     bare = _checked(function, what)
-    if bare.__name__ != ENTRY_POINT and ENTRY_POINT in bare.__code__.co_names:
-        raise NotSendable(f"{what} uses another function called {ENTRY_POINT}; give that one another name")
     taken = Luggage(bare)
     taken.pack(bare.__name__, function, f"{what} cannot be sent")
     beside = bare.__globals__.get(BEFORE)

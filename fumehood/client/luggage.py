@@ -15,7 +15,7 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import FunctionType, ModuleType
+from types import FunctionType, MappingProxyType, ModuleType
 from typing import Any
 
 from fumehood.client.errors import NotSendable
@@ -89,6 +89,7 @@ class Luggage:
         except Unreadable as error:
             raise NotSendable(f"{user}, but {error}") from None
         bare = _bare(value)
+        self._refuse_another_entry(piece.name, bare, user)
         if _bare(self.seen.setdefault(piece.name, value)) is not bare:
             raise NotSendable(f"{user}, and there is another {piece.name!r}; give one of them another name")
         if piece.name not in self.definitions:
@@ -134,6 +135,7 @@ class Luggage:
             self.modules.setdefault(module, user)
 
     def meet(self, name: str, value: Any, user: str) -> None:
+        self._refuse_another_entry(name, _bare(value), f"{user} uses {name!r}")
         if name not in self.seen:
             self.seen[name] = value
             self._take(name, value, user)
@@ -145,8 +147,6 @@ class Luggage:
         if isinstance(value, ModuleType) and value.__name__ != "__main__":
             self._import(_import_line(value, name), value.__name__, user)
         elif isinstance(bare, (type, FunctionType)) and bare.__module__ == self.module:
-            if ENTRY_POINT in (name, value.__name__) and bare is not self.function:
-                raise NotSendable(f"{user} uses another function called {ENTRY_POINT}; give that one another name")
             self.pack(name, value, f"{user} uses {name!r}")
         # A constant of one's own modules needs no module; one of a library (math.pi) reads better by its name.
         elif (written := self._as_written(name, value)) is not None and not is_own(written[0]):
@@ -164,7 +164,7 @@ class Luggage:
             for one in node.names if isinstance(node, ast.ImportFrom) else ():
                 own = name if one.name == "*" else one.name
                 module = full_name(node, self.package) if isinstance(node, ast.ImportFrom) else ""
-                if (one.asname or own) == name and module in sys.modules and vars(sys.modules[module]).get(own, _NOTHING) is value:
+                if (one.asname or own) == name and _names_in(module).get(own, _NOTHING) is value:
                     return module, own
         return None
 
@@ -175,6 +175,10 @@ class Luggage:
         self.imports.add(line)
         self.modules.setdefault(module, user)
 
+    def _refuse_another_entry(self, name: str, bare: Any, user: str) -> None:
+        if name == ENTRY_POINT and bare is not self.function:
+            raise NotSendable(f"{user}, another {ENTRY_POINT} than what is sent; give that one another name")
+
     def _refuse_wrapped(self, piece: Piece, value: Any, user: str) -> None:
         """What the text of a function would not say: a wrapper that is not written above it, or one that hides it."""
         decorated = inspect.isclass(value) or bool(piece.definition.decorator_list)
@@ -183,7 +187,8 @@ class Luggage:
             raise NotSendable(f"{user}, which is {piece.name!r} wrapped by a call; write the decorator above its `def`")
         if decorated and inspect.isfunction(value) and not same:
             raise NotSendable(f"{user}, which a decorator of {piece.name!r} hides; give that decorator functools.wraps")
-        if len(getattr(value, "registry", ())) > 1:
+        registered = getattr(value, "registry", None)  # of functools.singledispatch
+        if isinstance(registered, MappingProxyType) and len(registered) > 1:
             raise NotSendable(f"{user}, whose registered functions cannot be found in its source; call them by name")
 
     def _submodules(self, module: ModuleType, chain: list[str], user: str) -> None:
@@ -259,6 +264,10 @@ def _closure(function: FunctionType) -> Mapping[str, Any]:
         except ValueError:
             continue  # not assigned yet
     return found
+
+
+def _names_in(module: str) -> dict[str, Any]:
+    return getattr(sys.modules.get(module), "__dict__", {})
 
 
 def _import_line(module: ModuleType, name: str) -> str:

@@ -79,8 +79,8 @@ def _spec(name: str) -> ModuleSpec | None:
     if loaded is not None:
         spec = getattr(loaded, "__spec__", None)
         file = getattr(loaded, "__file__", None)
-        if spec is not None and (spec.has_location or spec.submodule_search_locations is not None):
-            return spec if isinstance(spec, ModuleSpec) else None
+        if isinstance(spec, ModuleSpec) and (spec.has_location or spec.submodule_search_locations is not None):
+            return spec
         places = getattr(loaded, "__path__", None)
         return importlib.util.spec_from_file_location(name, file, submodule_search_locations=places) if file else None
     parent = name.rpartition(".")[0]

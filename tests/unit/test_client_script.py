@@ -110,6 +110,19 @@ def test_a_function_takes_along_what_it_uses(author: Author) -> None:
     ]  # fmt: skip
 
 
+def test_a_function_that_has_the_name_already_needs_no_other(author: Author) -> None:
+    names = author("""
+        def azureml_main(n):
+            return same(n - 1) if n else [n, [].azureml_main if n else None]
+        same = azureml_main
+    """)
+
+    text = script_of(names["azureml_main"]).text
+
+    assert ran(text, 2) == "[0, None]"
+    assert text.endswith("same = azureml_main\n")
+
+
 def test_an_attribute_is_no_name(author: Author) -> None:
     names = author("""
         def fit(frame):
@@ -179,8 +192,11 @@ def test_annotations_that_are_never_evaluated_need_not_travel() -> None:
         ("@loud\ndef inner(f): ...\nfit = loud(root)", "'root' wrapped by a call; write the decorator above"),
         ("def bare(g):\n    return lambda f: g(f)\ncalled = bare(root)\ndef fit(f):\n    return called(f)", "no function that was written"),
         ("def bare(g):\n    def inner(f):\n        return g(f)\n    return inner\n@bare\ndef fit(f): ...", "a decorator of 'fit' hides"),
-        ("import functools\n@functools.singledispatch\ndef kind(f): ...\n@kind.register\ndef _(f: int): ...\n"
-         "def fit(f):\n    return kind(f)", "registered functions cannot be found"),
+        (
+            "import functools\n@functools.singledispatch\ndef kind(f): ...\n@kind.register\ndef _(f: int): ...\n"
+            "def fit(f):\n    return kind(f)",
+            "registered functions cannot be found",
+        ),
         ("def make():\n    def root(): ...\n    return root\nother = make()\ndef fit(f):\n    return root, other", "different things by"),
         ("def make():\n    def inner(): ...\n    return inner\na, b = make(), make()\ndef fit(f):\n    return a, b", "is another 'inner'"),
         ("plain = root.__wrapped__\ndef fit(f):\n    return plain", "which a decorator of 'root' hides"),
@@ -194,7 +210,9 @@ def test_annotations_that_are_never_evaluated_need_not_travel() -> None:
         ("fit = 3", "expected a function"),
         ("fit = len", "expected a function"),
         ("import functools\nfit = functools.partial(root, 3)", "expected a function"),
-        ("def azureml_main(): ...\ndef fit(f):\n    return azureml_main()", "another function called azureml_main"),
+        ("def azureml_main(): ...\ndef fit(f):\n    return azureml_main()", "'fit' uses 'azureml_main', another azureml_main than"),
+        ("from math import sqrt as azureml_main\ndef fit(f):\n    return azureml_main(f)", "another azureml_main than what is sent"),
+        ("def azureml_main(): ...\nmain = azureml_main\ndef fit(f):\n    return main()", "'fit' uses 'main', another azureml_main than"),
         ("big = 'x' * 70_000\ndef fit(f):\n    return big", "too large"),
         ("def fit(f):\n    return open_it.x\nopen_it = open('/dev/null')", "'open_it', a _io.TextIOWrapper"),
     ],
