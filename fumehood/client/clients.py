@@ -85,7 +85,7 @@ class AsyncClient:
             It is called with the tables that are given, and returns a DataFrame or a tuple of up to two.
         df1, df2: a DataFrame, a pyarrow.Table, a polars frame, a file's path (CSV, Arrow, Parquet, JSON, NDJSON), a `Dataset`, or the
             `Result` of an earlier run, whose table does not travel. Types are kept; a frame's index is not sent.
-        bundle: a zip, or a directory of modules and files; first on `sys.path` of the script.
+        bundle: a zip, or a directory of modules and files; first on `sys.path` of the script, and taken before your own modules.
         parameters: keyword parameters of the function, JSON values; further keywords of this call are parameters too.
         limits: such as `{"wall_seconds": 60, "memory_bytes": 2**30}`; the others keep the service's defaults.
         labels: names and values to find the job by.

@@ -155,6 +155,7 @@ def test_what_the_bundle_holds_is_taken_from_there(project: Path, tmp_path: Path
         script = script_of(fit, bundle=bundle)
         assert list(script.modules) == ["analysis/__init__.py"]
         assert run_elsewhere(script, tmp_path / str(number), 3, bundle=bundle) == repr((-3, "analysis"))
+        assert stage(script, {}, bundle, tmp_path / str(number)).inputs["bundle"].name == "own.zip"  # type: ignore[union-attr]
     assert not script_of(fit, bundle="ds_" + "0" * 32).modules
     assert zipfile.ZipFile(tmp_path / "own.zip").namelist() == ["tools.py"]
 

@@ -178,7 +178,7 @@ def test_modules_of_one_s_own_come_along_as_the_bundle(client: Any, desk: Desk, 
         monkeypatch.setitem(sys.modules, name, sys.modules.pop(name))  # gone with the test
 
     client.run(module.fit, FRAME)
-    client.batch(module.fit, [FRAME, FRAME])
+    client.batch(module.fit, [FRAME, FRAME]).wait(timeout_seconds=60)
 
     assert b"from of_mine_too import two\n" in desk.inputs[0]["script"]
     with zipfile.ZipFile(io.BytesIO(desk.inputs[0]["bundle"])) as bundle:
