@@ -60,7 +60,11 @@ def bundle_input(value: Any, place: Path) -> Sendable:
 
 
 def top_names(bundle: Any) -> set[str] | None:
-    """The names of modules and directories at the root of what `bundle_input` would give; None where that is stored already."""
+    """The names of modules and directories at the root of what `bundle_input` would give; None where that is stored already.
+
+    Raises:
+        NotSendable: it is no zip.
+    """
     if bundle is None or not isinstance(bundle, (str, os.PathLike)) or _stored(bundle) is not None:
         return set() if bundle is None or _stored(bundle) is None else None
     path = Path(bundle).expanduser()
@@ -70,8 +74,10 @@ def top_names(bundle: Any) -> set[str] | None:
         try:
             with zipfile.ZipFile(path) as read:
                 found = read.namelist()
-        except (OSError, zipfile.BadZipFile):
-            found = []  # what it is instead is said where it is sent
+        except zipfile.BadZipFile as error:
+            raise NotSendable(f"bundle: {str(path)!r} is no zip that can be read: {error}") from None
+        except OSError:
+            found = []  # it is said where it is sent
     return {name.replace("\\", "/").partition("/")[0].partition(".")[0] for name in found}
 
 
