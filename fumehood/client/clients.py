@@ -80,12 +80,12 @@ class AsyncClient:
     ) -> AsyncResult:
         """Run `script` in a sandbox, wait for its end, and return what it left.
 
-        script: a function, the path of a script, or its text. A function is sent by its source, without decorators, together with
-            what it uses: imported modules, functions and classes beside it, plain constants. It is called with the tables that are
-            given, and returns a DataFrame or a tuple of up to two.
+        script: a function, the path of a script, or its text. A function is sent by its source with what it uses: imports, functions,
+            classes and plain constants beside it, and modules of your own project as a bundle (`fumehood.client.functions` shows it).
+            It is called with the tables that are given, and returns a DataFrame or a tuple of up to two.
         df1, df2: a DataFrame, a pyarrow.Table, a polars frame, a file's path (CSV, Arrow, Parquet, JSON, NDJSON), a `Dataset`, or the
             `Result` of an earlier run, whose table does not travel. Types are kept; a frame's index is not sent.
-        bundle: a zip, or a directory of modules and files; first on `sys.path` of the script.
+        bundle: a zip, or a directory of modules and files; first on `sys.path` of the script, and taken before your own modules.
         parameters: keyword parameters of the function, JSON values; further keywords of this call are parameters too.
         limits: such as `{"wall_seconds": 60, "memory_bytes": 2**30}`; the others keep the service's defaults.
         labels: names and values to find the job by.
@@ -180,7 +180,7 @@ class AsyncClient:
         """
         values, listed = {**(parameters or {}), **more_parameters}, list(items)
         check_items(script, values, listed, df2)
-        source = script_of(script, with_bundle=bundle is not None)
+        source = script_of(script, bundle=bundle)
         request: Document = {"parameters": plain(values), "limits": dict(limits or {}), "labels": dict(labels or {})}
         request |= {"isolation": isolation, "on_failure": on_failure, "callback_url": callback_url}
         with tempfile.TemporaryDirectory(prefix="fumehood-") as place, progress_line(progress) as shown:
@@ -276,7 +276,7 @@ class AsyncClient:
     ) -> AsyncJobHandle:
         tables = {port: value for port, value in (("dataset1", df1), ("dataset2", df2)) if value is not None}
         check_call(given, parameters, len(tables))
-        script = script_of(given, with_bundle=bundle is not None)
+        script = script_of(given, bundle=bundle)
         with tempfile.TemporaryDirectory(prefix="fumehood-") as place:
             staged = await self._surface.wire.aside(lambda: stage(script, tables, bundle, Path(place)))
             shown.begin_upload(staged.bytes)

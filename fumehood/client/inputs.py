@@ -59,6 +59,28 @@ def bundle_input(value: Any, place: Path) -> Sendable:
     return _zipped(path, place / "bundle.zip") if path.is_dir() else file_input("bundle", path, ("zip",))
 
 
+def top_names(bundle: Any) -> set[str] | None:
+    """The names of modules and directories at the root of what `bundle_input` would give; None where that is stored already.
+
+    Raises:
+        NotSendable: it is no zip.
+    """
+    if bundle is None or not isinstance(bundle, (str, os.PathLike)) or _stored(bundle) is not None:
+        return set() if bundle is None or _stored(bundle) is None else None
+    path = Path(bundle).expanduser()
+    if path.is_dir():
+        found = [path.resolve().name] if (path / "__init__.py").exists() else [one.name for one in path.iterdir()]
+    else:
+        try:
+            with zipfile.ZipFile(path) as read:
+                found = read.namelist()
+        except zipfile.BadZipFile as error:
+            raise NotSendable(f"bundle: {str(path)!r} is no zip that can be read: {error}") from None
+        except OSError:
+            found = []  # it is said where it is sent
+    return {name.replace("\\", "/").partition("/")[0].partition(".")[0] for name in found}
+
+
 def file_input(port: str, path: Path, formats: tuple[str, ...]) -> Upload:
     path = path.expanduser()
     endings = ", ".join(ending for name in formats for ending in FORMATS[name][1])

@@ -1,115 +1,197 @@
 """Luggage: what a function uses from around it, packed so that it can travel.
 
 Modules become import lines; functions and classes of the same file or notebook their source, with what they use in turn; plain
-constants become literals. Anything else is refused by its name.
+constants become literals. Anything else is refused by its name. Nothing is pickled: the script is text that one can read.
 """
 
 from __future__ import annotations
 
+import ast
 import builtins
+import cmath
 import inspect
 import math
+import re
 import sys
-import sysconfig
 from collections.abc import Mapping
-from pathlib import Path
-from types import FunctionType, ModuleType
+from dataclasses import dataclass
+from types import FunctionType, MappingProxyType, ModuleType
 from typing import Any
 
 from fumehood.client.errors import NotSendable
-from fumehood.client.source import Piece, Unreadable, attribute_chains, lazy_annotations, names_needed, piece_of
+from fumehood.client.project import is_own
+from fumehood.client.source import (
+    Piece,
+    Unreadable,
+    attribute_chains,
+    full_name,
+    imports_of_module,
+    lazy_annotations,
+    modules_imported,
+    names_at_once,
+    names_needed,
+    piece_of,
+    without_dots,
+)
 
 ENTRY_POINT = "azureml_main"
 CONSTANT_CHARACTERS_MAX = 64 * 1024
 CONSTANT_DEPTH_MAX = 20
+INTEGER_BITS_MAX = 14_000  # Python writes no more than 4,300 digits
 
 _OF_EVERY_MODULE = ("__name__", "__file__", "__doc__")
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...))
 _BRACKETS: dict[type, tuple[str, str]] = {tuple: ("(", ")"), list: ("[", "]"), set: ("{", "}"), frozenset: ("frozenset([", "])")}
 _TABLES = ("DataFrame", "Series", "Table", "RecordBatch", "LazyFrame", "ndarray")
-_INSTALLED = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+_NOTHING = object()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Definition:
+    """`needs`: the names that it looks up outside of itself; `at_once`: those of them that must be there when it is defined."""
+
+    piece: Piece
+    needs: set[str]
+    at_once: set[str]
+    aliases: list[Piece]
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Where it was written: number of the cell, and line."""
+        file, line = next((origin for origin in self.piece.origins if origin is not None), ("", 0))
+        cell = re.search(r"\[(\d+)\]", file)
+        return int(cell[1]) if cell else 0, line
 
 
 class Luggage:
-    """Filled by `pack`; `seen` holds each name that was looked up, with the object it stands for."""
+    """What `function` needs, and itself. `seen` holds each name that was looked up, with the object it stands for.
 
-    def __init__(self, function: FunctionType, *, with_bundle: bool) -> None:
-        self.function, self.with_bundle = function, with_bundle
-        self.module = function.__module__
+    Raises:
+        NotSendable: names what cannot travel, and says what to do instead.
+    """
+
+    def __init__(self, function: FunctionType) -> None:
+        self.function, self.module = function, function.__module__
+        self.package = str(function.__globals__.get("__package__") or "")
         self.lazy = lazy_annotations(function)
         self.seen: dict[str, Any] = {}
         self.imports: set[str] = set()
+        self.modules: dict[str, str] = {}
+        """Full names of what is imported, and who uses it."""
         self.constants: dict[str, str] = {}
-        self.definitions: list[Piece] = []
-        self.own_names: list[str] = []
-        """Names by which the function calls itself."""
+        self.definitions: dict[str, Definition] = {}
+        self._imports_there = list(imports_of_module(self.module))
 
-    def pack(self, piece: Piece, user: str, owner: Any) -> None:
-        """Take along what `piece` looks up outside of itself: the source of `owner`, called `user` in messages.
+    def pack(self, name: str, value: Any, user: str) -> None:
+        """Take a function or class of this module along, under its own name and as `name`, with all that it uses."""
+        try:
+            piece = without_dots(piece_of(value), self.package)
+        except Unreadable as error:
+            raise NotSendable(f"{user}, but {error}") from None
+        bare = _bare(value)
+        self._refuse_another_entry(piece.name, bare, user)
+        if _bare(self.seen.setdefault(piece.name, value)) is not bare:
+            raise NotSendable(f"{user}, and there is another {piece.name!r}; give one of them another name")
+        if piece.name not in self.definitions:
+            self._refuse_wrapped(piece, value, user)
+            needs, at_once = (find(piece, lazy_annotations=self.lazy) for find in (names_needed, names_at_once))
+            self.definitions[piece.name] = Definition(piece=piece, needs=needs, at_once=at_once & needs, aliases=[])
+            self._pack_needs(piece, needs, repr(piece.name), bare)
+        if name != piece.name:
+            self.definitions[piece.name].aliases.append(alias(name, piece.name))
 
-        Raises:
-            NotSendable: names what cannot travel, and says what to do instead.
-        """
+    def in_order(self) -> list[Piece]:
+        """The definitions as they were written, but for what has to be there sooner."""
+        placed: dict[str, None] = {}
+        whole: set[str] = set()
+        found = {other.name: name for name, one in self.definitions.items() for other in one.aliases} | {n: n for n in self.definitions}
+
+        def place(name: str, everything: bool) -> None:
+            if name in (whole if everything else placed):
+                return
+            if everything:
+                whole.add(name)
+            one = self.definitions[name]
+            for need in sorted(one.needs if everything else one.at_once):
+                if need in found:
+                    place(found[need], True)
+            placed.setdefault(name)
+
+        for name in sorted(self.definitions, key=lambda name: self.definitions[name].place):
+            place(name, False)
+        return [piece for name in placed for piece in (self.definitions[name].piece, *self.definitions[name].aliases)]
+
+    def _pack_needs(self, piece: Piece, needs: set[str], user: str, owner: Any) -> None:
         around = {**self.function.__globals__, **(_closure(owner) if isinstance(owner, FunctionType) else {})}
-        for name in sorted(names_needed(piece, lazy_annotations=self.lazy)):
+        for name in sorted(needs):
             if name in around:
-                self._meet(name, around[name], user)
+                self.meet(name, around[name], user)
             elif not hasattr(builtins, name) and name not in _OF_EVERY_MODULE:
                 raise NotSendable(f"{user} uses {name!r}, which is not defined here")
         for first, *chain in attribute_chains(piece):
             if isinstance(self.seen.get(first), ModuleType):
-                self._submodules(self.seen[first], chain)
+                self._submodules(self.seen[first], chain, user)
+        for module in modules_imported(piece.tree, self.package):
+            self.modules.setdefault(module, user)
 
-    def _meet(self, name: str, value: Any, user: str) -> None:
+    def meet(self, name: str, value: Any, user: str) -> None:
+        self._refuse_another_entry(name, _bare(value), f"{user} uses {name!r}")
         if name not in self.seen:
             self.seen[name] = value
             self._take(name, value, user)
-        elif self.seen[name] is not value:
+        elif self.seen[name] is not value and _bare(self.seen[name]) is not _bare(value):
             raise NotSendable(f"{user} and another function mean different things by {name!r}; give one of them another name")
 
     def _take(self, name: str, value: Any, user: str) -> None:
         bare = _bare(value)
-        if bare is self.function:
-            self.own_names.append(name)
-        elif isinstance(value, ModuleType):
-            self._refuse_own(value.__name__, name, user)
-            self.imports.add(_import_line(value, name))
+        if isinstance(value, ModuleType) and value.__name__ != "__main__":
+            self._import(_import_line(value, name), value.__name__, user)
+        elif isinstance(bare, (type, FunctionType)) and bare.__module__ == self.module:
+            self.pack(name, value, f"{user} uses {name!r}")
+        # A constant of one's own modules needs no module; one of a library (math.pi) reads better by its name.
+        elif (written := self._as_written(name, value)) is not None and not is_own(written[0]):
+            self._import_name(*written, name, user)
         elif (literal := literal_of(value)) is not None:
             self.constants[name] = literal
-        elif isinstance(bare, (type, FunctionType)) and bare.__module__ == self.module:
-            self._define(name, value, user)
-        elif (found := _found_as(value)) is not None:
-            module, own = found
-            self._refuse_own(module, name, user)
-            self.imports.add(f"from {module} import {own}" + (f" as {name}" if own != name else ""))
+        elif (found := written or _found_as(value)) is not None and found[0] != self.module:
+            self._import_name(*found, name, user)
         else:
             raise NotSendable(f"{user} uses {name!r}, {an_instance(value)}, which cannot travel with it; {_advice(value)}")
 
-    def _define(self, name: str, value: Any, user: str) -> None:
-        if ENTRY_POINT in (name, value.__name__):
-            raise NotSendable(f"{user} uses another function called {ENTRY_POINT}; give that one another name")
-        try:
-            piece = piece_of(value)
-        except Unreadable as error:
-            raise NotSendable(f"{user} uses {name!r}, but {error}") from None
-        self.seen.setdefault(piece.name, value)
-        self.pack(piece, repr(name), _bare(value))
-        self.definitions.append(piece)
-        if piece.name != name:
-            self.definitions.append(alias(name, piece.name))
+    def _as_written(self, name: str, value: Any) -> tuple[str, str] | None:
+        """Module and name by which the author imported this very object."""
+        for node in self._imports_there:
+            for one in node.names if isinstance(node, ast.ImportFrom) else ():
+                own = name if one.name == "*" else one.name
+                module = full_name(node, self.package) if isinstance(node, ast.ImportFrom) else ""
+                if (one.asname or own) == name and _names_in(module).get(own, _NOTHING) is value:
+                    return module, own
+        return None
 
-    def _refuse_own(self, module: str, name: str, user: str) -> None:
-        """A module that nobody installed is not in the image either; it may come in a bundle."""
-        top = module.partition(".")[0]
-        found = sys.modules.get(top)
-        file = getattr(found, "__file__", None) or next(iter(getattr(found, "__path__", ())), None)
-        if file is not None and not self.with_bundle and not _is_installed(Path(file)):
-            raise NotSendable(
-                f"{user} uses {name!r} of your own module {top!r} ({file}), which the sandbox does not have; "
-                "send it along with bundle=, a directory or a zip that holds it"
-            )
+    def _import_name(self, module: str, own: str, name: str, user: str) -> None:
+        self._import(f"from {module} import {own}" + (f" as {name}" if own != name else ""), module, user)
 
-    def _submodules(self, module: ModuleType, chain: list[str]) -> None:
+    def _import(self, line: str, module: str, user: str) -> None:
+        self.imports.add(line)
+        self.modules.setdefault(module, user)
+
+    def _refuse_another_entry(self, name: str, bare: Any, user: str) -> None:
+        if name == ENTRY_POINT and bare is not self.function:
+            raise NotSendable(f"{user}, another {ENTRY_POINT} than what is sent; give that one another name")
+
+    def _refuse_wrapped(self, piece: Piece, value: Any, user: str) -> None:
+        """What the text of a function would not say: a wrapper that is not written above it, or one that hides it."""
+        decorated = inspect.isclass(value) or bool(piece.definition.decorator_list)
+        same = decorated and self.function.__globals__.get(piece.name, value) is value
+        if _bare(value) is not value and not same:
+            raise NotSendable(f"{user}, which is {piece.name!r} wrapped by a call; write the decorator above its `def`")
+        if decorated and inspect.isfunction(value) and not same:
+            raise NotSendable(f"{user}, which a decorator of {piece.name!r} hides; give that decorator functools.wraps")
+        registered = getattr(value, "registry", None)  # of functools.singledispatch
+        if isinstance(registered, MappingProxyType) and len(registered) > 1:
+            raise NotSendable(f"{user}, whose registered functions cannot be found in its source; call them by name")
+
+    def _submodules(self, module: ModuleType, chain: list[str], user: str) -> None:
         """`import xml` alone does not bring `xml.etree`."""
         path = module.__name__
         found: Any = module
@@ -118,7 +200,7 @@ class Luggage:
             inner = sys.modules.get(path)
             if inner is None or getattr(found, part, None) is not inner:
                 return
-            self.imports.add(f"import {path}")
+            self._import(f"import {path}", path, user)
             found = inner
 
 
@@ -136,6 +218,8 @@ def _rendered(value: Any, depth: int) -> str | None:
     kind = type(value)
     if kind is float and not math.isfinite(value):
         return f'float("{value}")'
+    if (kind is complex and not cmath.isfinite(value)) or (kind is int and value.bit_length() > INTEGER_BITS_MAX):
+        return None
     if kind in _PLAIN:
         return repr(value)
     if depth == 0 or (kind not in _BRACKETS and kind is not dict):
@@ -148,6 +232,8 @@ def _rendered(value: Any, depth: int) -> str | None:
         return "{" + ", ".join(f"{name}: {part}" for name, part in zip(whole[::2], whole[1::2], strict=True)) + "}"
     if kind is set and not whole:
         return "set()"
+    if kind in (set, frozenset):
+        whole.sort()  # the same text for the same set, whatever its order in this process
     before, after = _BRACKETS[kind]
     return before + ", ".join(whole) + ("," if kind is tuple and len(whole) == 1 else "") + after
 
@@ -180,6 +266,10 @@ def _closure(function: FunctionType) -> Mapping[str, Any]:
     return found
 
 
+def _names_in(module: str) -> dict[str, Any]:
+    return getattr(sys.modules.get(module), "__dict__", {})
+
+
 def _import_line(module: ModuleType, name: str) -> str:
     full = "os.path" if module is sys.modules.get("os.path") else module.__name__
     return f"import {full}" if full == name else f"import {full} as {name}"
@@ -196,8 +286,3 @@ def _found_as(value: Any) -> tuple[str, str] | None:
         if getattr(sys.modules.get(path), own, None) is value:
             return path, own
     return None
-
-
-def _is_installed(file: Path) -> bool:
-    file = file.resolve()
-    return bool({"site-packages", "dist-packages"} & set(file.parts)) or any(file.is_relative_to(place) for place in _INSTALLED)

@@ -6,7 +6,9 @@ For a function of a file, of a notebook's cell or of an indented block. What can
 from __future__ import annotations
 
 import ast
+import importlib.util
 import inspect
+import linecache
 import re
 import symtable
 import sys
@@ -49,6 +51,7 @@ class Piece:
         return found
 
 
+_RUN_WHERE_THEY_STAND = ("lambda", "listcomp", "setcomp", "dictcomp", "genexpr")
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
@@ -66,7 +69,7 @@ def piece_of(thing: Any) -> Piece:
             lines, first = inspect.getsourcelines(thing)
             place = _shown(inspect.getsourcefile(thing) or "?")
         except (OSError, TypeError) as error:
-            raise Unreadable("its source cannot be read (define it in a file or in a notebook's cell)") from error
+            raise Unreadable("its source cannot be read (write it with `def` or `class`, in a file or in a notebook's cell)") from error
     block = "".join(line if line.endswith("\n") else line + "\n" for line in lines)
     origins: list[Origin | None] = [(place, first + n) for n in range(len(lines))]
     plain = textwrap.dedent(block)
@@ -85,24 +88,28 @@ def piece_of(thing: Any) -> Piece:
     return piece
 
 
-def as_entry_point(piece: Piece, name: str) -> Piece:
-    """The same function without its decorators, called `name`."""
-    definition = piece.definition
-    lines, origins = list(piece.lines), list(piece.origins)
-    at = definition.lineno - 1
-    lines[at] = re.sub(rf"\bdef(\s+){definition.name}\b", rf"def\g<1>{name}", lines[at], count=1)
-    if definition.decorator_list:
-        first = min(node.lineno for node in definition.decorator_list) - 1
-        del lines[first:at], origins[first:at]
-    return Piece(name, tuple(lines), tuple(origins))
+def without_dots(piece: Piece, package: str) -> Piece:
+    """The same, with `from .x import y` as `from package.x import y`: a script is in no package.
+
+    Raises:
+        Unreadable: such an import leads out of the package, or runs over several lines before its name.
+    """
+    lines = list(piece.lines)
+    for node in ast.walk(piece.tree):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            line = lines[node.lineno - 1].encode()
+            written = re.match(rb"from\s*\.[.\s]*[\w.]*\s*(?=import\b)", line[node.col_offset :])
+            full = full_name(node, package)
+            if written is None or not full:
+                raise Unreadable(f"its relative import ({line.decode().strip()}) cannot be understood outside of its package")
+            changed = line[: node.col_offset] + f"from {full} ".encode() + line[node.col_offset + written.end() :]
+            lines[node.lineno - 1] = changed.decode()
+    return Piece(piece.name, tuple(lines), piece.origins)
 
 
 def names_needed(piece: Piece, *, lazy_annotations: bool) -> set[str]:
     """The names that the piece looks up outside of itself, when it is defined or when it runs."""
-    tree = piece.tree
-    if lazy_annotations:
-        tree = ast.fix_missing_locations(_WithoutAnnotations().visit(tree))
-    top = symtable.symtable(ast.unparse(tree), "script", "exec")
+    top = _symbols(piece, lazy_annotations)
     defined = {symbol.get_name() for symbol in top.get_symbols() if symbol.is_assigned() or symbol.is_imported()}
     return {name for table in _tables(top) for name in _looked_up(table)} - defined
 
@@ -123,10 +130,57 @@ def lazy_annotations(function: FunctionType) -> bool:
     return bool(function.__code__.co_flags & FUTURE_ANNOTATIONS) or sys.version_info >= (3, 14)
 
 
-def _tables(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:
+def names_at_once(piece: Piece, *, lazy_annotations: bool) -> set[str]:
+    """Of these, the ones that are looked up as soon as it is defined: by decorators, defaults, bases and the body of a class."""
+    return {name for table in _tables(_symbols(piece, lazy_annotations), at_once=True) for name in _looked_up(table)}
+
+
+def modules_imported(tree: ast.AST, package: str) -> Iterator[str]:
+    """What the code may import, by full names: `from a import b` gives `a` and `a.b`, which may be a module or something of `a`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (base := full_name(node, package)):
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names if alias.name != "*")
+
+
+def full_name(node: ast.ImportFrom, package: str) -> str:
+    """The module that `from … import` means, empty where a relative one leads out of every package."""
+    try:
+        return importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+    except ImportError:
+        return ""
+
+
+def imports_of_module(module: str) -> Iterator[ast.Import | ast.ImportFrom]:
+    """The imports as they are written in a loaded module, or in the cells of the notebook, the last one first."""
+    shell = _notebook()
+    if module == "__main__" and shell is not None:
+        texts = [str(cell) for cell in shell.user_ns.get("In", ())]
+    else:
+        file = getattr(sys.modules.get(module), "__file__", None)
+        texts = ["".join(linecache.getlines(file))] if file else []
+    for text in reversed(texts):
+        try:
+            found = [node for node in ast.walk(ast.parse(text)) if isinstance(node, (ast.Import, ast.ImportFrom))]
+        except (SyntaxError, ValueError):
+            continue
+        yield from reversed(found)
+
+
+def _symbols(piece: Piece, lazy_annotations: bool) -> symtable.SymbolTable:
+    tree = piece.tree
+    if lazy_annotations:
+        tree = ast.fix_missing_locations(_WithoutAnnotations().visit(tree))
+    return symtable.symtable(ast.unparse(tree), "script", "exec")
+
+
+def _tables(table: symtable.SymbolTable, *, at_once: bool = False) -> Iterator[symtable.SymbolTable]:
     yield table
     for child in table.get_children():
-        yield from _tables(child)
+        if not at_once or child.get_type() != "function" or child.get_name() in _RUN_WHERE_THEY_STAND:
+            yield from _tables(child, at_once=at_once)
 
 
 def _looked_up(table: symtable.SymbolTable) -> Iterator[str]:

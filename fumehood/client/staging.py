@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from fumehood.client.body import Upload
+from fumehood.client.functions import BUNDLE_NAME, Script, write_bundle
 from fumehood.client.inputs import Sendable, bundle_input, table_input
-from fumehood.client.script import Script, plain_number
+from fumehood.client.script import plain_number
+from fumehood.dataset import FORMATS
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +32,13 @@ def stage(script: Script, tables: Mapping[str, Any], bundle: Any, place: Path) -
     path = place / script.name
     path.write_bytes(script.text.encode())
     inputs = {port: table_input(port, value, place) for port, value in tables.items() if value is not None}
-    if bundle is not None:
-        inputs["bundle"] = bundle_input(bundle, place)
+    given = bundle_input(bundle, place) if bundle is not None else None
+    if script.modules and (given is None or isinstance(given, Upload)):
+        write_bundle(place / "modules.zip", script.modules, beside=given.path if given is not None else None)
+        name = BUNDLE_NAME if given is None else given.name or given.path.name
+        given = Upload(path=place / "modules.zip", media_type=FORMATS["zip"][0][0], name=name)
+    if given is not None:
+        inputs["bundle"] = given
     return Staged(Upload(path=path, media_type="text/x-python"), inputs)
 
 

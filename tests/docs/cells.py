@@ -37,11 +37,12 @@ def run(code: str, name: str, names: dict[str, Any], loop: asyncio.AbstractEvent
 
 
 def _do(tree: ast.AST, mode: str, name: str, names: dict[str, Any], loop: asyncio.AbstractEventLoop) -> Any:
-    value = eval(compile(tree, name, mode, ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), names)
+    value = eval(compile(tree, name, mode, ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True), names)
     return loop.run_until_complete(value) if inspect.iscoroutine(value) else value
 
 
 def main() -> None:
+    sys.path[0] = ""  # as in a notebook, modules that lie beside it can be imported
     answers, loop, names = sys.stdout, asyncio.new_event_loop(), {"__name__": "__main__"}
     for line in sys.stdin:
         cell = json.loads(line)

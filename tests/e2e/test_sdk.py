@@ -111,7 +111,7 @@ def test_each_end_has_its_error(sdk: Client, script: Any, limits: dict[str, floa
 
     if kind is ScriptError:
         line = broken.__code__.co_firstlineno + 2
-        assert f'File "test_sdk.py", line {line}, in azureml_main' in str(caught.value)
+        assert f'File "test_sdk.py", line {line}, in broken' in str(caught.value)
         assert "return _scaled(None)" in str(caught.value)
         assert caught.value.result.log.startswith("still here\n")  # type: ignore[attr-defined]
 

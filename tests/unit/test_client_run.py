@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import inspect
+import io
+import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -122,7 +126,7 @@ def double(frame, *, times: int = 2):  # type: ignore[no-untyped-def]
 FRAME = pd.DataFrame({"a": [1, 2]})
 TRACE = """\
 Traceback (most recent call last):
-  File "script.py", line 5, in azureml_main
+  File "script.py", line 5, in double
     print(1 / 0)
 ZeroDivisionError: \x1b[2J zero
 """
@@ -153,7 +157,7 @@ def test_a_function_and_a_frame_give_a_result(client: Any, desk: Desk) -> None:
     result = client.run(double, FRAME, times=3)
 
     assert table_of(desk.inputs[0]["dataset1"]) == pa.table({"a": [1, 2]})
-    assert b"def azureml_main(frame, *, times: int = 2):" in desk.inputs[0]["script"]
+    assert b"def double(frame, *, times: int = 2):" in desk.inputs[0]["script"]
     assert desk.jobs[0].parameters == {"times": 3}
     assert result.frame["a"].tolist() == [2, 4]
     assert result.table == pa.table({"a": [2, 4], "b": ["x", None]})
@@ -163,6 +167,23 @@ def test_a_function_and_a_frame_give_a_result(client: Any, desk: Desk) -> None:
     assert result.frame2 is None
     assert result.usage.wall_seconds == 0.5
     assert "succeeded: 2 rows × 2 columns" in repr(bare(result))
+
+
+def test_modules_of_one_s_own_come_along_as_the_bundle(client: Any, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "of_mine.py").write_text("from of_mine_too import two\n\n\ndef fit(frame):\n    import of_mine\n    return frame * two()\n")
+    (tmp_path / "of_mine_too.py").write_text("def two():\n    return 2\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = importlib.import_module("of_mine")
+    for name in ("of_mine", "of_mine_too"):
+        monkeypatch.setitem(sys.modules, name, sys.modules.pop(name))  # gone with the test
+
+    client.run(module.fit, FRAME)
+    client.batch(module.fit, [FRAME, FRAME]).wait(timeout_seconds=60)
+
+    assert b"from of_mine_too import two\n" in desk.inputs[0]["script"]
+    with zipfile.ZipFile(io.BytesIO(desk.inputs[0]["bundle"])) as bundle:
+        assert bundle.namelist() == ["of_mine.py", "of_mine_too.py"]
+    assert [sorted(inputs) for inputs in desk.inputs] == [["bundle", "dataset1", "script"]] * 3
 
 
 def test_an_artifact_s_name_leads_nowhere_else(client: Any, desk: Desk) -> None:
@@ -220,7 +241,7 @@ def test_a_job_that_fails_raises_by_its_reason_and_keeps_what_it_left(client: An
     assert failure.error["type"] == "ZeroDivisionError"
     # The line is that of this file, where the function stands.
     line = double.__code__.co_firstlineno + 1
-    assert f'File "test_client_run.py", line {line}, in azureml_main' in str(failure)
+    assert f'File "test_client_run.py", line {line}, in double' in str(failure)
     assert str(failure).startswith(f"it went wrong (line {line} of test_client_run.py)\n")
     assert "\x1b" not in str(failure)
     assert "print(1 / 0)" in "".join(failure._render_traceback_())
