@@ -23,7 +23,7 @@ from fumehood.batch import ITEMS_MAX
 from fumehood.callback import target_of
 from fumehood.dataset import FORMATS
 from fumehood.errors import BadField, BadRequest, NotFound
-from fumehood.job import PRIORITIES, Input, Kind, State
+from fumehood.job import PRIORITIES, Input, State
 from fumehood.job_store import Idempotency, JobStore
 from fumehood.limits import Limits, at_most, check_parameters_size, requested
 from fumehood.tenant import Tenant
@@ -208,7 +208,7 @@ def _output(store: JobStore, tenant: str, reference: JobOutput) -> Input | BadFi
         job = store.get_job(tenant, require_id(reference.job, "job"))
     except NotFound:
         job = None
-    if job is None or job.kind is not Kind.SCRIPT:
+    if job is None or not job.kind.shown:
         return BadField("/job", f"there is no job {reference.job[:80]!r}{_expired(store.expired_at(tenant, reference.job))}")
     if not job.state.final:
         return BadField("/job", f"job {job.id} is {job.state}; expected one that has succeeded")

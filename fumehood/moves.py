@@ -41,6 +41,7 @@ from fumehood.outcome import Outcome, Reason
 from fumehood.pages import SEQ_MAX, Run, in_order, within
 from fumehood.rows import job_from_row
 from fumehood.schema import JOB_NEEDS, JOBS
+from fumehood.script_rows import decide_version
 from fumehood.unfolding import count_unmade_ahead, unfold
 from fumehood.usage import count_ended
 
@@ -102,6 +103,8 @@ def end(connection: Connection, row: Row[Any], outcome: Outcome, erasure: dict[s
     """Into the final state that the outcome's reason means. A job that has ended needs nothing any more."""
     # Before anything of the tenant's is locked: this locks the batch.
     stop_at_failure(connection, row, outcome, now=now)
+    # Before its needs go: whoever deletes the version has its row, and looks for needs then.
+    decide_version(connection, row, outcome, now=now)
     used = connection.execute(_need_nothing(), {"of_id": row.id}).scalars().all()
     use_datasets(connection, used, now=now)
     values = {"outcome": outcome.as_dict(), "erasure": erasure, "finished_at": now, "expires_at": expires_at(row, now)}

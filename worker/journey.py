@@ -295,7 +295,7 @@ def write_request(path: Path, job: Job, more: Mapping[str, Any] = MappingProxyTy
     request: dict[str, Any] = {
         **more,
         "version": 1,
-        "kind": str(job.kind),
+        "kind": job.kind.asks,
         "inputs": {port: {"format": given.format} for port, given in job.inputs.items() if port != "script"},
         "parameters": job.parameters,
         "limits": job.limits.as_dict(),
