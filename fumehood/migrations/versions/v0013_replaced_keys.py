@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.add_column("api_keys", sa.Column("replaced_by", sa.Text))
+    op.add_column("api_keys", sa.Column("replaced_by", sa.String))
 
 
 def downgrade() -> None:
