@@ -49,6 +49,7 @@ async def list_aliases(script: ScriptName, desk: DeskDep, tenant: TenantDep) -> 
 @router.get("/{alias}", summary="An alias", response_model=AliasRecord, responses=problems(404))
 async def read_alias(script: ScriptName, alias: AliasName, desk: DeskDep, tenant: TenantDep) -> AliasRecord:
     """What it stands for."""
+    asked_for_script(script, alias)
     for one in (await list_aliases(script, desk, tenant)).items:
         if one.name == alias:
             return one
@@ -64,7 +65,7 @@ async def read_alias(script: ScriptName, alias: AliasName, desk: DeskDep, tenant
 )
 async def set_alias(script: ScriptName, alias: AliasName, request: Request, desk: DeskDep, tenant: TenantDep) -> AliasRecord:
     """It stands for these versions from now on, which have to be ready. What it stood for is kept for `rollback`."""
-    asked_for_script(script)
+    asked_for_script(script, alias)
     if new_name(alias, "alias") == LATEST:
         detail = f"{LATEST} always is the newest version that is ready; choose another name"
         raise BadRequest("the name cannot be used", errors=(BadField("/path/alias", detail),))

@@ -7,6 +7,7 @@ from typing import Annotated
 import structlog
 from fastapi import Path
 
+from fumehood.audit import CALL
 from fumehood.errors import BadField, BadRequest, NotFound
 from fumehood.script import NAME, NUMBER_MAX
 
@@ -15,8 +16,9 @@ AliasName = Annotated[str, Path(description="An alias: `latest`, or one of your 
 VersionNumber = Annotated[int, Path(description="A version's `number`, from 1 on.", examples=[1])]
 
 
-def asked_for_script(name: str) -> str:
-    """The script that a request is about, in every event of it from now on. A name that nothing can have never reaches the store.
+def asked_for_script(name: str, below: str | int | None = None) -> str:
+    """The script that a request is about, in every event of it from now on, and in the audit log with the version or the alias. A name
+    that nothing can have never reaches the store.
 
     Raises:
         NotFound: in the very words that an absent one gets.
@@ -24,6 +26,9 @@ def asked_for_script(name: str) -> str:
     if not NAME.fullmatch(name):
         raise no_script()
     structlog.contextvars.bind_contextvars(script=name)
+    call = CALL.get()
+    if call is not None and below is not None:
+        call.target = f"{name}/{below}"
     return name
 
 

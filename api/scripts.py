@@ -226,7 +226,7 @@ def _forget_all(desk: Desk, tenant: str, name: str) -> None:
 
 async def find_version(desk: Desk, tenant: Tenant, script: str, number: int) -> Version:
     """Raises NotFound."""
-    asked_for_script(script)
+    asked_for_script(script, number)
     try:
         if not is_number(number):
             await desk.ask(desk.store.get_script, tenant.id, script)
