@@ -82,9 +82,7 @@ def _differences(pointer: str, before: Any, after: Any) -> list[Difference]:
     if isinstance(before, dict) and isinstance(after, dict):
         names = dict.fromkeys([*before, *after])
         steps = {name: str(name).replace("~", "~0").replace("/", "~1") for name in names}
-        return [
-            one for name in names for one in _differences(f"{pointer}/{steps[name]}", before.get(name), after.get(name))
-        ]
+        return [one for name in names for one in _differences(f"{pointer}/{steps[name]}", before.get(name), after.get(name))]
     return [Difference(field=pointer, before=before, after=after)]
 
 

@@ -60,7 +60,10 @@ _PUBLISH_BODY: dict[str, Any] = {
 }
 _ABOUT_PUBLISH = headers("Location", "Idempotency-Replayed", "Preference-Applied")
 _PUBLISHED: dict[int | str, dict[str, Any]] = {
-    202: {"description": "Its record; the version is on disk, and its check waits.", "headers": {**_ABOUT_PUBLISH, **headers("Retry-After")}},
+    202: {
+        "description": "Its record; the version is on disk, and its check waits.",
+        "headers": {**_ABOUT_PUBLISH, **headers("Retry-After")},
+    },
     201: {
         "description": "Its record once it is ready or refused: the check ended in the time of `Prefer`.",
         "model": VersionRecord,

@@ -88,9 +88,7 @@ class Scripts(Records):
         with self._database.reading() as connection:
             return _by_id(connection, tenant, version_id)
 
-    def list_versions(
-        self, tenant: str, name: str, *, before: str | None = None, limit: int = 50
-    ) -> tuple[list[Version], str | None]:
+    def list_versions(self, tenant: str, name: str, *, before: str | None = None, limit: int = 50) -> tuple[list[Version], str | None]:
         """Newest first; the second value is the cursor (opaque) of the next page. Raises NotFound; BadRequest on a bad cursor."""
         documents: list[Any] = [SCRIPT_VERSIONS.c[each] for each in ("inputs", "parameters", "schemas", "error")]
         with self._database.reading() as connection:

@@ -114,7 +114,9 @@ def test_a_runner_that_says_no_schemas_still_describes_its_results(store: JobSto
 
 def test_a_report_of_another_shape_becomes_nothing(store: JobStore) -> None:
     published(store)
-    checked(store, report={"entry": {"parameters": [7, {"name": 3}], "init": "yes"}, "schemas": {"inputs": [1], "outputs": {"result": [1]}}})
+    checked(
+        store, report={"entry": {"parameters": [7, {"name": 3}], "init": "yes"}, "schemas": {"inputs": [1], "outputs": {"result": [1]}}}
+    )
     found = store.get_version(TENANT, "score", 1)
     assert (found.schemas, found.parameters, found.has_init) == ({"inputs": {}, "outputs": {"result": []}}, {}, False)
 

@@ -279,7 +279,7 @@ LEAKS: dict[str, tuple[Callable[[pytest.MonkeyPatch, str], None], set[str], str]
     "its items are run again": (run_again, {"retry_batch"}, TOLD),
     "a version is read by its name alone": (any_version, {"read_version"}, TOLD),
     "the scripts of all": (of_the_other("list_scripts"), {"list_scripts"}, f"{TOLD}|{TELLS}"),
-    "a version's key for all": (of_the_other("find_idempotent_version"), {"publish_version"}, NOT_OURS),
+    "a version's key for all": (of_the_other("find_idempotent_version"), {"publish_version"}, f"{TOLD}|{NOT_OURS}"),
     "a delivery is read by its id alone": (whoever_has_it("get_delivery", DELIVERIES), {"read_delivery"}, TOLD),
     "a delivery is sent again": (whoever_has_it("replay_delivery", DELIVERIES), {"replay_delivery"}, TOLD),
     "what expired is 410 for all": (of_the_other("expired_at"), {"read_job"}, TOLD),
