@@ -79,8 +79,8 @@ def idempotency_of(raw: dict[str, Any], form: Form, key: str | None) -> Idempote
 
 
 def shape_of(model: type[Document], raw: dict[str, Any], *, refused: str, inner: Mapping[str, type[Request]]) -> Document:
-    """`inner` says which models the entries of a list, or of an object, are of. What is wrong is looked for until there are as many faults as are told:
-    a hundred thousand of them would hold up everybody for seconds.
+    """`inner` says which models the entries of a list, or of an object, are of. What is wrong is looked for until there are as many
+    faults as are told: a hundred thousand of them would hold up everybody for seconds.
 
     Raises:
         BadRequest: with the sentence `refused`.

@@ -66,6 +66,10 @@ async def read_alias(script: ScriptName, alias: AliasName, desk: DeskDep, tenant
 async def set_alias(script: ScriptName, alias: AliasName, request: Request, desk: DeskDep, tenant: TenantDep) -> AliasRecord:
     """It stands for these versions from now on, which have to be ready. What it stood for is kept for `rollback`."""
     asked_for_script(script, alias)
+    try:
+        await desk.ask(desk.store.get_script, tenant.id, script)
+    except NotFound:
+        raise no_script() from None
     if new_name(alias, "alias") == LATEST:
         detail = f"{LATEST} always is the newest version that is ready; choose another name"
         raise BadRequest("the name cannot be used", errors=(BadField("/path/alias", detail),))

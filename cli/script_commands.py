@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,7 +10,7 @@ import typer
 from cli import terminal
 from cli.errors import BadInput, ExitCode
 from cli.job_commands import AsJson, connect, print_json
-from cli.request_options import OPTIONS, Script
+from cli.request_options import Bundle, LimitPairs, Script
 
 if TYPE_CHECKING:
     from fumehood.client.surface import Surface
@@ -32,11 +31,11 @@ def publish(
     sample: Annotated[
         str | None, typer.Option(metavar="TABLE", help="What the check runs on: a file, a dataset's id or a job's output.")
     ] = None,
-    bundle: OPTIONS["bundle"] = None,  # type: ignore[valid-type]
+    bundle: Bundle = None,
     param: Annotated[
         list[str] | None, typer.Option(metavar="NAME=DEFAULT", help="A parameter and its default; else they are as the function has them.")
     ] = None,
-    limit: OPTIONS["limit"] = None,  # type: ignore[valid-type]
+    limit: LimitPairs = None,
     description: Annotated[str, typer.Option(help="For people, one line.")] = "",
     concurrency: Annotated[int | None, typer.Option(min=1, help="Calls at once.")] = None,
     wait: Annotated[bool, typer.Option(help="Wait for the check, and say what it found.")] = True,
@@ -127,13 +126,13 @@ def compare(name: Name, before: Number, after: Number, as_json: AsJson = False) 
         found = client.document(_path(name, "versions", before, "compare", after))
         if as_json:
             return print_json(found)
-        sources = [
+        old, new = (
             client.read(_path(name, "versions", number, "source"), bytes_max=SOURCE_BYTES_MAX).decode(errors="replace").splitlines()
             for number in (before, after)
-        ]
+        )
     for one in found["differences"]:
         print(terminal.one_line(f"{one['field']}: {json.dumps(one['before'])} -> {json.dumps(one['after'])}"))
-    for line in difflib.unified_diff(*sources, f"{name} {before}", f"{name} {after}", lineterm=""):
+    for line in difflib.unified_diff(old, new, f"{name} {before}", f"{name} {after}", lineterm=""):
         print(terminal.one_line(line))
 
 

@@ -1,8 +1,9 @@
 """Holdings: what a tenant has and uses now, held against its quota in the very transaction that adds to it.
 
-The bytes of a job, a batch, a dataset or a script's version stand in its row; the database's own triggers (revisions 0011, 0014) add them up by tenant, so that
-deletion and expiry give back exactly what was counted. A dataset counts its original and its Arrow form, a job its script, the files
-that were sent with it, its results and its log, a batch what was sent with it, a version its script, bundle and sample. Copies that share a disk's blocks count each.
+The bytes of a job, a batch, a dataset or a script's version stand in its row; the database's own triggers (revisions 0011 and 0014) add
+them up by tenant, so that deletion and expiry give back exactly what was counted. A dataset counts its original and its Arrow form, a
+job its script, the files that were sent with it, its results and its log, a batch what was sent with it, a version its script, bundle
+and sample. Copies that share a disk's blocks count each.
 What a running job will leave is counted when it has ended: it may lead above the quota by what runs at once, and nothing new is
 taken until there is room again.
 """

@@ -35,8 +35,8 @@ USE_SECONDS = 60.0
 
 
 def owned(table: Table) -> Select[Any]:
-    """Finds ids of a tenant's own datasets, jobs or versions whose bytes are there; the condition on `table.c.id` is yet to come. What is taken
-    away meanwhile is waited for."""
+    """Finds ids of a tenant's own datasets, jobs or versions whose bytes are there; the condition on `table.c.id` is yet to come. What
+    is taken away meanwhile is waited for."""
     query = select(table.c.id).where(table.c.tenant == bindparam("of_tenant")).order_by(table.c.id)
     if table is JOBS:
         query = query.where(JOBS.c.results_gone_at.is_(None))

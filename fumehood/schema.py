@@ -14,7 +14,7 @@
        └── datasets
     shares                           of each tenant and lane: who waits, and what its jobs have held so far (fumehood.fair_share)
     lanes                            how far each lane has come
-    holdings                         the bytes that a tenant's jobs, batches, datasets and scripts hold; kept by triggers (fumehood.holdings)
+    holdings                         the bytes that a tenant's things hold; kept by triggers (fumehood.holdings)
     usage                            what a tenant has used, by label and day; jobs that are deleted stay counted
     audit                            who did what; rows are added, and forgotten by age alone (triggers, fumehood.audit_store)
     audit_horizon                    one row: how far the audit log may be forgotten

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from fumehood import fair_share
-from fumehood.errors import BadRequest, Conflict, IdempotencyReuse, NotFound
+from fumehood.errors import Conflict, IdempotencyReuse, NotFound
 from fumehood.holdings import check_job, check_stored
 from fumehood.job import Job
 from fumehood.moves import accept
@@ -115,7 +115,7 @@ class Scripts(Records):
             raise Conflict(f"version {number} is needed by a job that has not ended; cancel the job or wait for its end") from error
 
     def delete_script(self, tenant: str, name: str) -> list[Version]:
-        """With all its versions, which are returned, and its aliases. Raises NotFound; Conflict while a job that has not ended needs one."""
+        """With its versions, which are returned, and its aliases. Raises NotFound; Conflict while a job that has not ended needs it."""
         try:
             with self._database.writing() as connection:
                 script = find_script(connection, tenant, name, lock=True)
@@ -164,7 +164,8 @@ def find_version(connection: Connection, script: Row[Any], number: int) -> Row[A
 def latest_of(connection: Connection, script: Row[Any]) -> int | None:
     """Number of its newest version that is ready."""
     ready = (SCRIPT_VERSIONS.c.script == script.seq, SCRIPT_VERSIONS.c.state == VersionState.READY.value)
-    return connection.execute(select(func.max(SCRIPT_VERSIONS.c.number)).where(*ready)).scalar_one()
+    number: int | None = connection.execute(select(func.max(SCRIPT_VERSIONS.c.number)).where(*ready)).scalar_one()
+    return number
 
 
 def aliases_of(connection: Connection, script: Row[Any]) -> list[Alias]:

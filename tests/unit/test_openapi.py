@@ -53,6 +53,21 @@ def batch(stand: Stand) -> str:
     return str(answer.json()["id"])
 
 
+def script(stand: Stand, name: str, versions: int = 1) -> str:
+    for _ in range(versions):
+        answer = stand.us.put(f"/v1/scripts/{name}", json={"script": SCRIPT})
+        assert answer.status_code == 202, answer.text
+        stand.worker.work(Lane.JOBS)
+    return name
+
+
+def alias(stand: Stand, name: str, alias: str) -> str:
+    for number in (1, 2):
+        answer = stand.us.put(f"/v1/scripts/{name}/aliases/{alias}", json={"versions": [{"number": number}]})
+        assert answer.status_code == 200, answer.text
+    return alias
+
+
 def things_of_every_kind(stand: Stand) -> dict[str, list[str]]:
     """What the walk finds there, by the name that it has in a path."""
     datasets = [stand.us.dataset(f"a,b\n{number},2\n".encode()) for number in range(20)]
@@ -64,6 +79,8 @@ def things_of_every_kind(stand: Stand) -> dict[str, list[str]]:
     stand.worker.work(Lane.JOBS)
     batches, spare_batches = [batch(stand) for _ in range(3)], [batch(stand) for _ in range(10)]
     stand.worker.work(Lane.JOBS)
+    scripts, spare_scripts = [script(stand, "score", 20)], [script(stand, f"spare-{number}") for number in range(10)]
+    aliases, spare_aliases = [alias(stand, "score", "prod")], [alias(stand, "score", f"spare-{number}") for number in range(10)]
     failed = stand.us.job()
     claimed = stand.worker.claim()
     assert claimed is not None
@@ -110,6 +127,12 @@ def things_of_every_kind(stand: Stand) -> dict[str, list[str]]:
         "DELETE batch_id": spare_batches,
         "POST batch_id": [running_batch],
         "batch_id": [*batches, running_batch],
+        "DELETE /v1/scripts/{script}": spare_scripts,
+        "script": scripts,
+        "DELETE alias": spare_aliases,
+        "alias": aliases,
+        "DELETE /v1/scripts/{script}/versions/{number} number": [str(number) for number in range(10, 20)],
+        "other": ["1", "2"],
         "number": ["0", "1"],
         "n": ["0", "1"],
         "name": ["models/ä b.bin"],

@@ -11,13 +11,13 @@ import pytest
 from sqlalchemy import func, select
 
 from fumehood.errors import BadRequest, Conflict, FumehoodError, IdempotencyReuse, NotFound, QuotaExceeded
-from fumehood.job import Input, Job, Kind, Lane, State, new_id
+from fumehood.job import Job, Kind, Lane, State
 from fumehood.job_store import JobStore
 from fumehood.outcome import Reason
 from fumehood.schema import HOLDINGS, JOB_NEEDS, SCRIPT_VERSIONS
-from fumehood.script import Target, Version, VersionState, check_of
+from fumehood.script import Target, Version, VersionState
 from fumehood.testing import erasure, job, outcome
-from tests.unit.stores import Clock, counted, shares
+from tests.unit.stores import Clock, counted, shares, version_of
 
 BUDGET = 2**60
 TENANT = "ten_test"
@@ -26,16 +26,6 @@ SAID = {
     "entry": {"parameters": [{"name": "n", "type": "int", "required": False, "default": 2}], "init": True},
     "schemas": {"inputs": {"dataset1": [COLUMN]}, "outputs": {"result": [COLUMN]}},
 }
-
-
-def version_of(name: str = "score", **overrides: Any) -> tuple[Version, Job]:
-    version_id = new_id("ver")
-    files = {
-        port: Input(blob=f"scripts/{version_id}/{port}", format=format, bytes=size, version=version_id)
-        for port, format, size in (("script", "python", 100), ("dataset1", "csv", 10))
-    }
-    version = Version(id=version_id, script=name, inputs=files, **{"tenant": TENANT, **overrides})
-    return version, check_of(version, new_id("job"), attempts_max=2, retention=None)
 
 
 def published(store: JobStore, name: str = "score", **overrides: Any) -> Version:
