@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from fumehood import fair_share
@@ -214,4 +214,7 @@ def _first(connection: Connection, known: Row[Any], request_sha256: str) -> Vers
 
 
 def _forget_keys(connection: Connection, tenant: str, versions: list[str]) -> None:
-    connection.execute(delete(IDEMPOTENCY).where(IDEMPOTENCY.c.tenant == tenant, IDEMPOTENCY.c.job_id.in_(versions)))
+    # One by one: of many at once SQLite would rather read all keys of the tenant.
+    one = delete(IDEMPOTENCY).where(IDEMPOTENCY.c.job_id == bindparam("of_version"), IDEMPOTENCY.c.tenant == bindparam("of_tenant"))
+    if versions:
+        connection.execute(one, [{"of_version": version, "of_tenant": tenant} for version in versions])
