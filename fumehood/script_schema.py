@@ -26,7 +26,7 @@ SCRIPT_VERSIONS = Table(
     Column("id", Text, nullable=False, unique=True),
     Column("tenant", Text, nullable=False),
     Column("script", Sequence, ForeignKey("scripts.seq"), nullable=False),
-    Column("number", Integer, nullable=False),
+    Column("number", BigInteger, nullable=False),  # pages go by it
     Column("state", Text, nullable=False),
     Column("inputs", Document, nullable=False),
     Column("digests", Document, nullable=False),

@@ -116,6 +116,18 @@ def test_the_sandbox_sees_the_inputs_and_one_request(bench: Bench) -> None:
     }
 
 
+def test_a_check_is_to_the_runner_a_script_like_any_other(bench: Bench) -> None:
+    asked: list[str] = []
+
+    def look(scratch: Scratch, *rest: object) -> Exit:
+        asked.append(json.loads((scratch.inside / "request.json").read_text())["kind"])
+        return succeeds(scratch, *rest)  # type: ignore[arg-type]
+
+    bench.host.behaviour = look
+    bench.carry(bench.claim(bench.submit(kind=Kind.CHECK)))
+    assert asked == ["script"]
+
+
 @pytest.mark.parametrize("kind", [Kind.DESCRIBE, Kind.CONVERT])
 def test_errands_go_through_the_same_rooms(bench: Bench, kind: Kind) -> None:
     requests: list[dict[str, object]] = []

@@ -38,7 +38,7 @@ def upgrade() -> None:
         sa.Column("id", sa.String, nullable=False),
         sa.Column("tenant", sa.String, nullable=False),
         sa.Column("script", _SEQUENCE, nullable=False),
-        sa.Column("number", sa.Integer, nullable=False),
+        sa.Column("number", sa.BigInteger, nullable=False),
         sa.Column("state", sa.String, nullable=False),
         sa.Column("inputs", _DOCUMENT, nullable=False),
         sa.Column("digests", _DOCUMENT, nullable=False),
