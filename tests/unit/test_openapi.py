@@ -54,6 +54,7 @@ def batch(stand: Stand) -> str:
 
 
 def script(stand: Stand, name: str, versions: int = 1) -> str:
+    """Of another name than the document has as its example, which the walk deletes."""
     for _ in range(versions):
         answer = stand.us.put(f"/v1/scripts/{name}", json={"script": SCRIPT})
         assert answer.status_code == 202, answer.text
@@ -79,8 +80,8 @@ def things_of_every_kind(stand: Stand) -> dict[str, list[str]]:
     stand.worker.work(Lane.JOBS)
     batches, spare_batches = [batch(stand) for _ in range(3)], [batch(stand) for _ in range(10)]
     stand.worker.work(Lane.JOBS)
-    scripts, spare_scripts = [script(stand, "score", 20)], [script(stand, f"spare-{number}") for number in range(10)]
-    aliases, spare_aliases = [alias(stand, "score", "prod")], [alias(stand, "score", f"spare-{number}") for number in range(10)]
+    scripts, spare_scripts = [script(stand, "walked", 20)], [script(stand, f"spare-{number}") for number in range(10)]
+    aliases, spare_aliases = [alias(stand, "walked", "lively")], [alias(stand, "walked", f"spare-{number}") for number in range(10)]
     failed = stand.us.job()
     claimed = stand.worker.claim()
     assert claimed is not None
@@ -132,6 +133,7 @@ def things_of_every_kind(stand: Stand) -> dict[str, list[str]]:
         "DELETE alias": spare_aliases,
         "alias": aliases,
         "DELETE /v1/scripts/{script}/versions/{number} number": [str(number) for number in range(10, 20)],
+        "GET /v1/scripts/{script}/versions/{number}/source number": ["1", "2"],
         "other": ["1", "2"],
         "number": ["0", "1"],
         "n": ["0", "1"],
