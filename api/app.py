@@ -27,6 +27,8 @@ from api import (
     quota,
     receipts,
     results,
+    script_aliases,
+    scripts,
     usage,
     webhooks,
 )
@@ -50,6 +52,8 @@ PARTS = (
     jobs,
     batches,
     joined,
+    scripts,
+    script_aliases,
     events,
     inputs,
     results,

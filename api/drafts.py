@@ -1,4 +1,4 @@
-"""Drafts: what a request says, held against everything that is known of it, fault by fault. Jobs and batches share the rules."""
+"""Drafts: what a request says, held against everything that is known of it, fault by fault. Jobs, batches and scripts share the rules."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fumehood.batch import ITEMS_MAX
 from fumehood.callback import target_of
 from fumehood.dataset import FORMATS
 from fumehood.errors import BadField, BadRequest, NotFound
-from fumehood.job import PRIORITIES, Input, Kind, State
+from fumehood.job import PRIORITIES, Input, State
 from fumehood.job_store import Idempotency, JobStore
 from fumehood.limits import Limits, at_most, check_parameters_size, requested
 from fumehood.tenant import Tenant
@@ -79,8 +79,8 @@ def idempotency_of(raw: dict[str, Any], form: Form, key: str | None) -> Idempote
 
 
 def shape_of(model: type[Document], raw: dict[str, Any], *, refused: str, inner: Mapping[str, type[Request]]) -> Document:
-    """`inner` says which models the entries of a list are of. What is wrong is looked for until there are as many faults as are told:
-    a hundred thousand of them would hold up everybody for seconds.
+    """`inner` says which models the entries of a list, or of an object, are of. What is wrong is looked for until there are as many
+    faults as are told: a hundred thousand of them would hold up everybody for seconds.
 
     Raises:
         BadRequest: with the sentence `refused`.
@@ -135,13 +135,18 @@ def _bad_field(entry: Any, model: type[Request], inner: Mapping[str, type[Reques
     steps = [str(step) for step in entry["loc"] if not str(step).startswith("<")]
     pointer = "".join("/" + _escaped(step) for step in steps)[:POINTER_CHARACTERS]
     if entry["type"] == "extra_forbidden":
-        known = (model if len(steps) == 1 else inner.get(steps[-2] if not steps[-2].isdigit() else steps[-3], JobOutput)).model_fields
+        known = _model_at(steps[:-1], model, inner).model_fields
         return BadField(pointer, f"there is no field {steps[-1][:80]!r}; the fields are {', '.join(known)}")
     if entry["type"] == "missing":
         return BadField(pointer, "is missing")
     if entry["type"] == "literal_error":
         return BadField(pointer, f"expected {entry['ctx']['expected']}; got {documents.kind_of(entry['input'])}")
     return BadField(pointer, f"{_PYDANTIC_SENTENCES.get(entry['type'], entry['msg'])}; got {documents.kind_of(entry['input'])}")
+
+
+def _model_at(steps: list[str], model: type[Request], inner: Mapping[str, type[Request]]) -> type[Request]:
+    """What stands there: an entry of a list or of an object that `inner` names, or a reference."""
+    return next((inner[step] for step in steps[-2:][::-1] if step in inner), JobOutput) if steps else model
 
 
 def script_of(draft: Draft, text: str | None, form: Form, limit_bytes: int) -> bytes | None:
@@ -208,7 +213,7 @@ def _output(store: JobStore, tenant: str, reference: JobOutput) -> Input | BadFi
         job = store.get_job(tenant, require_id(reference.job, "job"))
     except NotFound:
         job = None
-    if job is None or job.kind is not Kind.SCRIPT:
+    if job is None or not job.kind.shown:
         return BadField("/job", f"there is no job {reference.job[:80]!r}{_expired(store.expired_at(tenant, reference.job))}")
     if not job.state.final:
         return BadField("/job", f"job {job.id} is {job.state}; expected one that has succeeded")

@@ -23,7 +23,7 @@ from api.submission import submit
 from api.waiting import WAIT_SECONDS_MAX, preferred_wait, wait_final
 from fumehood import notices
 from fumehood.errors import BadField, BadRequest, Conflict, NotFound
-from fumehood.job import Job, Kind, State, new_id
+from fumehood.job import Job, State, new_id
 from fumehood.tenant import Tenant
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], dependencies=[Depends(known_parameters)])
@@ -211,6 +211,6 @@ async def find_job(desk: Desk, tenant: Tenant, job_id: str) -> Job:
         job = await desk.ask(desk.store.get_job, tenant.id, job_id)
     except NotFound:
         raise await absent(desk, tenant.id, job_id, "job") from None
-    if job.kind is not Kind.SCRIPT:
+    if not job.kind.shown:
         raise missing("job")
     return job

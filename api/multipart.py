@@ -1,4 +1,4 @@
-"""Multipart: a job or a batch with its files, straight to disk. Never more than the document and the script in memory."""
+"""Multipart: a job, a batch or a version with its files, straight to disk. Never more than the document and the script in memory."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from fumehood.dataset import FORMATS, TABLE_FORMATS, format_of
 from fumehood.errors import BadField, BadRequest, Malformed, TooLarge
 from fumehood.job import PORTS
 from fumehood.quota import Quota
+from fumehood.script import SAMPLE_BYTES
 from fumehood.settings import Settings
 
 HEADERS_MAX = 8
@@ -34,6 +35,7 @@ class Parts:
 
 
 OF_JOB = Parts("job", ("job", *PORTS))
+OF_VERSION = Parts("version", ("version", "script", "bundle", "sample"))
 OF_BATCH = Parts("batch", ("batch", "script", "dataset2", "bundle", "item"), repeated="item")
 
 
@@ -73,11 +75,13 @@ def part_limits(settings: Settings, quota: Quota | None = None) -> dict[str, int
     return {
         "job": settings.document_bytes,
         "batch": settings.document_bytes,
+        "version": settings.document_bytes,
         "script": settings.script_bytes,
         "dataset1": dataset_bytes,
         "dataset2": dataset_bytes,
         "bundle": min(settings.bundle_bytes, dataset_bytes),
         "item": min(ITEM_BYTES, dataset_bytes),
+        "sample": min(SAMPLE_BYTES, dataset_bytes),
     }
 
 

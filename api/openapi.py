@@ -7,12 +7,13 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from api import batches, jobs
+from api import batches, jobs, scripts
 from api.admin_schemas import KeyDocument, RotateDocument, TenantChange, TenantDocument
 from api.answers import headers
 from api.auth import scope_of
 from api.batch_schemas import BatchDocument
 from api.schemas import JobDocument, Problem
+from api.script_schemas import AliasDocument, VersionDocument
 from fumehood.limits import REQUESTABLE
 from fumehood.settings import Settings
 
@@ -26,6 +27,7 @@ TAGS = [
     {"name": "datasets", "description": "Tables and script bundles, stored once and described in a sandbox."},
     {"name": "jobs", "description": "Runs of a script."},
     {"name": "batches", "description": "One script over many inputs."},
+    {"name": "scripts", "description": "Scripts under a name, in versions that a sandbox has checked."},
     {"name": "events", "description": "What happens, as it happens."},
     {"name": "results", "description": "What a run left: log, tables, figures, artifacts."},
     {"name": "usage", "description": "What was used, by day and label."},
@@ -37,19 +39,32 @@ TAGS = [
     {"name": "health", "description": "Open, without a key."},
 ]
 
+# Those that only our own references name.
+MODELS = (
+    JobDocument,
+    BatchDocument,
+    VersionDocument,
+    AliasDocument,
+    TenantDocument,
+    TenantChange,
+    KeyDocument,
+    RotateDocument,
+    Problem,
+)
+
 
 def document(app: FastAPI, settings: Settings) -> dict[str, Any]:
     if app.openapi_schema is None:
         made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes, tags=TAGS)
         schemas = made["components"]["schemas"]
-        for model in (JobDocument, BatchDocument, TenantDocument, TenantChange, KeyDocument, RotateDocument, Problem):
+        for model in MODELS:
             schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas |= schema.pop("$defs", {})
             schemas[model.__name__] = schema
-        for document in ("JobDocument", "BatchDocument"):
+        for document in ("JobDocument", "BatchDocument", "VersionDocument"):
             _say_limits(schemas[document]["properties"], settings)
-        for path in ("/v1/jobs", "/v1/batches"):
-            _say_how_long_keys_are_kept(made["paths"][path]["post"]["parameters"], settings)
+        for path, method in (("/v1/jobs", "post"), ("/v1/batches", "post"), ("/v1/scripts/{script}", "put")):
+            _say_how_long_keys_are_kept(made["paths"][path][method]["parameters"], settings)
         for path, methods in made["paths"].items():
             for method, operation in methods.items():
                 if "security" in operation:
@@ -74,5 +89,5 @@ def _say_limits(properties: dict[str, Any], settings: Settings) -> None:
 
 def _say_how_long_keys_are_kept(parameters: list[dict[str, Any]], settings: Settings) -> None:
     for parameter in parameters:
-        if parameter.get("description") in (jobs.KEY_DESCRIPTION, batches.KEY_DESCRIPTION):
+        if parameter.get("description") in (jobs.KEY_DESCRIPTION, batches.KEY_DESCRIPTION, scripts.KEY_DESCRIPTION):
             parameter["description"] = parameter["description"].format(idempotency_hours=settings.idempotency_hours)

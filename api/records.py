@@ -201,6 +201,7 @@ def output_table(value: Any, size: int | None) -> OutputTable | None:
 
 def input_of(given: Input) -> dict[str, Any]:
     origin: dict[str, Any] = {"dataset": given.dataset} if given.dataset else dict(given.source or {})
+    origin |= {"version": given.version} if given.version else {}
     return {**origin, "format": given.format, "bytes": given.bytes}
 
 

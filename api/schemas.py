@@ -209,7 +209,9 @@ class JobRecord(JobSummary):
     artifacts: int = Field(description="How many artifacts there are.")
     outputs: dict[str, int] = Field(description="Stored outputs and their sizes in bytes.")
     log: dict[str, Any] = Field(description="`bytes` and `truncated` of the log, once it is stored.")
-    inputs: dict[str, dict[str, Any]] = Field(description="By port: `format`, `bytes`, and `dataset`, or `job` and `output`.")
+    inputs: dict[str, dict[str, Any]] = Field(
+        description="By port: `format`, `bytes`, and `dataset`, `version` of a script, or `job` and `output`."
+    )
     parameters: dict[str, Any]
     limits: dict[str, int | float]
     batch: str | None = Field(description="Id of the batch that it belongs to; `item` is its number there.")

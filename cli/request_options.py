@@ -18,14 +18,16 @@ if TYPE_CHECKING:
 _TABLE_HELP = "A file (.csv, .parquet, .arrow, .json, .ndjson), a dataset's id (ds_…) or a job's output (job_…:result)."
 
 Script = Annotated[Path, typer.Argument(metavar="SCRIPT", help="Python source that defines azureml_main.")]
+Bundle = Annotated[str | None, typer.Option(metavar="ZIP", help="A zip of modules and files, or its dataset id.")]
+LimitPairs = Annotated[list[str] | None, typer.Option(metavar="NAME=NUMBER", help="Such as wall_seconds=60 or memory_bytes=1GiB.")]
 OPTIONS: dict[str, Any] = {
     "dataset1": Annotated[str | None, typer.Option(metavar="TABLE", help=_TABLE_HELP)],
     "dataset2": Annotated[str | None, typer.Option(metavar="TABLE", help="The same for the second table.")],
-    "bundle": Annotated[str | None, typer.Option(metavar="ZIP", help="A zip of modules and files, or its dataset id.")],
+    "bundle": Bundle,
     "param": Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Keyword parameter; a value that is JSON is taken as JSON.")
     ],
-    "limit": Annotated[list[str] | None, typer.Option(metavar="NAME=NUMBER", help="Such as wall_seconds=60 or memory_bytes=1GiB.")],
+    "limit": LimitPairs,
     "label": Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Label of the job; `ps --label` finds it.")],
     "callback_url": Annotated[str | None, typer.Option(metavar="URL", help="Address that is told of the end by a signed POST.")],
 }

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from fumehood.audit import CALL, Entry
 from fumehood.database import BUSY_SECONDS, Database
-from fumehood.job import Kind
+from fumehood.job import SHOWN
 from fumehood.pages import Run, read_page
 from fumehood.quota import Defaults
 from fumehood.schema import AUDIT, AUDIT_HORIZON
@@ -53,7 +53,7 @@ class AuditLog:
 
     def _note_job(self, connection: Connection, row: Row[Any]) -> None:
         """As `_note`; errands are the service's own."""
-        if row.kind == Kind.SCRIPT.value:
+        if row.kind in SHOWN:
             self._note(connection, row.id)
 
     def note(self, entry: Entry) -> None:

@@ -21,13 +21,13 @@ from fumehood.errors import BadField, BadRequest, Conflict, IdempotencyReuse, No
 from fumehood.expiry import first_look_at
 from fumehood.holdings import check_batch
 from fumehood.job import Job, Kind, Lane, State
-from fumehood.needs import needs_of, owned, use_datasets
+from fumehood.needs import NEEDED, needs_of, owned, use_datasets
 from fumehood.outbox import forget_told, tell_of_batch_later
 from fumehood.outcome import Outcome, Reason
 from fumehood.pages import PAGE_BYTES, PAGE_ROWS, read_cursor, read_page, write_cursor
 from fumehood.records import Records
 from fumehood.rows import job_from_row, job_to_row
-from fumehood.schema import BATCH_ITEMS, BATCH_NEEDS, BATCHES, DATASETS, IDEMPOTENCY, JOB_NEEDS, JOBS
+from fumehood.schema import BATCH_ITEMS, BATCH_NEEDS, BATCHES, IDEMPOTENCY, JOB_NEEDS, JOBS
 from fumehood.unfolding import batch_needs, is_unfolding, unfold
 
 _UNFINISHED = (State.QUEUED.value, State.RUNNING.value)
@@ -322,8 +322,8 @@ def _first(connection: Connection, known: Row[Any], request_sha256: str) -> Batc
 
 
 def _check_there(connection: Connection, tenant: str, needs: list[dict[str, Any]]) -> None:
-    """Raises BadRequest where a dataset or a source job that any item needs is not this tenant's."""
-    for table, column, what in ((DATASETS, "dataset", "dataset"), (JOBS, "source_job", "job")):
+    """Raises BadRequest where something that any item needs is not this tenant's."""
+    for table, column, what in NEEDED:
         wanted = sorted({need[column] for need in needs if need[column] is not None})
         for begin in range(0, len(wanted), STEP):
             some = wanted[begin : begin + STEP]

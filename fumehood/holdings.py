@@ -1,9 +1,9 @@
 """Holdings: what a tenant has and uses now, held against its quota in the very transaction that adds to it.
 
-The bytes of a job, a batch or a dataset stand in its row; the database's own triggers (revision 0011) add them up by tenant, so that
-deletion and expiry give back exactly what was counted. A dataset counts its original and its Arrow form, a job its script, the files
-that were sent with it, its results and its log, a batch what was sent with it and its joined table. Copies that share a disk's blocks
-count each.
+The bytes of a job, a batch, a dataset or a script's version stand in its row; the database's own triggers (revisions 0011 and 0014) add
+them up by tenant, so that deletion and expiry give back exactly what was counted. A dataset counts its original and its Arrow form, a
+job its script, the files that were sent with it, its results and its log, a batch what was sent with it and its joined table, a version
+its script, bundle and sample. Copies that share a disk's blocks count each.
 What a running job will leave is counted when it has ended: it may lead above the quota by what runs at once. Until there is room again
 nothing new is taken, and what waits is not claimed.
 """
@@ -97,7 +97,7 @@ def _check_stored(quota: Quota, *, held: int, after: int) -> None:
         more = f", and {after - held:,} more would be too many" if after > held else ""
         detail = (
             f"the tenant holds {held:,} bytes{more}; the limit is {quota.stored_bytes:,}. "
-            "Delete jobs, batches or datasets, or wait until some expire"
+            "Delete jobs, batches, datasets or scripts, or wait until some expire"
         )
         raise _exceeded("stored_bytes", detail, quota.stored_bytes, held, STORED_RETRY_SECONDS)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import func, or_, select
 
-from fumehood.job import Kind, Lane, State
+from fumehood.job import SHOWN, Kind, Lane, State
 from fumehood.outcome import Reason
 from fumehood.records import Records
 from fumehood.schema import BATCH_ITEMS, BATCHES, JOBS
@@ -80,6 +80,6 @@ class ItemEnds(Records):
         with self._database.reading() as connection:
             for state in (State.QUEUED, State.RUNNING):
                 here = (JOBS.c.tenant == tenant, JOBS.c.lane == Lane.JOBS.value, JOBS.c.state == state.value)
-                some = select(JOBS.c.seq).where(*here, JOBS.c.kind == Kind.SCRIPT.value).limit(at_most).subquery()
+                some = select(JOBS.c.seq).where(*here, JOBS.c.kind.in_(SHOWN)).limit(at_most).subquery()
                 counts[state] = int(connection.execute(select(func.count()).select_from(some)).scalar_one())
         return counts

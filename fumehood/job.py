@@ -53,6 +53,8 @@ class Kind(StrEnum):
     """The results of the items of a batch as one table. `parameters` names the batch, `dataset1` is one of its results."""
     CHUNK = "chunk"
     """Many items of one batch, one after the other in one sandbox: the tenant's own work, shown item by item."""
+    CHECK = "check"
+    """A run of a script's version on its sample: how it ends decides whether the version is ready."""
 
     @property
     def lane(self) -> Lane:
@@ -60,7 +62,15 @@ class Kind(StrEnum):
 
     @property
     def runs_scripts(self) -> bool:
-        return self in (Kind.SCRIPT, Kind.CHUNK)
+        return self in (Kind.SCRIPT, Kind.CHUNK, Kind.CHECK)
+
+    @property
+    def shown(self) -> bool:
+        """Whether its tenant sees it as a job: in lists, by its id, in events and in the audit log."""
+        return self.value in SHOWN
+
+
+SHOWN = (Kind.SCRIPT.value, Kind.CHECK.value)
 
 
 class Lane(StrEnum):
@@ -82,6 +92,8 @@ class Input:
     """The dataset's id, where the input is a stored one."""
     source: dict[str, str] | None = None
     """`{"job": id, "output": "result"}` where the input is another job's output."""
+    version: str | None = None
+    """The id of the script's version whose file it is."""
     offset: int | None = None
     """Where the input begins in its blob, and it has `bytes`; None where it is the whole blob."""
     columns: list[dict[str, Any]] | None = None

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Row, delete, exists, insert, s
 from sqlalchemy.exc import IntegrityError
 
 from fumehood import fair_share
+from fumehood.alias_store import Aliases
 from fumehood.batch_retries import Retries
 from fumehood.batch_store import end_items
 from fumehood.cache import Cached, with_result_of
@@ -23,7 +24,7 @@ from fumehood.expiry_store import Expiries
 from fumehood.holdings import Holdings, check_job
 from fumehood.item_ends import ItemEnds
 from fumehood.item_tables import ItemTables
-from fumehood.job import QUEUE_COUNTED, TRANSITIONS, Job, Kind, Lane, State
+from fumehood.job import QUEUE_COUNTED, SHOWN, TRANSITIONS, Job, Kind, Lane, State
 from fumehood.migrations import upgrade
 from fumehood.moves import accept, change, claim_next, count_ahead, end, find, found, leased, move
 from fumehood.needs import check_needs, needs_of
@@ -65,7 +66,7 @@ class Lease:
 
 
 class JobStore(
-    Usages, Cached, Queues, Holdings, TenantErasures, Retries, ItemEnds, ItemTables, Expiries, Deliveries, WebhookSecrets
+    Usages, Cached, Queues, Holdings, TenantErasures, Retries, ItemEnds, ItemTables, Aliases, Expiries, Deliveries, WebhookSecrets
 ):
     """SQLAlchemy 2 (Core) over SQLite (WAL, synchronous=FULL, BEGIN IMMEDIATE, busy_timeout) or PostgreSQL.
 
@@ -174,7 +175,7 @@ class JobStore(
 
         A page may be shorter than `limit` and have a next one (its documents are long). Raises BadRequest on a bad cursor.
         """
-        query, seq = select(JOBS).where(JOBS.c.kind == Kind.SCRIPT.value), JOBS.c.seq  # a chunk is shown by its items
+        query, seq = select(JOBS).where(JOBS.c.kind.in_(SHOWN)), JOBS.c.seq  # a chunk is shown by its items
         run = [(JOBS.c.tenant, tenant), (JOBS.c.lane, Lane.JOBS.value), *([(JOBS.c.state, state)] if state is not None else [])]
         for key, value in labels:
             stuck = JOB_LABELS.alias()

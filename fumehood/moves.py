@@ -41,6 +41,7 @@ from fumehood.outcome import Outcome, Reason
 from fumehood.pages import SEQ_MAX, Run, in_order, within
 from fumehood.rows import job_from_row
 from fumehood.schema import JOB_NEEDS, JOBS
+from fumehood.script_rows import decide_version
 from fumehood.unfolding import count_unmade_ahead, lock_batch, unfold
 from fumehood.usage import count_ended
 
@@ -104,6 +105,8 @@ def end(connection: Connection, row: Row[Any], outcome: Outcome, erasure: dict[s
     if row.unfolds:
         lock_batch(connection, row.batch)
     stopped = stop_at_failure(connection, row, outcome, now=now)
+    # Before its needs go: whoever deletes the version has its row, and looks for needs then.
+    decide_version(connection, row, outcome, now=now)
     used = set(connection.execute(_need_nothing(), {"of_id": row.id}).scalars())
     use_datasets(connection, used | (stopped.datasets if stopped else set()), now=now)
     values = {"outcome": outcome.as_dict(), "erasure": erasure, "finished_at": now, "expires_at": expires_at(row, now)}

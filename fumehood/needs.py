@@ -1,4 +1,4 @@
-"""Needs: what a job reads that is not its own: datasets, and outputs of other jobs."""
+"""Needs: what a job reads that is not its own: datasets, outputs of other jobs, and files of scripts' versions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from sqlalchemy import Connection, Select, Table, Update, bindparam, select, upd
 
 from fumehood.errors import BadField, BadRequest
 from fumehood.job import Input, Job
-from fumehood.schema import DATASETS, JOBS
+from fumehood.schema import DATASETS, JOBS, SCRIPT_VERSIONS
+
+NEEDED = ((DATASETS, "dataset", "dataset"), (JOBS, "source_job", "job"), (SCRIPT_VERSIONS, "version", "version"))
+"""What may be needed: the table, the column of the need that names it, and what it is called."""
 
 
 def needs_of(job: Job) -> list[dict[str, Any]]:
@@ -21,9 +24,9 @@ def needs_of(job: Job) -> list[dict[str, Any]]:
 def needs_of_inputs(inputs: Mapping[str, Input]) -> list[dict[str, Any]]:
     """The same without whose they are."""
     return [
-        {"port": port, "dataset": connected.dataset, "source_job": (connected.source or {}).get("job")}
+        {"port": port, "dataset": connected.dataset, "source_job": (connected.source or {}).get("job"), "version": connected.version}
         for port, connected in inputs.items()
-        if connected.dataset is not None or connected.source is not None
+        if connected.dataset is not None or connected.source is not None or connected.version is not None
     ]
 
 
@@ -32,8 +35,8 @@ USE_SECONDS = 60.0
 
 
 def owned(table: Table) -> Select[Any]:
-    """Finds ids of a tenant's own datasets or jobs whose bytes are there; the condition on `table.c.id` is yet to come. What is taken
-    away meanwhile is waited for."""
+    """Finds ids of a tenant's own datasets, jobs or versions whose bytes are there; the condition on `table.c.id` is yet to come. What
+    is taken away meanwhile is waited for."""
     query = select(table.c.id).where(table.c.tenant == bindparam("of_tenant")).order_by(table.c.id)
     if table is JOBS:
         query = query.where(JOBS.c.results_gone_at.is_(None))
@@ -55,10 +58,11 @@ def _use() -> Update:
 
 
 def check_needs(connection: Connection, job: Job) -> None:
-    """Raises BadRequest naming every port whose dataset or source job this tenant does not have."""
+    """Raises BadRequest naming every port whose dataset, source job or version this tenant does not have."""
     gone: list[BadField] = []
     for need in needs_of(job):
-        for table, name, what in ((DATASETS, need["dataset"], "dataset"), (JOBS, need["source_job"], "job")):
+        for table, column, what in NEEDED:
+            name = need[column]
             there = owned(table).where(table.c.id == name)
             if name is not None and connection.execute(there, {"of_tenant": job.tenant}).one_or_none() is None:
                 gone.append(BadField(f"/{need['port']}", f"there is no {what} {name!r}"))

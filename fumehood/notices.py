@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fumehood.events import Notice
-from fumehood.job import Job, Kind
+from fumehood.job import Job
 
 JOB, BATCH = "job", "batch"
 """Kinds of a tenant's notices: a job is in another state; look how far this batch is."""
@@ -16,7 +16,7 @@ def of_job(job: Job) -> list[Notice]:
     told = []
     if job.batch is not None:
         told.append(Notice(job.batch, ITEMS, {"job": job.id}) if job.state.final else Notice(job.batch, STATE))
-    if job.kind is Kind.SCRIPT:
+    if job.kind.shown:
         reason = job.outcome.reason.value if job.outcome is not None else None
         own = {"batch": job.batch, "item": job.item} if job.batch is not None else {}
         told.append(Notice(job.tenant, JOB, {"id": job.id, "state": job.state.value, "reason": reason, "attempt": job.attempt, **own}))

@@ -3,16 +3,18 @@
     tenants ── api_keys
        │
        ├── jobs ──┬── job_labels     one row per label, so that a page of one label is read from an index
-       │          ├── job_needs      what a job that is not final still reads: a dataset, or another job's output
+       │          ├── job_needs      what a job that is not final still reads: a dataset, another job's output, or a script's version
        │          └── idempotency    a caller's key, and the job or the batch it made
        ├── batches ──┬── batch_items one row per item, which names the job that runs it, once there is one (fumehood.unfolding)
        │             └── batch_needs what the items read that have no job yet
        ├── deliveries                messages to the tenant's own server, and what came of them
        ├── webhook_secrets           what they are signed with (both in fumehood.webhook_schema)
+       ├── scripts ──┬── script_versions
+       │             └── script_aliases (all three in fumehood.script_schema)
        └── datasets
     shares                           of each tenant and lane: who waits, and what its jobs have held so far (fumehood.fair_share)
     lanes                            how far each lane has come
-    holdings                         the bytes that a tenant's jobs, batches and datasets hold; kept by triggers (fumehood.holdings)
+    holdings                         the bytes that a tenant's things hold; kept by triggers (fumehood.holdings)
     usage                            what a tenant has used, by label and day; jobs that are deleted stay counted
     audit                            who did what; rows are added, and forgotten by age alone (triggers, fumehood.audit_store)
     audit_horizon                    one row: how far the audit log may be forgotten
@@ -32,6 +34,9 @@ from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Index, In
 
 from fumehood.columns import METADATA as METADATA
 from fumehood.columns import Document, Sequence, Text, due, index_where
+from fumehood.script_schema import SCRIPT_ALIASES as SCRIPT_ALIASES
+from fumehood.script_schema import SCRIPT_VERSIONS as SCRIPT_VERSIONS
+from fumehood.script_schema import SCRIPTS as SCRIPTS
 from fumehood.tenant_schema import API_KEYS as API_KEYS
 from fumehood.tenant_schema import AUDIT as AUDIT
 from fumehood.tenant_schema import AUDIT_HORIZON as AUDIT_HORIZON
@@ -146,6 +151,7 @@ JOB_NEEDS = Table(
     Column("port", Text, primary_key=True),
     Column("dataset", Text, ForeignKey("datasets.id"), index=True),
     Column("source_job", Text, ForeignKey("jobs.id"), index=True),
+    Column("version", Text, ForeignKey("script_versions.id"), index=True),
 )
 
 IDEMPOTENCY = Table(
@@ -217,6 +223,7 @@ BATCH_NEEDS = Table(
     Column("port", Text, primary_key=True),
     Column("dataset", Text, ForeignKey("datasets.id"), index=True),
     Column("source_job", Text, ForeignKey("jobs.id"), index=True),
+    Column("version", Text, ForeignKey("script_versions.id"), index=True),
 )
 
 TOMBSTONES = Table(

@@ -153,13 +153,18 @@ class Walk:
                 case.path_parameters[name] = values[pick % len(values)]
                 if isinstance(case.query, dict):
                     case.query.pop("cursor", None)
-        part = {"/v1/jobs": "job", "/v1/batches": "batch"}.get(case.path)
-        if part and case.method == "POST" and isinstance(case.body, dict):
+        if case.path.endswith("/aliases/{alias}") and case.method == "PUT" and mode is GenerationMode.POSITIVE:
+            case.body = {"versions": [{"number": 1}]}  # any number else is one of a version that is not there
+        part = {"/v1/jobs": "job", "/v1/batches": "batch", "/v1/scripts/{script}": "version"}.get(case.path)
+        if part and case.method in ("POST", "PUT") and isinstance(case.body, dict):
             whole = case.media_type != "multipart/form-data"
             document = case.body if whole else case.body.get(part)
             if part == "batch" and mode is GenerationMode.POSITIVE:
                 # Whatever else a document may say, the walk over jobs tries.
                 document = {"isolation": ("item", "batch")[pick % 2], "items": [{"parameters": {"a": 1}}, {}][: 1 + pick % 3]}
+                case.body = document if whole else {part: document}
+            if part == "version" and mode is GenerationMode.POSITIVE and pick % 2:
+                document = {"concurrency": 1 + pick}
                 case.body = document if whole else {part: document}
             if part == "job" and mode is GenerationMode.POSITIVE and pick % 2:
                 # Names of labels, addresses and ids are any string to the document, and hardly ever one that is taken.

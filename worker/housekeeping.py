@@ -17,7 +17,7 @@ from worker.slots import Slots
 
 log = structlog.get_logger(__name__)
 
-ROOMS = ("batches", "datasets", "jobs")
+ROOMS = ("batches", "datasets", "jobs", "scripts")
 # A submit or an upload writes its blobs moments before its row, so a directory without a row is young, or nobody's.
 UNCLAIMED_BLOBS_SECONDS = 3600.0
 BLOBS_PER_ROUND = 200
@@ -189,7 +189,12 @@ class Housekeeping:
 
     def _exists(self, tenant: str, room: str, name: str) -> bool:
         store = self._deps.store
-        look: dict[str, Callable[[str, str], object]] = {"jobs": store.get_job, "datasets": store.get_dataset, "batches": store.get_batch}
+        look: dict[str, Callable[[str, str], object]] = {
+            "jobs": store.get_job,
+            "datasets": store.get_dataset,
+            "batches": store.get_batch,
+            "scripts": store.get_version_by_id,
+        }
         try:
             look[room](tenant, name)
         except NotFound:
@@ -198,7 +203,7 @@ class Housekeeping:
 
 
 def _blob_directories(blobs: Path) -> list[tuple[str, str, str, Path]]:
-    """(tenant, room, id, directory) of every job and dataset that has blobs, in order."""
+    """(tenant, room, id, directory) of everything that has blobs, in order."""
     found = []
     for tenant in _names(blobs):
         for room in ROOMS:

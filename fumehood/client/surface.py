@@ -69,7 +69,7 @@ class AsyncSurface:
     async def submit(self, script: Upload, inputs: Inputs, request: Document, *, on_bytes: OnBytes = lambda _: None) -> Document:
         """Queue a job. `inputs` by port: a file, a dataset's id, or `{"job": id, "output": "result"}`; `request` holds
         `parameters`, `limits`, `labels`, `cache`. Returns the job's record."""
-        return await self._post_form("job", "/v1/jobs", {"script": script, **inputs}, request, on_bytes)
+        return await self.send_form("job", "/v1/jobs", {"script": script, **inputs}, request, on_bytes)
 
     async def job(self, job_id: str, *, wait_seconds: float = 0) -> Document:
         return await self.document(f"/v1/jobs/{quoted(job_id)}", wait=f"{wait_seconds:g}" if wait_seconds else None)
@@ -109,7 +109,7 @@ class AsyncSurface:
         on_bytes: OnBytes = lambda _: None,
     ) -> Document:
         """Queue a batch. `items` are the tables that are sent, one for each item of `request`. Returns the batch's record."""
-        return await self._post_form("batch", "/v1/batches", {"script": script, **inputs}, request, on_bytes, items)
+        return await self.send_form("batch", "/v1/batches", {"script": script, **inputs}, request, on_bytes, items)
 
     async def batch(self, batch_id: str, *, wait_seconds: float = 0) -> Document:
         return await self.document(f"/v1/batches/{quoted(batch_id)}", wait=f"{wait_seconds:g}" if wait_seconds else None)
@@ -228,14 +228,15 @@ class AsyncSurface:
             return busy.problem
 
     # -----------------------------------------------------------------------------------------------------------------
-    async def _post_form(
-        self, what: str, path: str, inputs: Inputs, request: Document, on_bytes: OnBytes, items: Sequence[Upload] = ()
+    async def send_form(
+        self, what: str, path: str, inputs: Inputs, request: Document, on_bytes: OnBytes, items: Sequence[Upload] = (), method: str = "POST"
     ) -> Document:
+        """Files and a document, the part `what`; whatever it makes is made once."""
         files = {port: value for port, value in inputs.items() if isinstance(value, Upload)}
         stored = {port: value for port, value in inputs.items() if port not in files}
         body, media_type = form({**request, **stored}, files, on_bytes, what=what, items=items)
         headers = {"Idempotency-Key": secrets.token_hex(16), "Content-Type": media_type}
-        call = wire.Request(method="POST", path=path, headers=headers, body=body)
+        call = wire.Request(method=method, path=path, headers=headers, body=body)
         return await self._again(lambda: self._document(call), busy_slug="idempotency-busy")
 
     async def _again(self, attempt: Callable[[], Awaitable[T]], *, busy_slug: str = "") -> T:
@@ -295,6 +296,7 @@ class Surface:
     wait = wire.at_once(AsyncSurface.wait, wire.same)
     cancel = wire.at_once(AsyncSurface.cancel, wire.same)
     delete_job = wire.at_once(AsyncSurface.delete_job, wire.same)
+    send_form = wire.at_once(AsyncSurface.send_form, wire.same)
     submit_batch = wire.at_once(AsyncSurface.submit_batch, wire.same)
     batch = wire.at_once(AsyncSurface.batch, wire.same)
     cancel_batch = wire.at_once(AsyncSurface.cancel_batch, wire.same)

@@ -9,7 +9,7 @@ from tests.openapi_walk import SCRIPT, Walk
 from tests.services import until
 
 # In each of these a sandbox is started, or something goes that others need.
-SLOW = {"POST /v1/datasets": 3, "POST /v1/jobs": 3, "POST /v1/batches": 3}
+SLOW = {"POST /v1/datasets": 3, "POST /v1/jobs": 3, "POST /v1/batches": 3, "PUT /v1/scripts/{script}": 3}
 
 
 def test_every_call_of_a_real_service_answers_as_the_document_says(stand: Stand, client: httpx.Client) -> None:
@@ -20,11 +20,18 @@ def test_every_call_of_a_real_service_answers_as_the_document_says(stand: Stand,
     batch = client.post("/v1/batches", json=document).raise_for_status().json()["id"]
     assert client.get(f"/v1/batches/{batch}", params={"wait": 60}).json()["finished_at"]
     dataset = client.post("/v1/datasets", content=table, headers={"Content-Type": "text/csv"}).raise_for_status().json()["id"]
+    for _ in range(2):
+        published = client.put("/v1/scripts/score", json={"script": SCRIPT}, headers={"Prefer": "wait=60"})
+        assert published.raise_for_status().json()["state"] == "ready"
     known = {
         "job_id": jobs,
         "DELETE job_id": jobs[1:],
         "dataset_id": [dataset],
         "batch_id": [batch],
+        "script": ["score"],
+        "DELETE script": ["none"],
+        "alias": ["prod"],
+        "other": ["1", "2"],
         "number": ["0", "1"],
         "n": ["0"],
         "digest": [image["digest"] for image in client.get("/v1/images").raise_for_status().json()["items"]],

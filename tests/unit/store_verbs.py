@@ -16,9 +16,10 @@ from fumehood.job_store import Idempotency, JobStore
 from fumehood.outcome import Reason
 from fumehood.pages import write_cursor
 from fumehood.quota import Quota, Retention
+from fumehood.script import Target
 from fumehood.tenant import new_key
 from fumehood.testing import dataset, erasure, job, outcome
-from tests.unit.stores import TERMS, batch_of
+from tests.unit.stores import TERMS, batch_of, version_of
 
 BUDGET = 2**60
 SHA = "a" * 64
@@ -57,11 +58,13 @@ class Verbs:
         return self.store.submit(self.asked(**overrides)).job
 
     def claimed(self, lane: Lane = Lane.JOBS, **overrides: Any) -> Job:
-        wanted = self.submit(**overrides)
+        return self.claimed_as(self.submit(**overrides).id, lane)
+
+    def claimed_as(self, job_id: str, lane: Lane = Lane.JOBS) -> Job:
         while True:  # others may wait before it
             found = self.store.claim(worker="wrk_test", lane=lane, disk_budget_bytes=BUDGET)
             assert found is not None
-            if found.id == wanted.id:
+            if found.id == job_id:
                 return found
 
     def idempotency(self) -> Idempotency:
@@ -74,6 +77,7 @@ class Verbs:
         yield from self._lists()
         yield from self._of_batches()
         yield from self._of_datasets()
+        yield from self._of_scripts()
         yield from self._of_expiry()
         yield from self._of_the_rest()
 
@@ -164,6 +168,32 @@ class Verbs:
         yield "use_dataset", lambda: store.use_dataset(TENANT, new.id, kept_seconds=5.0)
         yield "pin_dataset", lambda: store.pin_dataset(TENANT, new.id, pinned=True)
         yield "delete_dataset", lambda: store.delete_dataset(TENANT, new.id)
+
+    def _of_scripts(self) -> Iterator[tuple[str, Ask]]:
+        store = self.store
+        for _ in range(3):
+            store.publish(*version_of(tenant=TENANT))
+        for version in store.list_versions(TENANT, "score")[0][::-1]:
+            claimed = self.claimed_as(version.job)
+            store.finish(claimed, outcome(), erasure(claimed))
+        asked = version_of(tenant=TENANT)
+        yield "publish", lambda: store.publish(*asked, key="version", request_sha256=SHA)
+        yield "find_idempotent_version", lambda: store.find_idempotent_version(TENANT, "version", SHA)
+        checked = self.claimed_as(asked[1].id)
+        yield "finish", lambda: store.finish(checked, outcome(), erasure(checked))
+        yield "get_script", lambda: store.get_script(TENANT, "score")
+        yield "list_scripts", lambda: store.list_scripts(TENANT, limit=2)
+        yield "get_version", lambda: store.get_version(TENANT, "score", 1)
+        yield "get_version_by_id", lambda: store.get_version_by_id(TENANT, asked[0].id)
+        yield "list_versions", lambda: store.list_versions(TENANT, "score", before=write_cursor(3), limit=2)
+        yield "set_alias", lambda: store.set_alias(TENANT, "score", "prod", (Target(1),))
+        yield "set_alias", lambda: store.set_alias(TENANT, "score", "prod", (Target(1, 50), Target(2, 50)))
+        yield "get_alias", lambda: store.get_alias(TENANT, "score", "prod")
+        yield "list_aliases", lambda: store.list_aliases(TENANT, "score")
+        yield "roll_back", lambda: store.roll_back(TENANT, "score", "prod")
+        yield "delete_alias", lambda: store.delete_alias(TENANT, "score", "prod")
+        yield "delete_version", lambda: store.delete_version(TENANT, "score", 1)
+        yield "delete_script", lambda: store.delete_script(TENANT, "score")
 
     def _of_expiry(self) -> Iterator[tuple[str, Ask]]:
         store, dues = self.store, []

@@ -1,4 +1,4 @@
-"""The store, over every database that it runs on, and a batch to put into it."""
+"""The store, over every database that it runs on, and a batch and a script's version to put into it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import pytest
 from sqlalchemy import select
 
 from fumehood.batch import Batch, Isolation, Item, Terms
-from fumehood.job import Input, new_id
+from fumehood.job import Input, Job, new_id
 from fumehood.job_store import JobStore
 from fumehood.limits import Limits
 from fumehood.schema import BATCHES, JOBS, SHARES
+from fumehood.script import Version, check_of
 from tests.postgres import PostgresServer
 
 
@@ -87,6 +88,17 @@ def batch_of(count: int, isolation: Isolation = Isolation.ITEM, **overrides: Any
     values = {"tenant": "ten_test", **values, **overrides}
     batch = Batch(id=batch_id, isolation=isolation, items=count, **values)
     return batch, items, TERMS
+
+
+def version_of(name: str = "score", **overrides: Any) -> tuple[Version, Job]:
+    """A version of a script, and its check."""
+    version_id = new_id("ver")
+    files = {
+        port: Input(blob=f"scripts/{version_id}/{port}", format=format, bytes=size, version=version_id)
+        for port, format, size in (("script", "python", 100), ("dataset1", "csv", 10))
+    }
+    version = Version(id=version_id, script=name, inputs=files, **{"tenant": "ten_test", **overrides})
+    return version, check_of(version, new_id("job"), attempts_max=2, retention=None)
 
 
 def shares(store: JobStore) -> dict[tuple[str, str], tuple[int, int]]:

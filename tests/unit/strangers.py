@@ -32,6 +32,7 @@ AGES = 400 * DAY_SECONDS
 
 # What a part of a path, of a query or of the headers can name of a tenant's, by its name or by that behind the call's own.
 IN_PATH = {"dataset_id": "dataset", "job_id": "job", "batch_id": "batch", "delivery_id": "delivery", "tenant": "tenant", "prefix": "prefix"}
+IN_PATH |= {"script": "script", "alias": "alias"}
 BESIDE = {
     "cursor": "cursor",
     "about": "about",
@@ -45,13 +46,22 @@ BESIDE = {
     "if-range": "etag",
 }
 # These name nothing of anybody's.
-PLAIN_IN_PATH = {"number": ["0", "7"], "n": ["0"], "name": ["models/ä b.bin"], "port": ["script", "dataset1"], "digest": [IMAGE]}
+PLAIN_IN_PATH = {
+    "number": ["0", "1", "7"],
+    "other": ["2", "9"],
+    "n": ["0"],
+    "name": ["models/ä b.bin"],
+    "port": ["script", "dataset1"],
+    "digest": [IMAGE],
+}
 PLAIN_BESIDE = {"limit", "state", "wait", "seconds", "from", "to", "by", "pinned", "prefer", "range", "partial", "upload_dataset name"}
 # Said with every call that knows them; streams would not end else.
 ALWAYS = {"seconds": "0"}
 # A cursor over values is only one where there are such values.
 WITH = {"read_usage cursor": {"label": f"key-{MARK}"}}
 OPERATORS = ("/v1/admin", "/metrics")
+# Names of rows.
+KINDS = ("job", "dataset", "batch", "delivery", "tenant", "prefix", "script", "version")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +128,12 @@ def everything_of(stand: Stand, us: Counter) -> Names:
         assert answer.status_code == 202, answer.text
         return str(answer.json()["id"])
 
+    def publish(name: str, headers: dict[str, str] | None = None) -> str:
+        document = {"script": SCRIPT, "sample": table, "description": MARK, "parameters": {MARK: {"type": "int", "default": 1}}}
+        answer = us.put(f"/v1/scripts/{name}-{MARK}", json=document, headers=headers)
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["job"])
+
     expired = dataset("old,b\n", name="old")
     expired_job, expired_batch = job(), batch()
     worker.work(Lane.JOBS)
@@ -145,7 +161,12 @@ def everything_of(stand: Stand, us: Counter) -> Names:
         "/v1/batches", json={"script": SCRIPT, "items": [{}]}, headers={"Idempotency-Key": f"many-{MARK}"}
     ).json()["id"]  # fmt: skip
     ended_batch = batch(callback_url=CALLBACK)
+    checks = [publish("score") for _ in range(3)]
+    assert us.post(f"/v1/jobs/{checks[2]}/cancel").status_code == 202
     worker.work(Lane.JOBS)
+    for number in (1, 2):
+        answer = us.put(f"/v1/scripts/score-{MARK}/aliases/prod-{MARK}", json={"versions": [{"number": number}]})
+        assert answer.status_code == 200, answer.text
     failed = job(labels={f"key-{MARK}": f"second-{MARK}"})
     claimed = worker.claim()
     assert claimed is not None
@@ -158,12 +179,16 @@ def everything_of(stand: Stand, us: Counter) -> Names:
     running_batch = batch()
     assert worker.claim() is not None
     queued = [job(), job(priority=5)]
+    publish("young", {"Idempotency-Key": f"version-{MARK}"})
     for preview in (f"datasets/{table}", f"jobs/{done}/result", f"jobs/{done}/result2"):
         assert us.get(f"/v1/{preview}/preview").status_code == 200, preview
 
     names.add("dataset", table, second, pinned, bundle, expired)
-    names.add("job", done, cached, asked_twice, kept_key, failed, cancelled, running, *queued, expired_job)
+    names.add("job", done, cached, asked_twice, kept_key, failed, cancelled, running, *queued, expired_job, *checks)
     names.add("batch", ended_batch, batch_key, running_batch, expired_batch)
+    names.add("script", f"score-{MARK}", f"young-{MARK}")
+    names.add("alias", f"prod-{MARK}", "latest")
+    names.add("version", *(one["id"] for one in us.get(f"/v1/scripts/score-{MARK}/versions").json()["items"]))
     names.add("delivery", *(one["id"] for one in us.get("/v1/webhooks/deliveries").json()["items"]))
     names.add("about", done, ended_batch, cancelled)
     tenant = stand.store.list_tenants()[0][0]
@@ -174,11 +199,12 @@ def everything_of(stand: Stand, us: Counter) -> Names:
     names.add("label", f"key-{MARK}:value-{MARK}")
     names.add("label name", f"key-{MARK}")
     names.add("name", f"table-{MARK}.csv", f"old-{MARK}.csv")
-    names.add("idempotency", f"again-{MARK}", f"many-{MARK}")
+    names.add("idempotency", f"again-{MARK}", f"many-{MARK}", f"version-{MARK}")
     names.add("event", *(event.id for stream in (tenant.id, running) for event in stand.events.published(stream)[-2:]))
     names.add("etag", *(us.get(f"/v1/{path}").headers["etag"] for path in (f"datasets/{table}/content", f"jobs/{done}/result")))
     names.secret |= {us.get("/v1/webhooks/secret").json()["secret"]}
     lists = {"jobs": {}, "datasets": {}, "batches": {}, "webhooks/deliveries": {}, f"batches/{ended_batch}/items": {}}
+    lists |= {"scripts": {}, f"scripts/score-{MARK}/versions": {}}
     lists["usage"] = {"label": f"key-{MARK}"}
     for path, query in lists.items():
         following = us.get(f"/v1/{path}", params={"limit": 1, **query}).json()["next"]
@@ -225,6 +251,10 @@ def bodies_of(names: Names) -> dict[str, list[tuple[dict[str, Any], dict[str, An
     batches += [({"items": [{}], "dataset2": one}, {"items": [{}], "dataset2": other}) for one, other in tables]
     batches += [({"items": [{}], "bundle": one}, {"items": [{}], "bundle": other}) for one, other in each("dataset")]
 
+    versions: list[tuple[Any, Any]] = [({}, {}), ({"description": MARK}, {"description": NEVER})]
+    versions += [({"sample": one}, {"sample": other}) for one, other in tables]
+    versions += [({"bundle": one}, {"bundle": other}) for one, other in each("dataset")]
+
     def as_json(pairs: list[tuple[Any, Any]], **always: Any) -> list[tuple[dict[str, Any], dict[str, Any]]]:
         return [({"json": {**always, **one}}, {"json": {**always, **other}}) for one, other in pairs]
 
@@ -238,6 +268,8 @@ def bodies_of(names: Names) -> dict[str, list[tuple[dict[str, Any], dict[str, An
         "upload_dataset": list(uploads()),
         "submit_job": as_json(jobs, script=SCRIPT),
         "submit_batch": as_json(batches, script=SCRIPT),
+        "publish_version": as_json(versions, script=SCRIPT),
+        "set_alias": as_json([({"versions": [{"number": 1}]}, {"versions": [{"number": 1}]})]),
         "create_tenant": as_json([(tenants[0], tenants[1])]),
         "change_tenant": as_json([({"weight": 2}, {"weight": 2})]),
         "create_key": as_json([({"name": MARK}, {"name": NEVER})]),
@@ -318,7 +350,12 @@ class Strangers:
         """What comes of a call that made something is forgotten again, so that the next one finds the stranger's things as this did."""
         answer = stranger.served.request(call.method, call.path, **merged({"headers": stranger.headers}, call.more))
         made = answer.headers.get("location") if answer.status_code in (200, 201, 202) else None
-        if made is not None:
+        if made is not None and made.startswith("/v1/scripts/"):
+            version = self.stand.other.get(made)
+            assert version.status_code == 200, f"{call} is answered with {made}, which is not the stranger's"
+            self.stand.other.post(f"/v1/jobs/{version.json()['job']}/cancel")
+            assert self.stand.other.delete("/".join(made.split("/")[:4])).status_code == 204
+        elif made is not None:
             if "/datasets/" not in made:
                 self.stand.other.post(f"{made}/cancel")
             assert self.stand.other.delete(made).status_code == 204, f"{call} is answered with {made}, which is not the stranger's"
@@ -336,9 +373,7 @@ class Strangers:
     def all_of_the_other(self) -> dict[str, Any]:
         """Every row with a name of theirs in it, every file, every event."""
         store, found = self.stand.store, {}
-        ids = {one for kind in ("job", "dataset", "batch", "delivery", "tenant", "prefix") for one, _ in self.names.pairs[kind]} - {
-            "default"
-        }
+        ids = {one for kind in KINDS for one, _ in self.names.pairs[kind]} - {"default"}
         tenant = self.names.pairs["tenant"][0][0]
         with store._database.reading() as connection:
             for table in METADATA.tables.values():
@@ -366,7 +401,7 @@ def merged(*parts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 _OWN = (
-    (re.compile(r"(ds|job|bat|msg|ten)_[0-9a-f]{32}"), r"\1_…"),
+    (re.compile(r"(ds|job|bat|ver|msg|ten)_[0-9a-f]{32}"), r"\1_…"),
     (re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]+(Z|\+00:00)"), "<time>"),
     (re.compile(r"id: \d+-\d+"), "id: …"),
     (re.compile(r"[0-9a-f]{64}"), "<sha256>"),

@@ -14,6 +14,7 @@ import api.batch_schemas
 import api.schemas
 import api.webhook_schemas
 from fumehood.errors import StoreUnavailable
+from fumehood.job import Lane
 from fumehood.limits import CEILING, REQUESTABLE
 from fumehood.tenant import new_key
 from tests.services import until
@@ -217,6 +218,8 @@ OPERATIONS = {
     "list_receipt_keys", "read_events", "read_batch_events",
     "read_metrics", "read_usage", "read_quota",
     "submit_batch", "list_batches", "read_batch", "cancel_batch", "delete_batch", "retry_batch", "retry_item", "read_joined",
+    "publish_version", "list_scripts", "read_script", "delete_script", "list_versions", "read_version", "read_version_source",
+    "compare_versions", "delete_version", "list_aliases", "read_alias", "set_alias", "roll_back_alias", "delete_alias",
     "list_items", "read_item", "read_item_result", "read_item_result2", "read_item_log",
     "create_tenant", "list_tenants", "read_tenant", "change_tenant", "suspend_tenant", "resume_tenant", "delete_tenant",
     "read_tenant_receipt", "create_key", "list_keys", "revoke_key", "rotate_key", "read_audit",
@@ -250,6 +253,8 @@ def test_the_document_says_what_the_settings_say(open_stand: Callable[..., Stand
 def test_every_example_of_a_body_is_accepted(stand: Stand, us: Counter) -> None:
     """All that the document holds, of whatever media type."""
     ran, stored = [], us.dataset()
+    assert us.put("/v1/scripts/score", json={"script": SCRIPT}).status_code == 202
+    stand.worker.work(Lane.JOBS)
     prefix = stand.store.list_keys("other")[0].prefix
     for method, path, operation in operations(stand):
         for media, described in operation.get("requestBody", {}).get("content", {}).items():
@@ -259,7 +264,7 @@ def test_every_example_of_a_body_is_accepted(stand: Stand, us: Counter) -> None:
                 body = example if isinstance(example, str) else json.dumps(example).replace(f"ds_{0:032}", stored)
                 answer = stand.served.request(
                     method.upper(),
-                    path.format(tenant="other", prefix=prefix),
+                    path.format(tenant="other", prefix=prefix, script="score", alias="prod"),
                     headers={**us.headers, "Content-Type": media},
                     content=body.encode(),
                     params={},
@@ -270,7 +275,9 @@ def test_every_example_of_a_body_is_accepted(stand: Stand, us: Counter) -> None:
         ("change_tenant", "application/json"),
         ("create_key", "application/json"),
         ("create_tenant", "application/json"),
+        ("publish_version", "application/json"),
         ("rotate_key", "application/json"),
+        ("set_alias", "application/json"),
         ("submit_batch", "application/json"),
         ("submit_job", "application/json"),
         ("submit_job", "application/json"),

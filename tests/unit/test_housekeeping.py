@@ -18,6 +18,7 @@ from fumehood.limits import MIB, Limits
 from fumehood.outcome import Reason
 from fumehood.testing import dataset, erasure, outcome
 from tests.services import until
+from tests.unit.stores import version_of
 from tests.unit.workbench import Bench
 from worker.housekeeping import STALLED_SECONDS, Housekeeping
 from worker.rounds import Chore, Rounds
@@ -284,20 +285,35 @@ def test_blobs_of_a_dataset_without_a_row_are_removed_once_they_are_old(house: H
     assert left == {kept.id, young.id}
 
 
+def test_blobs_of_a_version_stay_as_long_as_it_does(house: House) -> None:
+    """Deleted with its script, whose blobs nobody came to."""
+    bench = house.bench
+    kept, gone = bench.store.publish(*version_of(tenant=bench.tenant))[0], bench.store.publish(*version_of("old", tenant=bench.tenant))[0]
+    for each in (kept, gone):
+        bench.put(f"{each.blob_prefix}/script.py", b"x")
+        os.utime(bench.home / "blobs" / bench.tenant / "scripts" / each.id, (house.now - 4000, house.now - 4000))
+    bench.store.request_cancel(bench.tenant, gone.job)
+    bench.store.delete_script(bench.tenant, "old")
+    house.keeping.sweep_blobs()
+    left = {path.name for path in (bench.home / "blobs" / bench.tenant / "scripts").iterdir()}
+    assert left == {kept.id}
+
+
 def test_what_an_api_left_half_done_is_settled_by_its_row(house: House) -> None:
     bench = house.bench
     job, kept = bench.submit(), dataset(tenant=bench.tenant)
     bench.store.add_dataset(kept)
-    gone = [f"{room}_gone" for room in ("jobs", "datasets", "batches")]
-    prefixes = [job.blob_prefix, f"datasets/{kept.id}", *(f"{name.removesuffix('_gone')}/{name}" for name in gone)]
+    version = bench.store.publish(*version_of(tenant=bench.tenant))[0]
+    gone = [f"{room}_gone" for room in ("jobs", "datasets", "batches", "scripts")]
+    prefixes = [job.blob_prefix, f"datasets/{kept.id}", version.blob_prefix, *(f"{name.removesuffix('_gone')}/{name}" for name in gone)]
     for prefix in prefixes:
         bench.put(f"{prefix}/unfinished", b"x")
         with contextlib.suppress(StoreUnavailable), bench.deps.blobs.unsettled(bench.tenant, prefix):
             raise StoreUnavailable("nobody knows whether the row is there")
     house.keeping.settle_blobs()
     left = {path.name for path in (bench.home / "blobs" / bench.tenant).glob("*/*")}
-    assert left == {job.id, kept.id}
-    assert [["blobs"], 3.0] in bench.deps.telemetry.tally.document()["fumehood_leftovers_total"]
+    assert left == {job.id, kept.id, version.id}
+    assert [["blobs"], 4.0] in bench.deps.telemetry.tally.document()["fumehood_leftovers_total"]
 
 
 def test_the_sweep_of_blobs_is_bounded_and_goes_on_where_it_stopped(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

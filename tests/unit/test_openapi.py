@@ -53,6 +53,22 @@ def batch(stand: Stand) -> str:
     return str(answer.json()["id"])
 
 
+def script(stand: Stand, name: str, versions: int = 1) -> str:
+    """Of another name than the document has as its example, which the walk deletes."""
+    for _ in range(versions):
+        answer = stand.us.put(f"/v1/scripts/{name}", json={"script": SCRIPT})
+        assert answer.status_code == 202, answer.text
+        stand.worker.work(Lane.JOBS)
+    return name
+
+
+def alias(stand: Stand, name: str, alias: str) -> str:
+    for number in (1, 2):
+        answer = stand.us.put(f"/v1/scripts/{name}/aliases/{alias}", json={"versions": [{"number": number}]})
+        assert answer.status_code == 200, answer.text
+    return alias
+
+
 def things_of_every_kind(stand: Stand) -> dict[str, list[str]]:
     """What the walk finds there, by the name that it has in a path."""
     datasets = [stand.us.dataset(f"a,b\n{number},2\n".encode()) for number in range(20)]
@@ -67,6 +83,8 @@ def things_of_every_kind(stand: Stand) -> dict[str, list[str]]:
     called_off = [batch(stand) for _ in range(20)]
     for batch_id in called_off:
         assert stand.us.post(f"/v1/batches/{batch_id}/cancel").status_code == 202
+    scripts, spare_scripts = [script(stand, "walked", 20)], [script(stand, f"spare-{number}") for number in range(10)]
+    aliases, spare_aliases = [alias(stand, "walked", "lively")], [alias(stand, "walked", f"spare-{number}") for number in range(10)]
     failed = stand.us.job()
     claimed = stand.worker.claim()
     assert claimed is not None
@@ -115,6 +133,13 @@ def things_of_every_kind(stand: Stand) -> dict[str, list[str]]:
         "POST /v1/batches/{batch_id}/retry batch_id": called_off[:10],
         "POST /v1/batches/{batch_id}/items/{number}/retry batch_id": called_off[10:],
         "batch_id": [*batches, running_batch],
+        "DELETE /v1/scripts/{script} script": spare_scripts,
+        "script": scripts,
+        "DELETE alias": spare_aliases,
+        "alias": aliases,
+        "DELETE /v1/scripts/{script}/versions/{number} number": [str(number) for number in range(10, 20)],
+        "GET /v1/scripts/{script}/versions/{number}/source number": ["1", "2"],
+        "other": ["1", "2"],
         "number": ["0", "1"],
         "n": ["0", "1"],
         "name": ["models/ä b.bin"],

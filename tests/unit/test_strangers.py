@@ -20,7 +20,8 @@ from fumehood.dataset import Dataset
 from fumehood.errors import Conflict, FumehoodError, NotFound
 from fumehood.job import Job
 from fumehood.job_store import JobStore
-from fumehood.schema import BATCHES, DATASETS, JOBS
+from fumehood.schema import BATCHES, DATASETS, JOBS, SCRIPTS
+from fumehood.script import Version
 from fumehood.tenant import ALL_SCOPES, Scope
 from fumehood.testing import MemoryEvents
 from fumehood.webhook_schema import DELIVERIES
@@ -44,6 +45,8 @@ def some_of(stand: Stand, counter: Counter) -> None:
     counter.dataset(b"own,b\n1,2\n")
     counter.job(callback_url="https://example.com/own")
     assert counter.post("/v1/batches", json={"script": "def azureml_main():\n    pass\n", "items": [{}, {}]}).status_code == 202
+    for _ in range(2):
+        assert counter.put("/v1/scripts/own", json={"script": "def azureml_main():\n    pass\n"}).status_code == 202
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +127,18 @@ def fresh_tenant_of(stand: Stand) -> Counter:
 def shown_of(counter: Counter) -> list[Any]:
     """Two pages of each list, and what is told of all; of cursors, which are other ones each time, how long they are."""
     found: list[Any] = []
-    for path in ("jobs", "datasets", "batches", "webhooks/deliveries", "usage", "images", "receipts/keys", "webhooks/secret"):
+    for path in (
+        "jobs",
+        "datasets",
+        "batches",
+        "scripts",
+        "scripts/own/versions",
+        "webhooks/deliveries",
+        "usage",
+        "images",
+        "receipts/keys",
+        "webhooks/secret",
+    ):
         paged = {"limit": 1} if path not in ("images", "receipts/keys", "webhooks/secret") else {}
         answer = counter.get(f"/v1/{path}", params=paged)
         found.append((path, unlike(answer)))
@@ -240,6 +254,18 @@ def run_again(patch: pytest.MonkeyPatch, owner: str) -> None:
         whoever_has_it(verb, BATCHES)(patch, owner)
 
 
+def any_version(patch: pytest.MonkeyPatch, owner: str) -> None:
+    """Of whoever has a script of this name."""
+    true = JobStore.get_version
+
+    def get_version(store: JobStore, tenant: str, name: str, number: int) -> Version:
+        with store._database.reading() as connection:
+            has = connection.execute(select(SCRIPTS.c.tenant).where(SCRIPTS.c.name == name)).scalars().first()
+        return true(store, has or tenant, name, number)
+
+    patch.setattr(JobStore, "get_version", get_version)
+
+
 TOLD, TELLS, NOT_OURS = "is told from what never was", "tells of", "which is not the stranger's"
 # What is planted, the calls that it shows in, and how the walk says it.
 LEAKS: dict[str, tuple[Callable[[pytest.MonkeyPatch, str], None], set[str], str]] = {
@@ -251,6 +277,9 @@ LEAKS: dict[str, tuple[Callable[[pytest.MonkeyPatch, str], None], set[str], str]
     "a batch is read by its id alone": (whoever_has_it("get_batch", BATCHES), {"read_batch"}, TOLD),
     "its joined table is": (whoever_has_it("get_batch", BATCHES), {"read_joined"}, TOLD),
     "its items are run again": (run_again, {"retry_batch"}, TOLD),
+    "a version is read by its name alone": (any_version, {"read_version"}, TOLD),
+    "the scripts of all": (of_the_other("list_scripts"), {"list_scripts"}, f"{TOLD}|{TELLS}"),
+    "a version's key for all": (of_the_other("find_idempotent_version"), {"publish_version"}, f"{TOLD}|{NOT_OURS}"),
     "a delivery is read by its id alone": (whoever_has_it("get_delivery", DELIVERIES), {"read_delivery"}, TOLD),
     "a delivery is sent again": (whoever_has_it("replay_delivery", DELIVERIES), {"replay_delivery"}, TOLD),
     "what expired is 410 for all": (of_the_other("expired_at"), {"read_job"}, TOLD),

@@ -128,6 +128,7 @@ class Target:
                 record = client.get(f"/v1/{path}/{self.names[name]}").json()
                 assert record["id"] == self.names[name]
                 assert record.get("cancel_requested", False) is False
+            assert client.get(f"/v1/scripts/{self.names['their_script']}").json()["versions"] == 1
 
 
 def populate(target: Target, worker: Worker) -> None:
@@ -147,6 +148,8 @@ def populate(target: Target, worker: Worker) -> None:
             # Run by nobody: what follows is about the desk.
             target.names[f"{prefix}queued"] = client.post("/v1/jobs", json={"script": SCRIPT}).json()["id"]
             target.names[f"{prefix}batch"] = client.post("/v1/batches", json={"script": SCRIPT, "items": [{}]}).json()["id"]
+            target.names[f"{prefix}script"] = name = f"{prefix or 'our_'}script".replace("_", "-")
+            assert client.put(f"/v1/scripts/{name}", json={"script": SCRIPT}).status_code == 202
 
 
 def _stored(worker: Worker, tenant: str, whose: str) -> str:

@@ -15,9 +15,11 @@ from tests.hostile.desk.wire import Attack, Ending
 ROUTES = [route for part in PARTS for route in part.router.routes if isinstance(route, APIRoute)]
 WITH_IDS = sorted({(method, route.path) for route in ROUTES for method in route.methods if "{" in route.path})
 OPERATOR = "/v1/admin/"  # the target's key is the operator's, and `default` is a tenant's name
-THEIRS = {"job_id": "their_job", "dataset_id": "their_dataset", "batch_id": "their_batch"}
-OURS = {"job_id": "job", "dataset_id": "dataset", "batch_id": "batch"}
+THEIRS = {"job_id": "their_job", "dataset_id": "their_dataset", "batch_id": "their_batch", "script": "their_script"}
+OURS = {"job_id": "job", "dataset_id": "dataset", "batch_id": "batch", "script": "script"}
 REST = {"n": "0", "number": "0", "name:path": "models/%C3%A4%20b.bin", "port": "script", "digest": "sha256:" + "0" * 64}
+REST |= {"other": "0", "alias": "prod"}
+TAKES_A_NAME = ("PUT", "/v1/scripts/{script}")  # which is everybody's to take, once each
 
 # In place of a name. `{…}` is one of the target's.
 JUNK = (
@@ -82,7 +84,9 @@ def filled(path: str, names: dict[str, str]) -> str:
 
 def another_s(target: Target) -> Ending:
     """Every call about one thing, with the id of the neighbour's: as if it were not there. The operator's are about everybody's."""
-    calls = [(method, filled(path, THEIRS)) for method, path in WITH_IDS if not path.startswith(OPERATOR)]
+    calls = [
+        (method, filled(path, THEIRS)) for method, path in WITH_IDS if not path.startswith(OPERATOR) and (method, path) != TAKES_A_NAME
+    ]
     return summed(asked(target, calls))
 
 
@@ -94,6 +98,8 @@ def mixed(target: Target) -> Ending:
         "/v1/datasets/{their_job}",
         "/v1/jobs/{their_dataset}",
         "/v1/jobs/{batch}",
+        "/v1/scripts/{their_script}/versions/1",
+        "/v1/scripts/{script}/aliases/{their_script}",
     ]
     return summed(asked(target, [("GET", path) for path in paths]))
 
