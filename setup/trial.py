@@ -51,6 +51,8 @@ class Aside:
 def run(python: Path, *, logs: Path = ROOT / ".build") -> int:
     """Run every test. Returns pytest's exit code: of the first session that failed, after which none is started."""
     signal.signal(signal.SIGTERM, _interrupted)
+    # Whoever is started in the background of a shell ignores it, and so would all that are started here.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     pytest = [str(python), "-m", "pytest", ALL]
     with _aside([*pytest, FAULTS], log=logs / "faults.log") as faults:
         say(f"{UNIT}, then {CONTRACT}, and {FAULTS} beside them")
