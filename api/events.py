@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
@@ -11,15 +10,14 @@ from api.answers import event_stream, headers, problems
 from api.auth import TenantDep, known_parameters
 from api.batch_events import batch_events
 from api.batches import BatchId, find_batch
-from api.content import Streamed, accept_of, choose_media
+from api.content import accept_of, choose_media
 from api.desk import DeskDep
 from api.follower import STREAM_SECONDS_MAX
-from api.standing import Standing, StandingDep
+from api.standing import EVENTS, StandingDep
 from api.tenant_events import tenant_events
 
 router = APIRouter(prefix="/v1", tags=["events"], dependencies=[Depends(known_parameters)])
 
-EVENTS = "text/event-stream"
 LastEventId = Annotated[str | None, Header(description="Go on behind this event.")]
 Seconds = Annotated[
     float, Query(ge=0, le=STREAM_SECONDS_MAX, allow_inf_nan=False, description="The answer ends then; 0 for what there is now.")
@@ -87,7 +85,7 @@ async def read_batch_events(
     With `Last-Event-ID` only what is new since. Where that cannot be known any more, `gap` says so, and everything is told anew."""
     choose_media(accept_of(request), [EVENTS])
     batch = await find_batch(desk, tenant, batch_id)
-    return _streamed(standing, batch_events(desk, batch, last_event_id, seconds))
+    return standing.stream(batch_events(desk, batch, last_event_id, seconds))
 
 
 @router.get(
@@ -109,9 +107,4 @@ async def read_events(
 
     With `Last-Event-ID` what came since. Where that is not there any more, `gap` says so, then `now`; the lists have the rest."""
     choose_media(accept_of(request), [EVENTS])
-    return _streamed(standing, tenant_events(desk, tenant.id, last_event_id, seconds))
-
-
-def _streamed(standing: Standing, pieces: AsyncGenerator[bytes]) -> Response:
-    fields = {"Vary": "Accept", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "X-Accel-Buffering": "no"}
-    return Streamed(standing.lasting(pieces), headers={**fields, "Content-Type": EVENTS})
+    return standing.stream(tenant_events(desk, tenant.id, last_event_id, seconds))

@@ -7,13 +7,12 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
-from fastapi.security import HTTPAuthorizationCredentials
 
 from api.answers import problems
-from api.auth import bearer, caller_of, known_parameters
+from api.auth import CredentialsDep, caller_of, known_parameters
 from api.desk import Desk, DeskDep
 from api.exposition import MEDIA_TYPES, Page
 from api.health import seen_seconds
@@ -73,9 +72,7 @@ def router(watch: Watch | None = None) -> APIRouter:
     watch = watch or Watch()
     made = APIRouter(tags=["metrics"], dependencies=[Depends(known_parameters)])
 
-    async def may_look(
-        request: Request, desk: DeskDep, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
-    ) -> None:
+    async def may_look(request: Request, desk: DeskDep, credentials: CredentialsDep) -> None:
         if desk.settings.metrics_open:
             return
         try:

@@ -16,7 +16,7 @@ from api.jobs import find_job
 from api.live_log import live_events, stored_text, text_so_far
 from api.records import ANY_BYTES, StoredFile, file_href, files_of
 from api.schemas import ArtifactList, FigureList, FigureRecord, FileRecord, Preview
-from api.standing import StandingDep
+from api.standing import EVENTS, StandingDep
 from api.tables import table_content, table_preview
 from fumehood.dataset import FORMATS, TABLE_FORMATS
 from fumehood.errors import NotFinished, NotFound
@@ -25,7 +25,7 @@ from fumehood.tenant import Tenant
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["results"], dependencies=[Depends(known_parameters)])
 
-TEXT, EVENTS = "text/plain", "text/event-stream"
+TEXT = "text/plain"
 FigureNumber = Annotated[int, Path(description="A figure's `n`, from 0 on.", examples=[0])]
 ArtifactName = Annotated[str, Path(description="An artifact's `name`.", examples=["model.pkl"])]
 _STRING = {"schema": {"type": "string"}}
@@ -71,10 +71,9 @@ async def read_log(
     how many jobs are ahead of a queued one."""
     job = await find_job(desk, tenant, job_id)
     require_log(job)
-    fields = {"Vary": "Accept", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
     if choose_media(accept_of(request), [TEXT, EVENTS]) == EVENTS:
-        pieces = standing.lasting(live_events(desk, job, last_event_id))
-        return Streamed(pieces, headers={**fields, "Content-Type": EVENTS, "X-Accel-Buffering": "no"})
+        return standing.stream(live_events(desk, job, last_event_id))
+    fields = {"Vary": "Accept", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
     return Streamed(_text(desk, job), headers={**fields, **SANDBOXED, "Content-Type": f"{TEXT}; charset=utf-8"})
 
 

@@ -1,4 +1,4 @@
-"""Standing: an answer that goes on for long ends where its caller would not be let in any more."""
+"""Standing: a stream of events ends where its caller would not be let in any more."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from api.auth import CallerDep, CredentialsDep, require_allowed, scope_of
+from api.content import Streamed
 from api.desk import Desk, DeskDep
 from fumehood.errors import Forbidden, StoreUnavailable, Suspended
 from fumehood.tenant import Scope
 
+EVENTS = "text/event-stream"
 CHECK_SECONDS = 15.0
 """A piece that comes so long after the last look is sent after another one; streams are never silent for longer."""
 
@@ -24,6 +26,11 @@ class Standing:
     desk: Desk
     key: str
     scope: Scope
+
+    def stream(self, pieces: AsyncGenerator[bytes]) -> Streamed:
+        """The answer that tells these events."""
+        fields = {"Vary": "Accept", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "X-Accel-Buffering": "no"}
+        return Streamed(self.lasting(pieces), headers={**fields, "Content-Type": EVENTS})
 
     async def lasting(self, pieces: AsyncGenerator[bytes]) -> AsyncIterator[bytes]:
         """The pieces, until the key has ended or its tenant is suspended; whoever comes back is told so."""
@@ -39,14 +46,13 @@ class Standing:
     async def _lasts(self) -> bool:
         try:
             caller = await self.desk.look(self.desk.store.caller_of_key, self.key)
-            if caller is None:
-                return False
-            require_allowed(caller, self.scope)
+            if caller is not None:
+                require_allowed(caller, self.scope)
         except (Forbidden, Suspended):
             return False
         except StoreUnavailable:  # Nobody can be asked; the next look will tell.
             return True
-        return True
+        return caller is not None
 
 
 async def standing_of(request: Request, desk: DeskDep, caller: CallerDep, credentials: CredentialsDep) -> Standing:

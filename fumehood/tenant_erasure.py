@@ -13,10 +13,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, delete, select, tuple_, update
 
-from fumehood import fair_share
 from fumehood.batch_store import Batches
+from fumehood.calling_off import CalledOff, settle
 from fumehood.errors import NotFinished, NotFound
-from fumehood.job import Lane, State
+from fumehood.job import State
 from fumehood.moves import change, end
 from fumehood.needs import use_datasets
 from fumehood.outcome import Outcome, Reason
@@ -27,7 +27,6 @@ from fumehood.tenant import Tenant, TenantState
 from fumehood.tenant_store import find_tenant
 from fumehood.text import timestamp
 from fumehood.unfolding import give_up, unmade_batches
-from fumehood.usage import Amount, count
 
 KEPT = {
     "audit": "who did what is the operator's, and ends by its own age",
@@ -78,8 +77,7 @@ class TenantErasures(Batches):
             for batch in unmade_batches(connection, tenant, limit=1):
                 jobs, datasets = give_up(connection, batch, outcome.message)
                 use_datasets(connection, datasets, now=now)
-                fair_share.left(connection, tenant, Lane.JOBS.value, jobs=jobs)
-                count(connection, tenant, Lane.JOBS, batch.labels, Amount(cancelled=jobs), now=now)
+                settle(connection, CalledOff(batch=batch, jobs=[], items=jobs, datasets=datasets), now=now)
                 return JOBS_AT_ONCE
         with self._database.writing() as connection:
             # First: `end` locks shares, and whoever ends a job that runs has its row when it waits for them.

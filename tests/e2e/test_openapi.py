@@ -8,6 +8,8 @@ from tests.e2e.stand import EXAMPLES, TABLE, Stand, submit
 from tests.openapi_walk import SCRIPT, Walk
 from tests.services import until
 
+# What they make stays, and others find it in the same service; the walk of the unit rung makes them.
+LASTING = {"POST /v1/admin/tenants", "POST /v1/webhooks/secret/rotate"}
 # In each of these a sandbox is started, or something goes that others need.
 SLOW = {"POST /v1/datasets": 3, "POST /v1/jobs": 3, "POST /v1/batches": 3, "PUT /v1/scripts/{script}": 3}
 
@@ -40,6 +42,8 @@ def test_every_call_of_a_real_service_answers_as_the_document_says(stand: Stand,
     key = stand.key_file.read_text().strip()
     with Walk(stand.address, key, known) as walk:
         operations = sorted(walk.operations(), key=lambda operation: operation.method == "delete")
+        assert {operation.label for operation in operations} >= LASTING
+        operations = [operation for operation in operations if operation.label not in LASTING]
         for operation in operations:
             walk.go(operation, "as described", examples=SLOW.get(operation.label, 6))
     assert {name: seen for name, seen in walk.seen.items() if max(seen) >= 500} == {}

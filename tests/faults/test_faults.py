@@ -112,14 +112,20 @@ runpy.run_module("%s", run_name="__main__")
 def test_a_clock_that_jumps(engine: PrivateEngine, image: str, tmp_path: Path) -> None:
     """Hours forwards and backwards, for the API and the workers."""
     offset = tmp_path / "offset"
-    offset.write_text("0")
 
-    def jump(service: Service, chance: random.Random) -> None:
-        # Less than a day, for which a request that was answered is remembered by its key.
+    def set_to(seconds: int) -> None:
+        # In one step: who reads it at this moment reads the one or the other.
         beside = tmp_path / "offset.new"
-        beside.write_text(str(chance.choice([-7200, -60, 0, 60, 7200])))
+        beside.write_text(str(seconds))
         beside.rename(offset)
 
+    def jump(service: Service, chance: random.Random) -> Undo:
+        # Less than a day, for which a request that was answered is remembered by its key.
+        set_to(chance.choice([-7200, -60, 60, 7200]))
+        # And back, at the latest before the reckoning, which looks by the clock on the wall whether the service is ready.
+        return chance.uniform(1.0, 6.0), lambda: set_to(0)
+
+    set_to(0)
     programs = {name: ("-c", OTHER_TIME % name) for name in ("api", "worker")}
     service = Service(tmp_path, engine, image, environment={"OFFSET_FILE": str(offset)}, **programs)
     found = storm(service, jobs=40, every_seconds=2.0, seed=SEED, faults={jump: 2, chaos.kill_a_worker: 1})
