@@ -195,8 +195,9 @@ class JobRecord(JobSummary):
     milliseconds: dict[str, float] = Field(description="Time spent in each room of the journey.")
     usage: UsageRecord | None
     image: str | None = Field(description="Digest of the image that ran the script.")
-    start: Literal["warm", "cold"] | None = Field(
-        description="`warm` where the sandbox was ready before the job came, `cold` where the job waited for its start."
+    start: Literal["prepared", "warm", "cold"] | None = Field(
+        description="`warm` where the sandbox was ready before the job came, `prepared` where the script was open in it, too; `cold` where "
+        "the job waited for its start."
     )
     start_reason: str | None = Field(description="Why it was not warm.")
     error: dict[str, Any] | None = Field(

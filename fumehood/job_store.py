@@ -31,6 +31,7 @@ from fumehood.needs import check_needs, needs_of
 from fumehood.outbox import forget_told, tell_of_job
 from fumehood.outcome import Erasure, Outcome, Reason
 from fumehood.pages import read_page
+from fumehood.prepared_store import Prepared, taken
 from fumehood.queues import Queues
 from fumehood.quota import Defaults
 from fumehood.records import SEEN_SECONDS, slots_of
@@ -66,7 +67,7 @@ class Lease:
 
 
 class JobStore(
-    Usages, Cached, Queues, Holdings, TenantErasures, Retries, ItemEnds, ItemTables, Aliases, Expiries, Deliveries, WebhookSecrets
+    Usages, Cached, Queues, Holdings, TenantErasures, Retries, ItemEnds, ItemTables, Aliases, Prepared, Expiries, Deliveries, WebhookSecrets
 ):
     """SQLAlchemy 2 (Core) over SQLite (WAL, synchronous=FULL, BEGIN IMMEDIATE, busy_timeout) or PostgreSQL.
 
@@ -248,6 +249,7 @@ class JobStore(
         nothing, cannot end the attempt any more. Raises LeaseLost."""
         with self._database.writing() as connection:
             held = leased(connection, job)
+            taken(connection, sandbox)
             return job_from_row(change(connection, held, {"sandbox": sandbox, "scratch": scratch, "beat": held.beat + 1}))
 
     def renew(self, job: Job) -> Lease:

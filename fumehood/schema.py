@@ -10,7 +10,8 @@
        ├── deliveries                messages to the tenant's own server, and what came of them
        ├── webhook_secrets           what they are signed with (both in fumehood.webhook_schema)
        ├── scripts ──┬── script_versions
-       │             └── script_aliases (all three in fumehood.script_schema)
+       │             └── script_aliases
+       ├── prepared                  sandboxes that wait with a version's script open (these four in fumehood.script_schema)
        └── datasets
     shares                           of each tenant and lane: who waits, and what its jobs have held so far (fumehood.fair_share)
     lanes                            how far each lane has come
@@ -34,6 +35,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Index, In
 
 from fumehood.columns import METADATA as METADATA
 from fumehood.columns import Document, Sequence, Text, due, index_where
+from fumehood.script_schema import PREPARED as PREPARED
 from fumehood.script_schema import SCRIPT_ALIASES as SCRIPT_ALIASES
 from fumehood.script_schema import SCRIPT_VERSIONS as SCRIPT_VERSIONS
 from fumehood.script_schema import SCRIPTS as SCRIPTS

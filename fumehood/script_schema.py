@@ -62,3 +62,13 @@ SCRIPT_ALIASES = Table(
     Column("previous", Document, nullable=False),
     Column("changed_at", Float, nullable=False),
 )
+
+PREPARED = Table(
+    "prepared",
+    METADATA,
+    Column("sandbox", Text, primary_key=True),
+    Column("worker", Text, nullable=False, index=True),
+    Column("tenant", Text, nullable=False, index=True),
+    # Without a foreign key: a version can be deleted, and its sandboxes go after it.
+    Column("version", Text, nullable=False, index=True),
+)

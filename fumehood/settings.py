@@ -76,6 +76,9 @@ class Settings(BaseSettings):
         default_factory=lambda: 2 * (os.cpu_count() or 1), ge=0, le=256, description="Sandboxes that wait for jobs at most; 0 for none."
     )
     warm_idle_seconds: float = Field(60.0, gt=0, description="A sandbox beyond `warm_min` waits for each job of the last so many seconds.")
+    prepared_max: int = Field(
+        2, ge=0, le=256, description="Sandboxes that wait with a called script open at most, each with its own limits' memory; 0: none."
+    )
     errand_slots: int = Field(1, ge=1, le=64, description="Describing and converting sandboxes a worker runs at once.")
     # Above 2^30, past what accounts, subordinate ids of rootless containers (/etc/subuid) and systemd's containers are given.
     sandbox_uid_first: int = Field(1_879_048_192, ge=1000, description="First of the user ids that sandboxes run as, one each.")

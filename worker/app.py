@@ -30,6 +30,7 @@ from worker.docker_sandbox import DockerHost
 from worker.expiry import Expiry
 from worker.housekeeping import Housekeeping
 from worker.journey import carry
+from worker.prepared import PreparedSandboxes
 from worker.reaper import Reaper
 from worker.recipe import Recipe, errand_limits
 from worker.registration import Registration
@@ -83,6 +84,7 @@ class Worker:
             floor_bytes=settings.disk_floor_bytes,
         )
         family = runtimes.family(settings.runtime)
+        self._prepared = PreparedSandboxes(self._store, blobs, worker=worker, at_most=settings.prepared_max)
         self._pool = WarmPool(
             {
                 Lane.JOBS: Recipe(
@@ -101,6 +103,8 @@ class Worker:
             cpus=os.cpu_count() or 1,
             idle_seconds=settings.warm_idle_seconds,
             may_fill=lambda: self._slots.not_ready() is None,
+            recipe_of=self._prepared.recipe_of,
+            room=settings.prepared_max,
         )
         self._traces = open_traces(settings, service="fumehood-worker", instance=worker)
         signing = _signing_key(settings, self._store)
@@ -224,6 +228,7 @@ class Worker:
             Chore("take expired leases", reaper.take_expired_leases),
             Chore("check engine and image", housekeeping.check_engine),
             Chore("wake the warm pool", self._pool.poke),
+            Chore("look after prepared sandboxes", lambda: self._prepared.look_after(self._pool)),
             Chore("say what is in the image", housekeeping.keep_image),
             Chore("say that we are here", housekeeping.beat),
             Chore("send missing tickets", housekeeping.send_missing_tickets),
@@ -242,7 +247,7 @@ class Worker:
             with contextlib.suppress(SandboxError):  # The engine is away; `ready` says that.
                 self._weaker = self._host.weaker()
         facts = {"host": socket.gethostname(), "version": __version__, "image": self._settings.image, "weaker": self._weaker or []}
-        return facts | {"warm": self._pool.counts()}
+        return facts | {"warm": self._pool.counts(), "prepared": self._pool.prepared()}
 
     def _forget_audit(self) -> None:
         self._store.forget_audit(days=self._settings.audit_days)

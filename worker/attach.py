@@ -89,14 +89,14 @@ class Lines:
 
 
 class AttachStream:
-    """How far the supervisor is, as its own lines say: `ready`, `log_bytes`, `done`; and `ended`, `flooded`.
+    """How far the supervisor is, as its own lines say: `ready`, `prepared`, `log_bytes`, `done`; and `ended`, `flooded`.
 
     Everything is guarded by `changed`, which is notified on every change and by `wake()`.
     """
 
     def __init__(self, connection: socket.socket, *, name: str, on_close: Callable[[], None] = lambda: None) -> None:
         self.changed = threading.Condition()
-        self.ready = False
+        self.ready = self.prepared = False
         self.done = False
         self.ended = False
         self.flooded: str | None = None
@@ -196,6 +196,8 @@ class AttachStream:
             match event:
                 case {"event": "ready"}:
                     self.ready = True
+                case {"event": "prepared"}:
+                    self.prepared = True
                 case {"event": "log", "bytes": int(count)} if count >= self.log_bytes:
                     self.log_bytes = count
                 case {"event": "done"}:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Callable
 from types import TracebackType
@@ -14,10 +13,11 @@ import structlog
 from fumehood.errors import SandboxError
 from fumehood.limits import Limits
 from fumehood.log import said
-from worker import cgroup, isolation, runtimes
+from worker import cgroup, isolation, lines, runtimes
 from worker.attach import AttachStream
 from worker.cgroup import Seen
 from worker.init_process import InitProcess
+from worker.lines import SLACK_SECONDS
 from worker.removal import Removal
 from worker.sandbox import READY_SECONDS_MAX, Container, Exit, Stop, StopSignal
 from worker.scratch import Scratch
@@ -26,10 +26,6 @@ log = structlog.get_logger(__name__)
 
 # A cold start imports pandas; on a busy machine that takes some seconds, and longer with less than one processor.
 READY_SECONDS = 30.0
-# Behind the supervisor's own wall limit, so that it can report; ours counts only when it does not.
-SLACK_SECONDS = 2.0
-# After the wall limit: collecting figures and files. The supervisor ends by itself then, also where nobody listens.
-EXPIRES_SLACK_SECONDS = 30.0
 LET_GO_SECONDS = 0.5
 DEATH_SECONDS = 10.0
 # Of the engine's answer about a container that waits, what must never change: another of these is another run of it.
@@ -134,6 +130,15 @@ class DockerSandbox:
         stream = self._stream
         return stream.ready and not (stream.ended or stream.done or stream.flooded)
 
+    def cpu_seconds(self) -> float | None:
+        """What it has used of the processors so far; None where the kernel's figures cannot be seen."""
+        seen = cgroup.usage(self._id)
+        return None if seen is None else seen.cpu_seconds
+
+    def open_script(self, limits: Limits, *, stop: StopSignal) -> None:
+        """Let the runner open the script that lies in the scratch, and wait with it. Raises SandboxError where it does not."""
+        lines.open_script(self._stream, limits, stop)
+
     def on_end(self, listener: Callable[[], None]) -> None:
         """Call `listener`, from the thread that reads the stream, when the sandbox has ended by itself."""
         self._stream.on_end(listener)
@@ -219,18 +224,10 @@ class DockerSandbox:
     def _go(self, limits: Limits, **more: Any) -> None:
         assert self._started_at is not None
         waited_seconds = time.monotonic() - self._started_at
-        line = {
-            "go": 1,
-            "wall_seconds": limits.wall_seconds,
-            "file_bytes": limits.file_bytes,
-            "log_bytes": limits.log_bytes,
-            "expires_seconds": round(waited_seconds + limits.wall_seconds + EXPIRES_SLACK_SECONDS, 3),
-            **more,
-        }
         self._stream.allow(limits.wall_seconds + SLACK_SECONDS)
         # A stream that broke shows as the end of the stream, which says more than this error would.
         with contextlib.suppress(OSError):
-            self._stream.send(json.dumps(line).encode() + b"\n")
+            self._stream.send(lines.go(limits, waited_seconds=waited_seconds, **more))
 
     def _watch(self, deadline: float, stop: StopSignal, on_log: Callable[[int], None]) -> Stop | None:
         """Until the run is over: None when it ended by itself, else why we end it."""

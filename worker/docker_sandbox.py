@@ -44,7 +44,7 @@ class DockerHost:
         self.worker_id = worker_id
         self._settings = settings
         # Each sandbox holds one connection for its attach stream, and asks with another.
-        connections = 2 * (settings.slots + settings.errand_slots) + 2 * settings.warm_max + 4
+        connections = 2 * (settings.slots + settings.errand_slots) + 2 * (settings.warm_max + settings.prepared_max) + 4
         self.engine = DockerEngine(settings.docker_host, answer_seconds=settings.engine_seconds, connections=connections)
         self._lock = threading.Lock()
         self._host: Host | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from fumehood.errors import LeaseLost, NotFound, StoreUnavailable
 from fumehood.job import Job, Kind, State
 from fumehood.log import about, said
 from fumehood.outcome import Blame, Erasure, Outcome, Reason, Usage
+from worker import prepared
 from worker.chunk import StagedItems, stage_items
 from worker.collect import Report, collect
 from worker.deps import Deps, announce, discard, insist, receipt
@@ -36,7 +37,7 @@ from worker.warm_pool import Offer
 
 log = structlog.get_logger(__name__)
 
-FILE_OF_PORT = {"script": "script.py", "dataset1": "dataset1", "dataset2": "dataset2", "bundle": "bundle.zip"}
+FILE_OF_PORT = {**prepared.FILES, "dataset1": "dataset1", "dataset2": "dataset2"}
 FILE_OF_OUTPUT = {"result": "result.arrow", "result2": "result2.arrow", "files": "files.bin", "log": "log"}
 # What is not an input of the job's own.
 STAGES_MORE = {Kind.CHUNK: stage_items, Kind.JOIN: stage_results}
@@ -77,6 +78,8 @@ class Bench:
     opened: Sandbox | None = None
     start: str | None = None
     start_reason: str | None = None
+    laid: Collection[str] = ()
+    """Ports whose files lie in the scratch already."""
 
 
 def carry(job: Job, deps: Deps, stop: StopSignal) -> Job | None:
@@ -147,7 +150,9 @@ def stage(job: Job, deps: Deps, bench: Bench) -> Staged:
     scratch, sandbox = _place(job, deps, bench)
     bytes_in = 0
     for port, given in job.inputs.items():
-        if given.offset is None:
+        if port in bench.laid:
+            bytes_in += given.bytes
+        elif given.offset is None:
             bytes_in += deps.blobs.link_into(job.tenant, given.blob, scratch.inside, FILE_OF_PORT[port])
         else:
             # What lies beside it in the blob is for other jobs.
@@ -163,7 +168,8 @@ def _place(job: Job, deps: Deps, bench: Bench) -> tuple[Scratch, str]:
     """A sandbox that waits, or the directory of one to be made; in the bench, and named by the row."""
     with deps.pool.offer(job) if deps.pool is not None else nullcontext(NO_POOL) as offer:
         ready, bench.start_reason = offer.sandbox, offer.reason
-        bench.start = "warm" if offer.reason is None else "cold"
+        bench.start = "prepared" if offer.prepared else "warm" if offer.reason is None else "cold"
+        bench.laid = prepared.FILES if offer.prepared else ()
         if ready is not None:
             bench.opened, bench.sandbox, bench.scratch = ready, ready.name, ready.scratch
         else:

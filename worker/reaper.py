@@ -63,6 +63,8 @@ class Reaper:
                     self._take_back(job)
                 except Exception as error:
                     failures.append(error)
+            for worker in dead:
+                self._deps.store.forget_prepared_of(worker, but=sorted(stuck))
             if failures:
                 raise failures[0]
             self._removed.clear()

@@ -113,6 +113,16 @@ class Sandbox(Protocol):
     def on_end(self, listener: Callable[[], None]) -> None:
         """Call `listener`, from any thread, when the sandbox has ended by itself."""
 
+    def cpu_seconds(self) -> float | None:
+        """What it has used of the processors so far; None where nobody can see."""
+
+    def open_script(self, limits: Limits, *, stop: StopSignal) -> None:
+        """Let a sandbox that is ready open the script that lies in its scratch (`prepare.json`, docs/wall.md), and wait with it.
+
+        Raises:
+            SandboxError: the script could not be opened in the time of `limits`, or not at all; why is nobody's to hear.
+        """
+
     def fit(self, limits: Limits) -> None:
         """Give a sandbox that waits the memory, processors and processes of `limits`, and look that it is the one that got
         ready, that it still runs, and that it has just these.

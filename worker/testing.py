@@ -101,7 +101,8 @@ class FakeSandbox:
         self.scratch = scratch
         self.image = host.image
         self.limits = limits
-        self.waits = False
+        self.waits = self.prepared = False
+        self.used_cpu_seconds = 0.5
         self._host = host
         self._used = False
         self.container = host.containers_made[name]
@@ -111,6 +112,15 @@ class FakeSandbox:
         self._host.meet("make_ready")
         self.waits = stop.reason is None
         return self.waits
+
+    def cpu_seconds(self) -> float | None:
+        return self.used_cpu_seconds
+
+    def open_script(self, limits: Limits, *, stop: StopSignal) -> None:
+        self._host.meet("open_script")
+        if not (self.scratch.inside / "prepare.json").exists() or stop.reason is not None:
+            raise SandboxError("the script could not be opened")
+        self.prepared = True
 
     def on_end(self, listener: Callable[[], None]) -> None:
         self._listeners.append(listener)
@@ -147,8 +157,8 @@ class FakeSandbox:
 
 
 class FakeSandboxHost:
-    """Containers by name, with the worker that made each. `faults[call]` is raised by `check`, `prepare`, `run`, `destroy`,
-    `remove` or `orphans`; `visits` counts the calls; `on_prepare` is called before a container is made."""
+    """Containers by name, with the worker that made each. `faults[call]` is raised by `check`, `prepare`, `open_script`, `run`,
+    `destroy`, `remove` or `orphans`; `visits` counts the calls; `on_prepare` is called before a container is made."""
 
     def __init__(self, *, worker: str = "wrk_test", behaviour: Behaviour = succeeds) -> None:
         self.image = IMAGE

@@ -1,6 +1,7 @@
 """The warm pool: sandboxes that wait with their libraries imported, each for one job.
 
-A sandbox here was made as every other one is, and nothing of any tenant has been near it. A job takes it, alone; what was
+A sandbox here was made as every other one is, and nothing of any tenant has been near it; but that of a script's version has the
+version's own script open in it, and serves a call of that version only (worker/prepared.py). A job takes it, alone; what was
 taken is used and destroyed. The pool follows demand between a floor and a ceiling, makes new ones only while a processor is
 free, and never hands out one that is not as it was when it got ready.
 """
@@ -9,10 +10,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -21,29 +21,20 @@ from fumehood.errors import SandboxError
 from fumehood.job import Job, Lane
 from fumehood.limits import Limits
 from fumehood.log import said
-from worker.recipe import Recipe
+from worker.recipe import Making
 from worker.sandbox import READY_SECONDS_MAX, Sandbox, SandboxHost, Stop, StopSignal
 from worker.scratch import Scratch
+from worker.shelf import Shelf, Waiting, shares
+from worker.stock import AGE_SECONDS, Stock
 
 log = structlog.get_logger(__name__)
 
-# Older ones are replaced; they end by themselves a little later, also where nobody is left to replace them.
-AGE_SECONDS = 1800.0
 AGE_SLACK_SECONDS = 120.0
-# After a failure, doubled with each one that follows.
-BACKOFF_SECONDS, BACKOFF_SECONDS_MAX = 1.0, 60.0
 CLOSE_SECONDS = 30.0
 # How many a job tries that are not as they should be; an engine that cannot change a limit would spoil them all.
 FITS_MAX = 3
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Waiting:
-    """One that waits, or is held for a claim under way."""
-
-    lane: Lane
-    sandbox: Sandbox
-    ready_at: float
+# How often those are looked at that a script is open in.
+LOOK_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +43,8 @@ class Offer:
 
     sandbox: Sandbox | None
     reason: str | None
-
-
-@dataclass(slots=True)
-class Shelf:
-    """What there is of one lane; guarded by the pool's lock."""
-
-    recipe: Recipe
-    waiting: deque[Waiting] = field(default_factory=deque)
-    preparing: int = 0
-    takers: int = 0
-    """Jobs that wait for one that is being prepared."""
-    asked_at: deque[float] = field(default_factory=deque)
+    prepared: bool = False
+    """The job's own script is open in it."""
 
 
 class WarmPool:
@@ -71,7 +52,7 @@ class WarmPool:
 
     def __init__(
         self,
-        recipes: Mapping[Lane, Recipe],
+        recipes: Mapping[Lane, Making],
         *,
         host: SandboxHost,
         home: Path,
@@ -79,18 +60,19 @@ class WarmPool:
         cpus: int,
         idle_seconds: float,
         may_fill: Callable[[], bool],
+        recipe_of: Callable[[Job], tuple[str, Making] | None] = lambda job: None,
+        room: int = 0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`may_fill` says whether the worker takes work at all; `poke` where that may have changed."""
+        """`may_fill` says whether the worker takes work at all; `poke` where that may have changed. `recipe_of` says what a sandbox
+        for such jobs only is made with, and its key; at most `room` of those wait."""
         self._host, self._home, self._worker = host, home, worker
         self._cpus, self._idle_seconds = cpus, idle_seconds
         self._may_fill, self._monotonic = may_fill, monotonic
-        self._shelves = {lane: Shelf(recipe) for lane, recipe in recipes.items()}
-        self._held: dict[str, Waiting] = {}
-        self._changed = threading.Condition()
-        self._running = self._removing = self._failures = 0
-        self._rests_until = float("-inf")
-        self._closed = False
+        self._recipe_of, self._room = recipe_of, room
+        self._stock = Stock(recipes, monotonic=monotonic)
+        self._changed = self._stock.changed
+        self._running = 0
         self._stop = StopSignal()
         self._thread = threading.Thread(target=self._keep, name="warm pool", daemon=True)
 
@@ -101,20 +83,20 @@ class WarmPool:
     def hold(self, lane: Lane) -> Sandbox | None:
         """One that waits, for a claim to name. Nobody else gets it until the job takes it, or `put_back`, or `discard`."""
         with self._changed:
-            waiting = self._pop(self._shelves[lane])
+            waiting = self._stock.take(self._stock.shelves[lane])
             if waiting is not None:
-                self._held[waiting.sandbox.name] = waiting
+                self._stock.held[waiting.sandbox.name] = waiting
             return waiting.sandbox if waiting else None
 
     def put_back(self, sandbox: Sandbox) -> None:
         """It was not claimed for any job: no row names it."""
         with self._changed:
-            self._shelve(self._held.pop(sandbox.name))
+            self._stock.put(self._stock.held.pop(sandbox.name))
 
     def discard(self, sandbox: Sandbox) -> None:
         """Whether a row names it is not known."""
         with self._changed:
-            self._throw_away(self._held.pop(sandbox.name).sandbox)
+            self._stock.throw_away(self._stock.held.pop(sandbox.name))
 
     @contextmanager
     def offer(self, job: Job) -> Iterator[Offer]:
@@ -124,12 +106,16 @@ class WarmPool:
         of the block, when no row names it any more; it is thrown away where the block fails.
         """
         with self._changed:
-            shelf, held = self._shelves[job.kind.lane], self._held.pop(job.sandbox or "", None)
-            shelf.asked_at.append(self._monotonic())
-            self._changed.notify_all()
-        reason = shelf.recipe.unfit(job.limits)
+            shelf, held = self._stock.shelves[job.kind.lane], self._stock.held.pop(job.sandbox or "", None)
+            own = self._shelf_of(job)
         try:
-            if reason is None:
+            found = None if own is None else self._find_own(own, job.limits)
+            if found is None:
+                self._ask(shelf)
+            reason = shelf.recipe.unfit(job.limits)
+            if found is not None:
+                yield found
+            elif reason is None:
                 held, first = None, held
                 yield self._find(shelf, first, job.limits)
             else:
@@ -137,17 +123,28 @@ class WarmPool:
         except BaseException:
             if held is not None:
                 with self._changed:
-                    self._throw_away(held.sandbox)
+                    self._stock.throw_away(held)
             raise
         if held is not None:
             with self._changed:
-                self._shelve(held)
+                self._stock.put(held)
 
     def settle(self, job: Job) -> None:
         """The job is over: a sandbox that was held for it, and that it never asked for, is thrown away."""
         with self._changed:
-            if (waiting := self._held.pop(job.sandbox or "", None)) is not None:
-                self._throw_away(waiting.sandbox)
+            if (waiting := self._stock.held.pop(job.sandbox or "", None)) is not None:
+                self._stock.throw_away(waiting)
+
+    def drop(self, names: set[str]) -> None:
+        """Those that wait under these names are for nobody any more."""
+        with self._changed:
+            for waiting in self._stock.take_named(names):
+                self._stock.throw_away(waiting)
+
+    def names(self) -> set[str]:
+        """All that were made, and are neither handed out nor gone."""
+        with self._changed:
+            return set(self._stock.names)
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -169,26 +166,30 @@ class WarmPool:
     def held(self) -> list[Sandbox]:
         """Those of claims that are under way."""
         with self._changed:
-            return [waiting.sandbox for waiting in self._held.values()]
+            return [waiting.sandbox for waiting in self._stock.held.values()]
 
     def counts(self) -> dict[Lane, int]:
-        """How many wait."""
+        """How many wait for jobs of a lane, whichever."""
         with self._changed:
-            return {lane: len(shelf.waiting) for lane, shelf in self._shelves.items()}
+            return {lane: len(shelf.waiting) for lane, shelf in self._stock.shelves.items()}
+
+    def prepared(self) -> int:
+        """How many wait with a script open."""
+        with self._changed:
+            return sum(len(shelf.waiting) for shelf in self._stock.own.values())
 
     def close(self) -> bool:
         """Destroy all that wait, and hand out no more. True where nothing is left."""
         with self._changed:
-            self._closed = True
-            for shelf in self._shelves.values():
-                while shelf.waiting:
-                    self._throw_away(shelf.waiting.popleft().sandbox)
+            self._stock.closed = True
+            for waiting in self._stock.take_all():
+                self._stock.throw_away(waiting)
             self._changed.notify_all()
         self._stop.set(Stop.SHUTDOWN)
         with self._changed:
-            return self._changed.wait_for(lambda: not self._removing and not self._preparing, timeout=CLOSE_SECONDS)
+            return self._changed.wait_for(lambda: not self._stock.removing and not self._stock.preparing, timeout=CLOSE_SECONDS)
 
-    # finding one (with the lock held, but for `_find`) ------------------------------------------------------------------
+    # finding one (with the lock held, but for `_find`, `_find_own`) -----------------------------------------------------
     def _find(self, shelf: Shelf, first: Waiting | None, limits: Limits) -> Offer:
         """`first`, or one that waits, or the next to get ready, where one is in the making that nobody waits for: it began
         before another could."""
@@ -196,7 +197,7 @@ class WarmPool:
         for _ in range(FITS_MAX):
             if first is None:
                 with self._changed:
-                    first = self._pop(shelf)
+                    first = self._stock.take(shelf)
                     if first is None and shelf.takers < shelf.preparing:
                         reason = "no warm sandbox was ready; one was being prepared"
                         first = self._await(shelf)
@@ -207,142 +208,121 @@ class WarmPool:
             except Exception as error:  # Whatever it was: one that could not be looked at is used by nobody.
                 log.warning("waiting sandbox not used", sandbox=first.sandbox.name, error=said(error))
                 with self._changed:
-                    self._throw_away(first.sandbox)
+                    self._stock.throw_away(first)
                 first = None
             else:
-                return Offer(first.sandbox, reason)
+                with self._changed:
+                    return Offer(self._stock.hand_out(first), reason)
         return Offer(None, "no warm sandbox could be given the limits of the job")
+
+    def _ask(self, shelf: Shelf) -> None:
+        with self._changed:
+            shelf.asked_at.append(self._monotonic())
+            self._changed.notify_all()
+
+    def _find_own(self, shelf: Shelf, limits: Limits) -> Offer | None:
+        """One that the job's script is open in. None where none waits: any other is there sooner than one that is in the making."""
+        self._ask(shelf)
+        if shelf.recipe.unfit(limits) is not None:
+            return None
+        with self._changed:
+            first = self._stock.take(shelf)
+        if first is None:
+            return None
+        found = self._find(shelf, first, limits)
+        return None if found.sandbox is None else Offer(found.sandbox, None, prepared=True)
 
     def _await(self, shelf: Shelf) -> Waiting | None:
         shelf.takers += 1
-        failures = self._failures
+        failures = shelf.failures
         try:
             self._changed.wait_for(
-                lambda: shelf.waiting or self._closed or self._failures > failures or not shelf.preparing, timeout=READY_SECONDS_MAX
+                lambda: shelf.waiting or self._stock.closed or shelf.failures > failures or not shelf.preparing, timeout=READY_SECONDS_MAX
             )
-            return self._pop(shelf)
+            return self._stock.take(shelf)
         finally:
             shelf.takers -= 1
 
-    def _pop(self, shelf: Shelf) -> Waiting | None:
-        """The one that would be the next to become too old."""
-        while shelf.waiting and not self._closed:
-            waiting = shelf.waiting.popleft()
-            if self._is_good(waiting):
-                return waiting
-            self._throw_away(waiting.sandbox)
-        return None
-
-    def _is_good(self, waiting: Waiting) -> bool:
-        return waiting.sandbox.waits and self._monotonic() - waiting.ready_at < AGE_SECONDS
-
-    def _shelve(self, waiting: Waiting) -> None:
-        if self._closed:
-            self._throw_away(waiting.sandbox)
-        else:
-            self._shelves[waiting.lane].waiting.append(waiting)
-            self._changed.notify_all()
+    def _shelf_of(self, job: Job) -> Shelf | None:
+        found = self._recipe_of(job) if self._room and not self._stock.closed else None
+        return None if found is None else self._stock.own.setdefault(found[0], Shelf(found[1]))
 
     # keeping -------------------------------------------------------------------------------------------------------------
-    @property
-    def _preparing(self) -> int:
-        return sum(shelf.preparing for shelf in self._shelves.values())
-
     def _keep(self) -> None:
         while True:
             may_fill = self._may_fill()
             with self._changed:
-                if self._closed:
+                if self._stock.closed:
                     return
-                wake_in = min((self._tend(lane, shelf, may_fill) for lane, shelf in self._shelves.items()), default=AGE_SECONDS)
+                now = self._monotonic()
+                for shelf in self._stock.all_shelves():
+                    shelf.forget_asked(now, self._idle_seconds)
+                self._stock.own = {key: shelf for key, shelf in self._stock.own.items() if not shelf.is_over}
+                wanted = {shelf: shelf.wanted for shelf in self._stock.shelves.values()} | shares(self._stock.own.values(), self._room)
+                wake_in = min((self._tend(shelf, count, may_fill) for shelf, count in wanted.items()), default=AGE_SECONDS)
                 self._changed.wait(timeout=wake_in)
 
-    def _tend(self, lane: Lane, shelf: Shelf, may_fill: bool) -> float:
+    def _tend(self, shelf: Shelf, wanted: int, may_fill: bool) -> float:
         """Throw away what is too old, broken or too many, begin what is missing; in how many seconds to look again."""
         now = self._monotonic()
-        for waiting in [each for each in shelf.waiting if not self._is_good(each)]:
+        for waiting in [each for each in shelf.waiting if not self._stock.is_good(each)]:
             shelf.waiting.remove(waiting)
-            self._throw_away(waiting.sandbox)
-        while shelf.asked_at and now - shelf.asked_at[0] >= self._idle_seconds:
-            shelf.asked_at.popleft()
-        while len(shelf.asked_at) > shelf.recipe.at_most:
-            shelf.asked_at.popleft()
-        wanted = max(shelf.recipe.at_least, min(shelf.recipe.at_most, len(shelf.asked_at)))
+            self._stock.throw_away(waiting)
         while len(shelf.waiting) > wanted:
-            self._throw_away(shelf.waiting.popleft().sandbox)
-        while may_fill and now >= self._rests_until and self._is_missing(shelf, wanted):
+            self._stock.throw_away(shelf.waiting.popleft())
+        while may_fill and now >= shelf.rests_until and self._is_missing(shelf, wanted):
             shelf.preparing += 1
-            threading.Thread(target=self._prepare, args=(lane, shelf), name="warm sandbox", daemon=True).start()
-        moments = [self._rests_until] if self._rests_until > now else []
+            threading.Thread(target=self._prepare, args=(shelf,), name="warm sandbox", daemon=True).start()
+        moments = [shelf.rests_until] if shelf.rests_until > now else []
         moments += [waiting.ready_at + AGE_SECONDS for waiting in shelf.waiting]
         moments += [asked_at + self._idle_seconds for asked_at in shelf.asked_at]
+        moments += [now + LOOK_SECONDS] if shelf.waiting and shelf.recipe.idle_cpu_seconds is not None else []
         return max(0.0, min(moments, default=now + AGE_SECONDS) - now)
 
     def _is_missing(self, shelf: Shelf, wanted: int) -> bool:
         """Starting one takes a processor for a while, and the engine from whoever ends one: not while jobs run, as long as the
         next job finds one."""
         # What is held for a claim comes back from most of them: there was no job.
-        held = sum(self._shelves[waiting.lane] is shelf for waiting in self._held.values())
+        held = sum(waiting.shelf is shelf for waiting in self._stock.held.values())
         # And where there was one, it runs in a moment.
-        busy = self._running + len(self._held) + self._preparing
+        busy = self._running + len(self._stock.held) + self._stock.preparing
         if len(shelf.waiting) + held + shelf.preparing >= wanted or busy >= self._cpus:
             return False
         return not self._running or not shelf.waiting
 
-    def _prepare(self, lane: Lane, shelf: Shelf) -> None:
-        sandbox = None
+    def _prepare(self, shelf: Shelf) -> None:
+        made = None
         try:
-            sandbox = self._make(shelf.recipe.limits)
+            made = self._make(shelf)
         except Exception as error:  # The engine is away, the disk full: the slots hear of it from their own jobs.
             log.warning("warm sandbox not made", error=said(error))
         with self._changed:
             shelf.preparing -= 1
-            if sandbox is not None:
-                self._failures = 0
-                self._shelve(Waiting(lane, sandbox, self._monotonic()))
+            if made is not None:
+                shelf.made_one()
+                self._stock.put(made)
             else:
-                self._failures += 1
-                rest_seconds = min(BACKOFF_SECONDS_MAX, BACKOFF_SECONDS * 2 ** (self._failures - 1))
-                self._rests_until = self._monotonic() + rest_seconds
+                shelf.failed(self._monotonic())
             self._changed.notify_all()
 
-    def _make(self, limits: Limits) -> Sandbox:
-        """One that is ready. Raises SandboxError; what was made of it goes as all others do."""
-        scratch = Scratch.create(self._home, worker=self._worker)
-        sandbox = None
+    def _make(self, shelf: Shelf) -> Waiting:
+        """One that is ready. Raises anything; what was made of it goes as all others do."""
+        scratch, sandbox = Scratch.create(self._home, worker=self._worker), None
+        name = self._host.name_of(scratch)
+        with self._changed:
+            self._stock.names.add(name)
         try:
-            sandbox = self._host.prepare(scratch, limits, wait_seconds=AGE_SECONDS + AGE_SLACK_SECONDS)
+            sandbox = self._host.prepare(scratch, shelf.recipe.limits, wait_seconds=AGE_SECONDS + AGE_SLACK_SECONDS)
             if not sandbox.make_ready(self._stop):
                 raise SandboxError("the runner of a warm sandbox did not get ready in time; expected `ready`")
+            shelf.recipe.furnish(sandbox, self._stop)
             sandbox.on_end(self.poke)
+            return Waiting(shelf, sandbox, self._monotonic(), sandbox.cpu_seconds())
         except BaseException:
-            if sandbox is not None:
-                with self._changed:
-                    self._throw_away(sandbox)
-            else:
-                scratch.erase()
-            raise
-        return sandbox
-
-    def _throw_away(self, sandbox: Sandbox) -> None:
-        self._removing += 1
-        threading.Thread(target=self._remove, args=(sandbox,), name="warm sandbox's end", daemon=True).start()
-
-    def _remove(self, sandbox: Sandbox) -> None:
-        """Container first: it could still write into its files. Tried again until we close; then it is left to the reaper of the
-        next worker."""
-        rest_seconds = BACKOFF_SECONDS
-        while True:
-            try:
-                sandbox.destroy()
-                sandbox.scratch.erase()
-                break
-            except Exception as error:
-                log.error("warm sandbox not removed", sandbox=sandbox.name, error=said(error))
             with self._changed:
-                if self._changed.wait_for(lambda: self._closed, timeout=rest_seconds):
-                    break
-            rest_seconds = min(BACKOFF_SECONDS_MAX, 2 * rest_seconds)
-        with self._changed:
-            self._removing -= 1
-            self._changed.notify_all()
+                if sandbox is not None:
+                    self._stock.throw_away(Waiting(shelf, sandbox, self._monotonic(), None))
+                else:
+                    self._stock.names.discard(name)
+                    scratch.erase()
+            raise

@@ -58,6 +58,12 @@ def opened(ground: Ground, mutate: Callable[[Mutation], None], monkeypatch: pyte
 AS_IT_IS = Mutation(attack="")
 
 
+DEAF_FROM_THE_GO_LINE_ON = """
+hear = supervisor.Worker.hear
+supervisor.Worker.hear = lambda self: hear(self) if self._listens else os.set_blocking(0, False)
+"""
+
+
 def state(ground: Ground, sandbox: DockerSandbox) -> dict[str, Any] | None:
     try:
         return dict(ground.client.inspect_container(sandbox.name))
@@ -78,7 +84,7 @@ def runs(ground: Ground, sandbox: DockerSandbox) -> bool:
         (
             Mutation(
                 attack="",
-                config={"Entrypoint": runner_with("supervisor.Worker.check_still_there = lambda self: os.set_blocking(0, False)")},
+                config={"Entrypoint": runner_with(DEAF_FROM_THE_GO_LINE_ON)},
             ),
             True,
         ),

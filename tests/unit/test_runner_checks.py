@@ -147,7 +147,7 @@ def said_by_a_child(desk: Desk, kind: str, table: str, **more: Any) -> dict[str,
     pid = os.fork()
     if pid == 0:
         try:
-            child.work(request, child.Progress(writing), frozenset(sys.modules))
+            child.work(request, child.Progress(writing), child.kind_of(request, frozenset(sys.modules)))
         finally:
             os._exit(0)
     os.close(writing)

@@ -75,6 +75,16 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("script", "name", name="pk_script_aliases"),
         sa.ForeignKeyConstraint(["script"], ["scripts.seq"], name="fk_script_aliases_script"),
     )
+    op.create_table(
+        "prepared",
+        sa.Column("sandbox", sa.String, nullable=False),
+        sa.Column("worker", sa.String, nullable=False),
+        sa.Column("tenant", sa.String, nullable=False),
+        sa.Column("version", sa.String, nullable=False),
+        sa.PrimaryKeyConstraint("sandbox", name="pk_prepared"),
+    )
+    for column in ("worker", "tenant", "version"):
+        op.create_index(f"ix_prepared_{column}", "prepared", [column])
     # SQLite writes these anew: they have few rows, those of what has not ended.
     for needs in _NEEDS:
         with op.batch_alter_table(needs) as table:
@@ -140,5 +150,5 @@ def downgrade() -> None:
         with op.batch_alter_table(needs) as table:
             table.drop_constraint(f"fk_{needs}_version", type_="foreignkey")
             table.drop_column("version")
-    for table_name in ("script_aliases", "script_versions", "scripts"):
+    for table_name in ("prepared", "script_aliases", "script_versions", "scripts"):
         op.drop_table(table_name)

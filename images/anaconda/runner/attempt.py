@@ -9,6 +9,7 @@ from . import places, processes
 from .log import Log
 
 LOG_EVENT_SECONDS = 0.1
+PREPARED = b'{"prepared": true}\n'
 PIPE_BYTES = 256 * 1024
 # Freeing gigabytes takes a moment on a busy machine.
 KILL_SECONDS = 10.0
@@ -63,12 +64,12 @@ class Attempt:
         os.set_blocking(self._log_pipe, False)
         os.set_blocking(self._report_pipe, False)
 
-    def watch(self, child_ended: int) -> None:
-        """Copy the log until the child has ended or the wall limit has passed; `child_ended` is readable after SIGCHLD."""
+    def watch(self, child_ended: int, *, until=lambda: False) -> None:
+        """Copy the log until the child has ended, the wall limit has passed, or `until()`; `child_ended` is readable after SIGCHLD."""
         poller, listen_at = select.poll(), time.monotonic() + self.LISTEN_AFTER_SECONDS
         for descriptor in (0, child_ended, self._log_pipe):
             poller.register(descriptor, select.POLLIN)
-        while self.status is None:
+        while self.status is None and not until():
             now = time.monotonic()
             if now >= self.wall_at:
                 self.timed_out = True
@@ -78,13 +79,21 @@ class Attempt:
                 listen_at = self.wall_at
             for descriptor, _ in poller.poll(self._poll_milliseconds(now, min(self.wall_at, listen_at))):
                 if descriptor == 0:
-                    self._worker.check_still_there()
+                    self._worker.hear()
                 elif descriptor == child_ended:
                     os.read(child_ended, 4096)
                     self._note_ended(processes.reap())
                 elif self._read(descriptor) == b"":
                     poller.unregister(descriptor)
             self._tell_log()
+
+    def is_prepared(self) -> bool:
+        """The child said so: its script is open, and waits for its call."""
+        return PREPARED in self._said
+
+    def go_on(self, wall_at: float) -> None:
+        """Another deadline holds from now on."""
+        self.wall_at = wall_at
 
     def end(self) -> None:
         """Kill all that is left, then take what is still in the pipes."""

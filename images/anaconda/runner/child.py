@@ -1,5 +1,6 @@
 """The child: one job, from a fresh fork to its report. What it sends is believed by nobody."""
 
+import functools
 import io
 import itertools
 import json
@@ -14,6 +15,8 @@ from contextlib import contextmanager
 from . import environment, failure, kinds, places, processes, rehearsal
 from .refused import Refused
 
+PREPARE = b"p"
+"""Begins what the pipe says to the child that is to be prepared for its call."""
 EXIT_FAILED = 1
 EXIT_NO_REPORT = 70
 
@@ -51,6 +54,11 @@ class Progress:
         self.script_has_started = True
         self._send({"script_started": True})
 
+    def say_prepared(self) -> None:
+        """All that can be done before the call is done; what it took is not the call's."""
+        self.milliseconds.clear()
+        self._send({"prepared": True})
+
     def is_this_process(self) -> bool:
         """False in a process that the script forked and that came back here."""
         return os.getpid() == self._pid
@@ -73,14 +81,17 @@ def main(request: dict, log_pipe: int, report_pipe: int, modules_at_start: froze
     code = EXIT_NO_REPORT
     try:
         progress = leave_supervisor(log_pipe, report_pipe)
-        code = work(request, progress, modules_at_start)
+        code = work(request, progress, kind_of(request, modules_at_start))
     finally:
         # Not `sys.exit`: nothing of the script may run now, no thread, no atexit function, no destructor.
         os._exit(code)
 
 
 def wait(go_pipe: int, log_pipe: int, report_pipe: int, modules_at_start: frozenset[str]) -> None:
-    """Rehearse, say one byte, wait for the number of bytes that a file may grow to, then do the job as `main` does."""
+    """Rehearse, say one byte, wait for the number of bytes that a file may grow to, then do the job as `main` does.
+
+    Where PREPARE stands before the number: open the script first, say so, and wait for the number again.
+    """
     code = EXIT_NO_REPORT
     try:
         try:
@@ -92,10 +103,16 @@ def wait(go_pipe: int, log_pipe: int, report_pipe: int, modules_at_start: frozen
             return
         os.write(progress.pipe, b"\n")
         # The end of this pipe: there is no job for this child.
-        if file_bytes := os.read(go_pipe, 64):
+        order, run = os.read(go_pipe, 64), None
+        if order.startswith(PREPARE):
+            processes.lower_file_limit(int(order[len(PREPARE) :]))
+            run = prepare(progress, modules_at_start)
+            order = os.read(go_pipe, 64) if run is not None else b""
+        if order:
             os.close(go_pipe)
-            processes.lower_file_limit(int(file_bytes))
-            code = work(read_request(), progress, modules_at_start)
+            processes.lower_file_limit(int(order))
+            request = read_request()
+            code = work(request, progress, run or kind_of(request, modules_at_start))
     finally:
         os._exit(code)
 
@@ -107,30 +124,56 @@ def leave_supervisor(log_pipe: int, report_pipe: int, *kept: int) -> Progress:
     return progress
 
 
-def read_request() -> dict:
-    """The worker's request for this job."""
-    with open(places.REQUEST, "rb", buffering=0) as file:
+def read_request(path: str = places.REQUEST) -> dict:
+    """What the worker asks for."""
+    with open(path, "rb", buffering=0) as file:
         return json.loads(file.read(min(os.fstat(file.fileno()).st_size, places.REQUEST_BYTES)))
 
 
-def work(request: dict, progress: Progress, modules_at_start: frozenset[str]) -> int:
+def kind_of(request: dict, modules_at_start: frozenset[str]):
+    """The function of `(request, progress)` that does what is asked for."""
+    return functools.partial(kinds.run, modules_at_start=modules_at_start)
+
+
+def prepare(progress: Progress, modules_at_start: frozenset[str]):
+    """The function of `(request, progress)` that does the rest; None where the script could not be opened, and the report says why."""
+    made: list = []
+
+    def open_script(request: dict, progress: Progress) -> None:
+        made.append(kinds.prepare(request, progress, modules_at_start))
+
+    ending = ending_of(read_request(places.PREPARE), progress, open_script)
+    if ending["reason"] != "ok" or not progress.is_this_process():
+        tell(ending, progress)
+        return None
+    progress.say_prepared()
+    return functools.partial(kinds.run_prepared, made[0])
+
+
+def work(request: dict, progress: Progress, run) -> int:
     """Do the job and report; the exit code."""
+    return tell(ending_of(request, progress, run), progress)
+
+
+def ending_of(request: dict, progress: Progress, run) -> dict:
+    """Whatever the script does comes out as one."""
     try:
         environment.for_script(float(request["limits"]["cpus"]))
-        kinds.KINDS[request.get("kind", "script")](request, progress, modules_at_start)
+        run(request, progress)
     except Refused as refused:
-        ending = {"reason": refused.reason, "message": refused.message}
+        return {"reason": refused.reason, "message": refused.message}
     except BaseException as exception:
-        ending = failure.judge(exception, request["limits"], script_has_started=progress.script_has_started)
-    else:
-        ending = {"reason": "ok"}
+        return failure.judge(exception, request["limits"], script_has_started=progress.script_has_started)
+    return {"reason": "ok"}
+
+
+def tell(ending: dict, progress: Progress) -> int:
+    """Report it; the exit code. A process that the script forked and that came back here says nothing."""
     if not progress.is_this_process():
         return 0
     flush()
     progress.finish(**ending)
-    if ending["reason"] == "ok":
-        return 0
-    return ending.get("exit_code", EXIT_FAILED)
+    return 0 if ending["reason"] == "ok" else ending.get("exit_code", EXIT_FAILED)
 
 
 def settle(log_pipe: int, *kept: int) -> None:

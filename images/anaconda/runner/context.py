@@ -23,6 +23,7 @@ class Init:
     def __init__(self, value: object = MISSING):
         self._value = value
         self._was_called = False
+        self._returned: object = None
 
     @classmethod
     def of(cls, script: ModuleType) -> "Init":
@@ -36,16 +37,18 @@ class Init:
         return self.is_there() and not self._was_called
 
     def context(self, parameter: inspect.Parameter) -> object:
-        """What `parameter` gets: what `init()` returns; without `init` its default, or None.
+        """What `parameter` gets: what `init()` returned the only time that it is called; without `init` its default, or None.
 
         Raises:
             Refused: `bad_entry_point`, if `init` cannot be called without arguments. What `init` itself raises, it raises.
         """
         if self._value is MISSING:
             return None if parameter.default is inspect.Parameter.empty else parameter.default
-        self._check()
-        self._was_called = True
-        return self._value()
+        if not self._was_called:
+            self._check()
+            self._was_called = True
+            self._returned = self._value()
+        return self._returned
 
     def _check(self) -> None:
         if not self.is_there():

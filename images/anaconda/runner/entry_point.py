@@ -77,6 +77,13 @@ def bind(function, frames: list, values: dict, init: context.Init | None = None)
     return with_context(parameters, given, value), keywords
 
 
+def initialise(function, init: context.Init) -> None:
+    """Let `init` run before `bind` wants what it returns. Raises what `bind` would raise of it."""
+    place = context.parameter_of(signature(function) or [])
+    if place is not None:
+        init.context(place)
+
+
 def datasets_of(parameters: list[inspect.Parameter]) -> list[inspect.Parameter]:
     """The parameters that get datasets, in order."""
     return [parameter for parameter in parameters if parameter.kind in POSITIONAL and parameter.name != context.NAME]

@@ -4,45 +4,83 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
-from . import bundle, context, described, entry_point, failure, figures, formats, item, join, places, profile, refusing, script_module, tables_in, tables_out
+from . import bundle, described, failure, figures, formats, item, join, places, profile, refusing, tables_in, tables_out
+from .placed import Placed
 from .refused import Refused
-
-INIT_LEFT_OUT = (
-    f"The script defines {context.INIT}(), which is only called where {entry_point.NAME} has a parameter called {context.NAME!r} for what it returns."
-)
-
 
 def run_script(request: dict, progress, modules_at_start: frozenset[str], description=described.UNASKED) -> None:
     """Run /in/script.py by the script contract. `description` is shown what it takes and gives."""
-    limits, inputs, schema = request["limits"], request.get("inputs", {}), request.get("schema") or {}
-    answer = request.get("answer")
-    write_first = None if answer is None else answering(answer)
+    write_first = writer_of(request)
     with progress.part("read"):
-        wheels = bundle.unpack(f"{places.IN}/bundle.zip" if "bundle" in inputs else None, places.BUNDLE, limits)
-        ports = [port for port in ("dataset1", "dataset2") if port in inputs]
-        tables = [tables_in.read(port, inputs[port]["format"], limits, progress, schema.get(port), description) for port in ports]
-    frames = [table.take_frame() for table in tables]
-    script = script_module.Script.place(wheels)
-    shadows = script_module.Shadows(places.BUNDLE, modules_at_start)
-    figures.watch_matplotlib()
-
+        wheels = unpack(request)
+        tables = read_tables(request, progress, description)
+    placed = Placed(wheels, modules_at_start)
     progress.say_script_starts()
+    with ending_with_figures(request, progress):
+        with progress.part("script"):
+            placed.open(description)
+        value = call(placed, tables, request, progress)
+    write(value, tables, request, progress, write_first, description)
+
+
+def prepare(request: dict, progress, modules_at_start: frozenset[str]) -> Placed:
+    """Bring a script as far as it comes without its call: `run_prepared` does the rest, with another request."""
+    placed = Placed(unpack(request), modules_at_start)
+    progress.say_script_starts()
+    placed.open()
+    placed.initialise()
+    return placed
+
+
+def run_prepared(placed: Placed, request: dict, progress) -> None:
+    """Call what `prepare` has made, as `run_script` does."""
+    write_first = writer_of(request)
+    with ending_with_figures(request, progress):
+        with progress.part("read"):
+            tables = read_tables(request, progress)
+        value = call(placed, tables, request, progress)
+    write(value, tables, request, progress, write_first)
+
+
+def unpack(request: dict) -> list[str]:
+    """The paths of the bundle's wheels, now that it lies where imports find it."""
+    there = "bundle" in request.get("inputs", {})
+    return bundle.unpack(f"{places.IN}/bundle.zip" if there else None, places.BUNDLE, request["limits"])
+
+
+def read_tables(request: dict, progress, description=described.UNASKED) -> list:
+    inputs, schema = request.get("inputs", {}), request.get("schema") or {}
+    ports = [port for port in ("dataset1", "dataset2") if port in inputs]
+    return [tables_in.read(port, inputs[port]["format"], request["limits"], progress, schema.get(port), description) for port in ports]
+
+
+def call(placed: Placed, tables: list, request: dict, progress) -> object:
+    frames = [table.take_frame() for table in tables]
+    with progress.part("script"):
+        return placed.call(frames, request.get("parameters") or {}, progress)
+
+
+@contextmanager
+def ending_with_figures(request: dict, progress):
+    """However the script ends, the figures that it left open are kept."""
     try:
-        with progress.part("script"), shadows:
-            module = script.execute()
-            function, init = entry_point.find(module), context.Init.of(module)
-            description.entry(function, init)
-            arguments, keywords = entry_point.bind(function, frames, request.get("parameters") or {}, init)
-            if init.is_left_out():
-                progress.note("warning", INIT_LEFT_OUT)
-            value = function(*arguments, **keywords)
+        yield
     finally:
         if progress.is_this_process():
             with progress.part("files"):
-                figures.save_open(limits["figures"], progress)
+                figures.save_open(request["limits"]["figures"], progress)
+
+
+def write(value: object, tables: list, request: dict, progress, write_first, description=described.UNASKED) -> None:
     if progress.is_this_process():
         with progress.part("write"):
-            tables_out.write(value, tables, limits["output_bytes"], progress, write_first, description)
+            tables_out.write(value, tables, request["limits"]["output_bytes"], progress, write_first, description)
+
+
+def writer_of(request: dict):
+    """How the first result is written; None as usual."""
+    answer = request.get("answer")
+    return None if answer is None else answering(answer)
 
 
 def check(request: dict, progress, modules_at_start: frozenset[str]) -> None:
@@ -139,3 +177,8 @@ KINDS = {
     "script": run_script, "item": run_item, "check": check, "score": run_script,
     "describe": describe, "convert": convert, "profile": describe_columns, "join": join_results,
 }  # fmt: skip
+
+
+def run(request: dict, progress, modules_at_start: frozenset[str]) -> None:
+    """Do what is asked for."""
+    KINDS[request.get("kind", "script")](request, progress, modules_at_start)

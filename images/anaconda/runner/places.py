@@ -2,6 +2,7 @@
 
 IN = "/in"
 REQUEST = "/in/request.json"
+PREPARE = "/in/prepare.json"
 SCRIPT = "/in/script.py"
 
 # By port; an item of a chunk has its tables elsewhere (item.py).

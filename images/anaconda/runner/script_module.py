@@ -63,7 +63,7 @@ def keep_lines(source: bytes) -> None:
 
 
 class Shadows:
-    """While the script runs, modules of its bundle come before libraries that the runner has already imported.
+    """While the script runs, modules of its bundle come before libraries that the runner has already imported. It may run in pieces.
 
     The runner imported pandas, json and hundreds more before the bundle was there. As a context manager: hides those of
     the bundle's names on the way in, and puts the runner's own modules back on the way out. Modules that every
@@ -77,12 +77,15 @@ class Shadows:
         self._hidden = {
             name: module for name, module in loaded if (top := name.split(".")[0]) in tops and top not in modules_at_start and top != "__main__"
         }
+        self._scripts: dict[str, ModuleType] = {}
 
     def __enter__(self) -> None:
         for name in self._hidden:
-            del sys.modules[name]
+            sys.modules.pop(name, None)
+        sys.modules.update(self._scripts)
 
     def __exit__(self, *_exception: object) -> None:
+        self._scripts = {name: sys.modules[name] for name in self._hidden if name in sys.modules}
         sys.modules.update(self._hidden)
 
 

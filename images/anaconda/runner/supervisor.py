@@ -55,6 +55,8 @@ class Worker:
     """The other end of stdin and stdout."""
 
     def __init__(self):
+        self._heard = b""
+        self._listens = True
         # A worker that does not read must never stop the supervisor, so a line that does not fit is dropped.
         os.set_blocking(1, False)
 
@@ -67,27 +69,43 @@ class Worker:
             except OSError:
                 select.select([], [1], [], seconds)
 
-    def read_go_line(self, deadline: Deadline, child_ended: int) -> dict:
-        """The first line of stdin, as JSON. A worker that goes away, waits too long or talks nonsense ends the sandbox, and so
-        does the end of the child that waits: a host that is short of memory takes that first."""
-        data = b""
-        while b"\n" not in data:
+    def hear(self) -> None:
+        """Stdin has something to read, or its end: that means that nobody wants the result any more, and it ends the sandbox. What
+        nobody waits for is dropped."""
+        try:
+            part = os.read(0, 65536)
+        except OSError:
+            part = b""
+        if not part:
+            os._exit(EXIT_LEFT)
+        if self._listens:
+            self._heard += part
+
+    def has_line(self) -> bool:
+        """A worker that talks nonsense ends the sandbox."""
+        if len(self._heard) > places.GO_LINE_BYTES:
+            os._exit(EXIT_LEFT)
+        return b"\n" in self._heard
+
+    def read_line(self, deadline: Deadline, child_ended: int) -> dict:
+        """The next line of stdin, as JSON. A worker that waits too long ends the sandbox, and so does the end of the child that
+        waits: a host that is short of memory takes that first."""
+        while not self.has_line():
             readable, _, _ = select.select([0, child_ended], [], [], max(0.0, deadline.at - time.monotonic()))
             deadline.check()
-            part = os.read(0, 65536) if 0 in readable else b""
-            if not part or len(data) > places.GO_LINE_BYTES:
+            if child_ended in readable:
                 os._exit(EXIT_LEFT)
-            data += part
-        return json.loads(data.split(b"\n", 1)[0])
+            if readable:
+                self.hear()
+        return self.take_line()
 
-    def check_still_there(self) -> None:
-        """Stdin has something to read: its end means that nobody wants the result any more."""
-        try:
-            gone = not os.read(0, 65536)
-        except OSError:
-            gone = True
-        if gone:
-            os._exit(EXIT_LEFT)
+    def take_line(self) -> dict:
+        line, _, self._heard = self._heard.partition(b"\n")
+        return json.loads(line)
+
+    def stop_listening(self) -> None:
+        """What follows is not for us."""
+        self._listens, self._heard = False, b""
 
 
 def main(*, started_at: float, wait_seconds: float, modules_at_start: frozenset[str]) -> None:
@@ -103,26 +121,34 @@ def main(*, started_at: float, wait_seconds: float, modules_at_start: frozenset[
     imported_at = time.monotonic()
     worker.tell("ready", milliseconds=round((imported_at - started_at) * 1000))
 
-    go = worker.read_go_line(deadline, child_ended)
-    go_at = time.monotonic()
-    deadline.move(started_at + float(go["expires_seconds"]))
+    go, prepared = worker.read_line(deadline, child_ended), None
     # Opened before any script runs: what a script does to its own user's limits is too late for it.
     descriptor = os.open(places.REPORT, os.O_WRONLY)
+    if "prepare" in go:
+        prepared = prepare(waiting, worker, go, deadline, child_ended)
+        go = worker.take_line()
+    worker.stop_listening()
+    go_at = time.monotonic()
+    deadline.move(started_at + float(go["expires_seconds"]))
     try:
         processes.lower_file_limit(int(go["file_bytes"]))
         wall_at = go_at + float(go["wall_seconds"])
         request = child.read_request()
-        log_descriptor, log_bytes = os.open(places.LOG, os.O_WRONLY), int(go["log_bytes"])
-        if request.get("kind") == "chunk":
+        chunk = None
+        if prepared is not None:
+            log, attempt = prepared
+            attempt.go_on(wall_at)
+            waiting.go(int(go["file_bytes"]))
+        elif request.get("kind") == "chunk":
             waiting.dismiss()
-            chunk = batch.Chunk(request, worker, log_descriptor, log_bytes, wall_at, modules_at_start)
+            log_descriptor = os.open(places.LOG, os.O_WRONLY)
+            chunk = batch.Chunk(request, worker, log_descriptor, int(go["log_bytes"]), wall_at, modules_at_start)
         else:
-            chunk = None
-            log = Log(log_descriptor, log_bytes)
+            log = Log(os.open(places.LOG, os.O_WRONLY), int(go["log_bytes"]))
             attempt = Attempt(worker, log, wall_at)
             attempt.adopt(waiting.go(int(go["file_bytes"])))
     except Exception as error:
-        text = report.of_failure("sandbox_error", error)
+        text = report.of_failure("sandbox_error" if prepared is None else "crashed", error)
     else:
         milliseconds = {"import": round((imported_at - started_at) * 1000)}
         if chunk is not None:
@@ -134,6 +160,24 @@ def main(*, started_at: float, wait_seconds: float, modules_at_start: frozenset[
         os._exit(EXIT_LEFT)
     worker.tell("done")
     linger()
+
+
+def prepare(waiting: WaitingChild, worker: Worker, line: dict, deadline: Deadline, child_ended: int) -> tuple[Log, Attempt]:
+    """Let the child open its script, say so, and wait for the go line; the script's threads may go on meanwhile. Whatever else becomes
+    of the child ends the sandbox: the call will be made in another one, and told from there."""
+    began_at = time.monotonic()
+    log = Log(os.open(places.LOG, os.O_WRONLY), int(line["log_bytes"]))
+    attempt = Attempt(worker, log, min(deadline.at, began_at + float(line["wall_seconds"])))
+    attempt.adopt(waiting.prepare(int(line["file_bytes"])))
+    attempt.watch(child_ended, until=attempt.is_prepared)
+    if not attempt.is_prepared():
+        os._exit(EXIT_LEFT)
+    worker.tell("prepared", milliseconds=round((time.monotonic() - began_at) * 1000))
+    attempt.go_on(deadline.at)
+    attempt.watch(child_ended, until=worker.has_line)
+    if not worker.has_line():
+        os._exit(EXIT_LEFT)
+    return log, attempt
 
 
 def outlive(attempt: Attempt, child_ended: int, request: dict, log: Log, milliseconds: dict) -> bytes:

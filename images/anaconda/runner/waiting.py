@@ -22,6 +22,11 @@ class WaitingChild:
         for descriptor in (self._go_pipe, *self._forked[1:]):
             os.close(descriptor)
 
+    def prepare(self, file_bytes: int) -> Forked:
+        """Let it open its script; `go` is to follow once it has said that it did. Raises BrokenPipeError if it is not there any more."""
+        os.write(self._go_pipe, b"%s%d" % (child.PREPARE, file_bytes))
+        return self._forked
+
     def go(self, file_bytes: int) -> Forked:
         """Let it do its job; none of its files can grow past `file_bytes`. Raises BrokenPipeError if it is not there any more."""
         os.write(self._go_pipe, b"%d" % file_bytes)
