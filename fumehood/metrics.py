@@ -67,6 +67,7 @@ class Metric:
 
 _LANES = tuple(lane.value for lane in Lane)
 _LANE = {"lane": _LANES}
+STARTS = ("prepared", "warm", "cold")
 _KINDS, _REASONS, _BLAMES = (tuple(each.value for each in names) for names in (Kind, Reason, Blame))
 _ROUTE = {"method": METHODS, "route": ANY}
 _ENDING = {"kind": _KINDS, "reason": _REASONS, "blame": _BLAMES}
@@ -82,7 +83,7 @@ _TABLE: tuple[tuple[str, Type, Source, str, dict[str, tuple[str, ...]]], ...] = 
     ("worker_slots", Type.GAUGE, Source.ROW, "Jobs that the worker runs at once.", _LANE),
     ("worker_warm_sandboxes", Type.GAUGE, Source.ROW, "Sandboxes that wait ready for a job.", _LANE),
     ("worker_disk_budget_bytes", Type.GAUGE, Source.ROW, "Free disk that jobs may reserve.", {}),
-    ("sandbox_starts_total", Type.COUNTER, Source.WORKER, "Attempts by how their sandbox started.", _LANE | {"start": ("prepared", "warm", "cold")}),
+    ("sandbox_starts_total", Type.COUNTER, Source.WORKER, "Attempts by how their sandbox started.", _LANE | {"start": STARTS}),
     ("queue_wait_seconds", Type.HISTOGRAM, Source.WORKER, "From submission to the first claim.", _LANE),
     ("room_seconds", Type.HISTOGRAM, Source.WORKER, "Time that an attempt spent in a room of the journey.", {"room": ROOMS}),
     ("outcomes_total", Type.COUNTER, Source.WORKER, "Jobs that a worker ended.", _ENDING),

@@ -189,6 +189,11 @@ class Ran:
     result_bytes: int
 
 
+def lay(scratch: Scratch, name: str, content: bytes) -> None:
+    (scratch.inside / name).write_bytes(content)
+    (scratch.inside / name).chmod(0o444)
+
+
 def run_script(
     host: DockerHost,
     home: Path,
@@ -201,7 +206,7 @@ def run_script(
     inputs: Mapping[str, tuple[str, bytes]] = MappingProxyType({}),
 ) -> Ran:
     """The rooms stage, run, collect, judge, erase, without a store: what the journey does for one job. `ready` is a sandbox of a
-    pool, which is used up; without one, a sandbox is made. `inputs` are formats and bytes, by port."""
+    pool, which is used up, and keeps what lies in it; without one, a sandbox is made. `inputs` are formats and bytes, by port."""
     scratch = ready.scratch if ready else Scratch.create(home, worker=host.worker_id)
     try:
         formats = {port: {"format": format_name} for port, (format_name, _) in inputs.items()}
@@ -209,8 +214,8 @@ def run_script(
         files = {"script.py": script.encode(), "request.json": json.dumps(request).encode()}
         files |= {"bundle.zip" if port == "bundle" else port: content for port, (_, content) in inputs.items()}
         for name, content in files.items():
-            (scratch.inside / name).write_bytes(content)
-            (scratch.inside / name).chmod(0o444)
+            if not (scratch.inside / name).exists():
+                lay(scratch, name, content)
         with contextlib.ExitStack() as last:
             sandbox: Sandbox = ready or host.prepare(scratch, limits)
             last.callback(sandbox.destroy)
