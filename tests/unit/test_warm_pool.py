@@ -17,7 +17,7 @@ from fumehood.job import Job, Kind, Lane
 from fumehood.limits import GIB, MIB, Limits
 from fumehood.settings import Settings
 from tests.services import until
-from worker import warm_pool
+from worker import stock, warm_pool
 from worker.recipe import Recipe, errand_limits
 from worker.scratch import owners
 from worker.testing import FakeSandbox, FakeSandboxHost
@@ -181,7 +181,7 @@ def test_one_that_is_too_old_is_replaced(make: Make, host: FakeSandboxHost, monk
     pool = make()
     waiting(pool, 1)
     first = host.made[0]
-    monkeypatch.setattr(warm_pool, "AGE_SECONDS", 0.0)
+    monkeypatch.setattr(stock, "AGE_SECONDS", 0.0)
     assert pool.hold(Lane.JOBS) is None
     monkeypatch.undo()
     assert held(pool) is not first
@@ -293,7 +293,7 @@ def test_one_that_cannot_be_looked_at_is_used_by_nobody(make: Make, host: FakeSa
 def test_one_that_cannot_be_removed_at_once_is_removed_later_with_its_files(
     make: Make, host: FakeSandboxHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(warm_pool, "BACKOFF_SECONDS", 0.05)
+    monkeypatch.setattr(stock, "BACKOFF_SECONDS", 0.05)
     pool = make(at_most=1)
     sandbox = held(pool)
     host.faults["destroy"] = SandboxError("the engine is away")
@@ -339,7 +339,7 @@ def test_a_job_waits_for_one_that_is_being_prepared(make: Make, host: FakeSandbo
     thread = threading.Thread(target=take)
     thread.start()
     # Made any sooner, it would just have been ready.
-    until(lambda: pool._shelves[Lane.JOBS].takers == 1, seconds=SECONDS, what="the job waits")
+    until(lambda: pool._stock.shelves[Lane.JOBS].takers == 1, seconds=SECONDS, what="the job waits")
     go_on.set()
     thread.join(SECONDS)
     (offer,) = offers
