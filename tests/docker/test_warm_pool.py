@@ -262,9 +262,9 @@ def test_one_that_is_not_ready_in_time_is_none(pool: Open, wall: Wall, sandbox_h
     original = warm_pool.WarmPool._make
     made = threading.Event()
 
-    def never_ready(self: WarmPool, limits: Limits) -> Any:
+    def never_ready(self: WarmPool, shelf: Any) -> Any:
         try:
-            return original(self, limits)
+            return original(self, shelf)
         finally:
             made.set()
 
