@@ -29,6 +29,8 @@ _HEADERS: dict[str, tuple[str, str]] = {
     "Accept-Ranges": ("string", "`bytes`: these bytes are stored, and `Range` is honoured."),
     "Content-Disposition": ("string", "The file's name, and whether a browser may show it (`inline`)."),
     "Content-Range": ("string", "Which bytes these are, and of how many."),
+    "Fumehood-Job": ("string", "Id of the job that the call was."),
+    "Fumehood-Script": ("string", "The version that was called, as `name/number`."),
     "ETag": ("string", "Of stored bytes, which never change: for `If-None-Match` and `If-Range`."),
     "Idempotency-Replayed": ("string", "`true`: the job was made by an earlier request with this key."),
     "Link": ("string", '`rel="next"`: the address of the next page, where there is one.'),
@@ -105,7 +107,7 @@ def event_stream(example: str, **kinds: str) -> dict[str, Any]:
 
 def _described(status: int) -> dict[str, Any]:
     known = [(slug, title) for code, slug, title in PROBLEMS.values() if code == status]
-    description = "; ".join(f"{title} (`{TYPE_PREFIX}{slug}`)" for slug, title in known)
+    description = "; ".join(dict.fromkeys(f"{title} (`{TYPE_PREFIX}{slug}`)" for slug, title in known))
     described = {"description": description, "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
     return described | ({"headers": headers(*_OF_STATUS[status])} if status in _OF_STATUS else {})
 

@@ -223,7 +223,7 @@ def _output(store: JobStore, tenant: str, reference: JobOutput) -> Input | BadFi
         return BadField("/output", f"job {job.id} has no results any more{_expired(job.results_gone_at)}")
     size = job.outcome.outputs[reference.output]
     source = {"job": job.id, "output": reference.output}
-    return Input(blob=job.output_blob(reference.output), format="arrow", bytes=size, source=source)
+    return Input(blob=job.output_blob(reference.output), format=job.output_format(reference.output), bytes=size, source=source)
 
 
 def check_labels(draft: Draft, labels: dict[str, str]) -> None:

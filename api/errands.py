@@ -53,14 +53,9 @@ SENTENCES: dict[Reason, str] = {
 
 
 def describe_limits(settings: Settings, *, format: str, size_bytes: int) -> Limits:
-    """For an upload: what may become of it as an Arrow file."""
+    """For an upload: what may become of it as an Arrow file; for a stored table: in any other form."""
     factor, always = GROWTH[format]
     return _limits(settings, factor * size_bytes + always)
-
-
-def convert_limits(settings: Settings, *, size_bytes: int) -> Limits:
-    """For a stored Arrow file of `size_bytes` in any other form."""
-    return describe_limits(settings, format="arrow", size_bytes=size_bytes)
 
 
 def join_limits(settings: Settings, *, size_bytes: int) -> Limits:

@@ -163,13 +163,7 @@ async def read_job(
 async def cancel_job(job_id: JobId, desk: DeskDep, tenant: TenantDep) -> JobRecord:
     """A queued job ends at once, a running one within seconds; asking again is fine. A final job is not changed (409)."""
     await find_job(desk, tenant, job_id)
-    job = await desk.ask(desk.store.request_cancel, tenant.id, job_id)
-    if job.state.final:
-        desk.tally.count("fumehood_cancelled_before_start_total")
-        reason = job.outcome.reason.value if job.outcome else None
-        end = {"state": job.state.value, "reason": reason}
-        await desk.ask(desk.events.publish_all, job.id, [("end", end)], notices.of_job(job))
-    return job_record(job)
+    return job_record(await call_off(desk, tenant.id, job_id))
 
 
 @router.delete("/{job_id}", status_code=204, summary="Forget a job", responses=problems(404, 409, 410))
@@ -181,6 +175,17 @@ async def delete_job(job_id: JobId, desk: DeskDep, tenant: TenantDep) -> None:
         raise Conflict(f"job {job_id} belongs to batch {job.batch}, and is forgotten together with it")
     await desk.forget(tenant.id, job.blob_prefix, partial(desk.store.delete_job, tenant.id, job_id))
     await desk.ask(desk.events.forget, job.id)
+
+
+async def call_off(desk: Desk, tenant: str, job_id: str) -> Job:
+    """The job with its cancel asked for; final where it waited. Raises NotFound, and Conflict where it had ended."""
+    job = await desk.ask(desk.store.request_cancel, tenant, job_id)
+    if job.state.final:
+        desk.tally.count("fumehood_cancelled_before_start_total")
+        reason = job.outcome.reason.value if job.outcome else None
+        end = {"state": job.state.value, "reason": reason}
+        await desk.ask(desk.events.publish_all, job.id, [("end", end)], notices.of_job(job))
+    return job
 
 
 def _label_filter(labels: list[str]) -> list[tuple[str, str]]:

@@ -22,6 +22,7 @@ log = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:fumehood:problem:"
+LOST_RETRY_SECONDS = 5
 FIELDS_MAX = 50  # a request with more faults than that is shown the first of them
 
 
@@ -51,9 +52,38 @@ class IdempotencyBusy(errors.Conflict):
     """The first request with this idempotency key is still being handled."""
 
 
+class CallFailed(FumehoodError):
+    """A call of a script without an answer; says which job it was and how that ended."""
+
+    def __init__(self, detail: str, *, job: str, reason: str | None, error: dict[str, Any] | None = None) -> None:
+        super().__init__(detail)
+        self.job, self.reason, self.error = job, reason, error
+
+
+class CallRefused(CallFailed):
+    """Its table, or a parameter, is not what the script takes."""
+
+
+class CallCancelled(CallFailed):
+    """Somebody cancelled it."""
+
+
+class CallUnfinished(CallFailed):
+    """It took longer than a caller waits, and was cancelled for it."""
+
+
+class CallLost(CallFailed):
+    """The service failed it."""
+
+
 # error class → status, slug of the type, title. The first class of an error's family that stands here decides.
 PROBLEMS: dict[type[FumehoodError], tuple[int, str, str]] = {
     errors.Malformed: (400, "malformed", "The request's syntax is wrong"),
+    CallRefused: (422, "bad-input", "The table or a parameter is not what the script takes"),
+    CallCancelled: (409, "score-cancelled", "The call was cancelled"),
+    CallUnfinished: (504, "score-unfinished", "The call took longer than a caller waits"),
+    CallLost: (503, "unavailable", "The service cannot take this now"),
+    CallFailed: (400, "script-failed", "The script failed"),
     errors.Unauthenticated: (401, "unauthenticated", "A known key is needed"),
     errors.Suspended: (403, "suspended", "The tenant is suspended"),
     errors.Forbidden: (403, "forbidden", "The key may not be used for this"),
@@ -70,6 +100,7 @@ PROBLEMS: dict[type[FumehoodError], tuple[int, str, str]] = {
     errors.IdempotencyReuse: (422, "idempotency-reuse", "The idempotency key was used with another request"),
     errors.BadRequest: (422, "bad-request", "The request cannot be used"),
     errors.QuotaExceeded: (429, "quota-exceeded", "A quota of the tenant is used up"),
+    errors.TooManyCalls: (429, "busy-script", "As many calls of the script run as may"),
     errors.DiskFull: (503, "disk-full", "Too little free space for new work"),
     errors.StoreUnavailable: (503, "store-unavailable", "The store does not answer"),
     errors.Unavailable: (503, "unavailable", "The service cannot take this now"),
@@ -121,7 +152,10 @@ def of_error(error: FumehoodError) -> Response:
         case errors.QuotaExceeded(quota=quota, limit=limit, value=value, retry_after_seconds=seconds):
             extensions |= {"quota": quota, "limit": limit, "value": value}
             headers |= {"Retry-After": str(seconds)} | rates.told_of(error)
-        case errors.Unavailable(retry_after_seconds=seconds):
+        case CallFailed(job=job, reason=reason, error=said):
+            extensions |= {"job": job, "reason": reason} | ({"error": said} if said is not None else {})
+            headers |= {"Retry-After": str(LOST_RETRY_SECONDS)} if isinstance(error, CallLost) else {}
+        case errors.Unavailable(retry_after_seconds=seconds) | errors.TooManyCalls(retry_after_seconds=seconds):
             headers["Retry-After"] = str(seconds)
         case RangeNotSatisfiable(total_bytes=total):
             headers["Content-Range"] = f"bytes */{total}"

@@ -17,15 +17,16 @@ from fumehood import notices
 from fumehood.errors import BadField, BadRequest, NotFound, StoreUnavailable
 from fumehood.job import Input, Job, new_id
 from fumehood.job_store import Idempotency
-from fumehood.script import CONCURRENCY_MAX, PART_OF_PORT, SAMPLE_BYTES, Version, check_of
+from fumehood.script import CONCURRENCY_MAX, PART_OF_PORT, SAMPLE_BYTES, Version, check_of, fits
 from fumehood.tenant import Tenant
 
 REFUSED = "the version cannot be taken"
 DESCRIPTION_CHARACTERS = 1000
 PARAMETERS_MAX = 100
+RESERVED = frozenset({"version", "alias"})
+"""What a call says of itself, where it says its parameters."""
 PORT_OF_PART = {part: port for port, part in PART_OF_PORT.items()}
 _HASHED_BYTES = 1024 * 1024
-_PYTHON: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +170,8 @@ def _parameters(draft: Draft, document: VersionDocument) -> dict[str, dict[str, 
         return None
     said = {name: one.model_dump(exclude_unset=True) for name, one in document.parameters.items()}
     check_parameters(draft, said)
+    for name in RESERVED & said.keys():
+        draft.fault(f"/parameters/{name}", "cannot be a parameter: in the address of a call it says which version is meant")
     for name, one in said.items():
         _check_parameter(draft, f"/parameters/{name}"[:200], one)
     return said
@@ -179,9 +182,8 @@ def _check_parameter(draft: Draft, at: str, said: dict[str, Any]) -> None:
     if not {"default", "example"} & said.keys():
         draft.fault(at, "has neither a default nor an example; expected one of them, as the check needs a value")
     for field in {"default", "example"} & said.keys():
-        value, types = said[field], _PYTHON[said["type"]]
-        fits = isinstance(value, types) and (bool in types or not isinstance(value, bool))
-        if not fits and not (field == "default" and value is None):
+        value = said[field]
+        if not fits(said["type"], value) and not (field == "default" and value is None):
             draft.fault(f"{at}/{field}", f"is no {said['type']}")
 
 

@@ -80,7 +80,7 @@ async def read_log(
 @router.get("/result", summary="The result table", response_class=Response, responses=_TABLE, openapi_extra=RANGES)
 async def read_result(job_id: JobId, request: Request, desk: DeskDep, tenant: TenantDep) -> Response:
     """`Accept` chooses: the Arrow file as it is stored (also for `*/*`), with ETag and `Range`; or any other format of a
-    table, made in a sandbox for this answer."""
+    table, made in a sandbox for this answer. Of a call of a script the answer is what is stored, in its own format."""
     return await _result(request, desk, tenant, job_id, "result")
 
 
@@ -150,7 +150,7 @@ async def _text(desk: Desk, job: Job) -> AsyncIterator[bytes]:
 async def _result(request: Request, desk: Desk, tenant: Tenant, job_id: str, output: str) -> Response:
     job = await _ended(desk, tenant, job_id)
     table = _output(job, output)
-    stored = Representation(format="arrow", key=table.blob)
+    stored = Representation(format=table.format, key=table.blob)
     return await table_content(request, desk, tenant, stored=stored, table=table, file_name=f"{job.id}-{output}")
 
 
@@ -166,7 +166,7 @@ def _output(job: Job, output: str) -> Input:
     size = job.outcome.outputs.get(output) if job.outcome else None
     if size is None:
         raise NotFound(f"the job ended as {job.state} without a {output}")
-    return Input(blob=job.output_blob(output), format="arrow", bytes=size, source={"job": job.id, "output": output})
+    return Input(blob=job.output_blob(output), format=job.output_format(output), bytes=size, source={"job": job.id, "output": output})
 
 
 async def _ended(desk: Desk, tenant: Tenant, job_id: str) -> Job:

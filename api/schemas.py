@@ -342,3 +342,6 @@ class Problem(BaseModel):
     value: float | None = Field(None, description="What was sent, with 413; what is used now, with 429.")
     available: list[str] | None = Field(None, description="What there is, with 406 and 415.")
     expired_at: str | None = Field(None, description="When it expired, with 410.")
+    job: str | None = Field(None, description="Of a call of a script: the job that it was.")
+    reason: Reason | None = Field(None, description="How that ended.")
+    error: dict[str, Any] | None = Field(None, description="The script's exception, as in a job's record.")

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from api.content import Representation, Streamed, accept_of, attachment, choose, is_head, nothing, send_blob
 from api.desk import Desk
-from api.errands import convert_limits, errand, profile_limits
+from api.errands import describe_limits, errand, profile_limits
 from fumehood.dataset import FORMATS, TABLE_FORMATS
 from fumehood.errors import Gone, NotFound
 from fumehood.job import Input, Kind
@@ -24,8 +24,8 @@ _ENDINGS = tuple(ending for _, endings in FORMATS.values() for ending in endings
 async def table_content(
     request: Request, desk: Desk, tenant: Tenant, *, stored: Representation, table: Input | None, file_name: str
 ) -> Response:
-    """The bytes of a dataset or a result in the form that the client wants: `stored` unless it minds, the canonical Arrow
-    form (`table`, None for a zip), or any other one of a table's, made for this answer.
+    """The bytes of a dataset or a result in the form that the client wants: `stored` unless it minds, the form that a sandbox reads
+    (`table`: Arrow but for the answer of a call; None for a zip), or any other one of a table's, made for this answer.
 
     Raises:
         NotAcceptable: lists what there is.
@@ -45,7 +45,7 @@ async def table_content(
     headers["Content-Type"] = chosen.media_type
     if is_head(request):
         return Streamed(nothing(), headers=headers)  # its length is not known before it is made
-    limits = convert_limits(desk.settings, size_bytes=table.bytes)
+    limits = describe_limits(desk.settings, format=table.format, size_bytes=table.bytes)
     async with errand(
         desk, tenant, kind=Kind.CONVERT, source=table, limits=limits, target_format=chosen.format, gone=request.is_disconnected
     ) as made:
@@ -99,7 +99,7 @@ def _forms(stored: Representation, table: Input | None) -> list[Representation]:
     if table is None:
         return [stored]
     others = [name for name in TABLE_FORMATS if name != stored.format]
-    return [stored, *(Representation(format=name, key=table.blob if name == "arrow" else None) for name in others)]
+    return [stored, *(Representation(format=name, key=table.blob if name == table.format else None) for name in others)]
 
 
 def named(name: str, format: str) -> str:

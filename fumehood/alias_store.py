@@ -29,7 +29,7 @@ class Aliases(Scripts):
         for one in self.list_aliases(tenant, name):
             if one.name == alias:
                 return one
-        raise _no_alias(name, alias)
+        raise no_alias(name, alias)
 
     def set_alias(self, tenant: str, name: str, alias: str, targets: tuple[Target, ...]) -> Alias:
         """It stands for these versions from now on; what it stood for is kept for `roll_back`. The same again changes nothing.
@@ -67,7 +67,7 @@ class Aliases(Scripts):
             script = find_script(connection, tenant, name, lock=True)
             now = next((one for one in aliases_of(connection, script) if one.name == alias), None)
             if now is None:
-                raise _no_alias(name, alias)
+                raise no_alias(name, alias)
             if not now.previous:
                 raise Conflict(f"the alias {alias} never stood for anything else")
             wrong = require_ready(connection, script, now.previous)
@@ -86,9 +86,9 @@ class Aliases(Scripts):
             script = find_script(connection, tenant, name, lock=True)
             here = (SCRIPT_ALIASES.c.script == script.seq, SCRIPT_ALIASES.c.name == alias)
             if connection.execute(delete(SCRIPT_ALIASES).where(*here)).rowcount == 0:
-                raise _no_alias(name, alias)
+                raise no_alias(name, alias)
             self._note(connection, f"{name}/{alias}")
 
 
-def _no_alias(name: str, alias: str) -> NotFound:
+def no_alias(name: str, alias: str) -> NotFound:
     return NotFound(f"the script {name} has no alias {alias!r}")

@@ -13,6 +13,7 @@
     │   └── NotFinished      the job has not ended yet                                               409
     ├── TooLarge             more bytes than the limit                                               413
     ├── QuotaExceeded        a quota of the tenant is used up; carries which, its limit, the value     429
+    ├── TooManyCalls         as many calls of a script run as may; carries `retry_after_seconds`       429
     ├── NotAcceptable        no such representation                                                  406
     ├── UnsupportedFormat    a media type that no reader knows                                       415
     ├── Unavailable          the service cannot take this now; carries `retry_after_seconds`         503
@@ -104,6 +105,12 @@ class QuotaExceeded(FumehoodError):
         self.limit = limit
         self.value = value
         """What is used, without what was refused."""
+        self.retry_after_seconds = retry_after_seconds
+
+
+class TooManyCalls(FumehoodError):
+    def __init__(self, detail: str, *, retry_after_seconds: int = 1) -> None:
+        super().__init__(detail)
         self.retry_after_seconds = retry_after_seconds
 
 

@@ -55,6 +55,8 @@ class Kind(StrEnum):
     """Many items of one batch, one after the other in one sandbox: the tenant's own work, shown item by item."""
     CHECK = "check"
     """A run of a script's version on its sample: how it ends decides whether the version is ready."""
+    SCORE = "score"
+    """A call of a script's version, whose caller waits for the answer."""
 
     @property
     def lane(self) -> Lane:
@@ -62,7 +64,7 @@ class Kind(StrEnum):
 
     @property
     def runs_scripts(self) -> bool:
-        return self in (Kind.SCRIPT, Kind.CHUNK, Kind.CHECK)
+        return self in (Kind.SCRIPT, Kind.CHUNK, Kind.CHECK, Kind.SCORE)
 
     @property
     def shown(self) -> bool:
@@ -70,7 +72,7 @@ class Kind(StrEnum):
         return self.value in SHOWN
 
 
-SHOWN = (Kind.SCRIPT.value, Kind.CHECK.value)
+SHOWN = (Kind.SCRIPT.value, Kind.CHECK.value, Kind.SCORE.value)
 
 
 class Lane(StrEnum):
@@ -98,7 +100,7 @@ class Input:
     """Where the input begins in its blob, and it has `bytes`; None where it is the whole blob."""
     columns: list[dict[str, Any]] | None = None
     """What the table must have, each with its `name` and its `type` in the words of a dataset's description: the runner holds it
-    against them. None where any table will do."""
+    against them. None where any table will do. Of a batch's script: what the `dataset1` of each item must have."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -182,6 +184,11 @@ class Job:
     def reserved_bytes(self) -> int:
         """Disk that an attempt may fill. A script can write to every output; an errand runs the runner alone, which fills one."""
         return self.limits.reserved_bytes if self.kind.runs_scripts else self.limits.file_bytes
+
+    def output_format(self, name: str) -> str:
+        """Of a table that it left."""
+        asked = self.target_format if name == "result" and self.kind.runs_scripts else None
+        return asked or "arrow"
 
     def output_blob(self, name: str) -> str:
         """Key of an output of the last attempt. The fence is part of it: a stale attempt writes elsewhere."""

@@ -12,7 +12,6 @@ from sqlalchemy import ColumnElement, Connection, Row, delete, exists, insert, s
 from sqlalchemy.exc import IntegrityError
 
 from fumehood import fair_share
-from fumehood.alias_store import Aliases
 from fumehood.batch_retries import Retries
 from fumehood.batch_store import end_items
 from fumehood.cache import Cached, with_result_of
@@ -37,6 +36,7 @@ from fumehood.quota import Defaults
 from fumehood.records import SEEN_SECONDS, slots_of
 from fumehood.rows import erasure_to_row, job_from_row, job_to_row, never_ran
 from fumehood.schema import IDEMPOTENCY, JOB_LABELS, JOB_NEEDS, JOBS
+from fumehood.script_calls import Calls, check_call
 from fumehood.tenant_erasure import TenantErasures
 from fumehood.usage import count_ended
 from fumehood.usage_store import Usages
@@ -67,7 +67,7 @@ class Lease:
 
 
 class JobStore(
-    Usages, Cached, Queues, Holdings, TenantErasures, Retries, ItemEnds, ItemTables, Aliases, Prepared, Expiries, Deliveries, WebhookSecrets
+    Usages, Cached, Queues, Holdings, TenantErasures, Retries, ItemEnds, ItemTables, Calls, Prepared, Expiries, Deliveries, WebhookSecrets
 ):
     """SQLAlchemy 2 (Core) over SQLite (WAL, synchronous=FULL, BEGIN IMMEDIATE, busy_timeout) or PostgreSQL.
 
@@ -117,6 +117,7 @@ class JobStore(
             IdempotencyReuse: the key stands for another request.
             BadRequest: an input dataset or job output was deleted meanwhile.
             QuotaExceeded: the tenant has too much waiting, stored, or used today.
+            NotFound, TooManyCalls: as `check_call` does, of a call.
         """
         if job.state is not State.QUEUED and job.cached_from is None:
             raise ValueError(f"the job is {job.state}; expected a queued one")
@@ -128,6 +129,7 @@ class JobStore(
                     if first is not None:
                         return Submitted(self._with_position(connection, first), replayed=True)
                 quota = self._admit(connection, job.tenant)
+                check_call(connection, job)
                 check_needs(connection, job)
                 row = connection.execute(accept(), values).one()
                 labels = [{"tenant": job.tenant, "key": key, "value": value, "job_seq": row.seq} for key, value in job.labels.items()]

@@ -9,16 +9,23 @@ from typing import Any
 from sqlalchemy import Connection, Select, Table, Update, bindparam, select, update
 
 from fumehood.errors import BadField, BadRequest
-from fumehood.job import Input, Job
+from fumehood.job import Input, Job, Kind
 from fumehood.schema import DATASETS, JOBS, SCRIPT_VERSIONS
 
 NEEDED = ((DATASETS, "dataset", "dataset"), (JOBS, "source_job", "job"), (SCRIPT_VERSIONS, "version", "version"))
 """What may be needed: the table, the column of the need that names it, and what it is called."""
 
 
+CALL = "call"
+"""The port, among needs, of the script of a call: the calls of a version that have not ended are as many as its needs of this port."""
+
+
 def needs_of(job: Job) -> list[dict[str, Any]]:
     """Rows of `job_needs`: one for each port that is connected to something stored."""
-    return [need | {"job_id": job.id} for need in needs_of_inputs(job.inputs)]
+    needs = [need | {"job_id": job.id} for need in needs_of_inputs(job.inputs)]
+    if job.kind is Kind.SCORE:
+        needs = [need | ({"port": CALL} if need["port"] == "script" else {}) for need in needs]
+    return needs
 
 
 def needs_of_inputs(inputs: Mapping[str, Input]) -> list[dict[str, Any]]:

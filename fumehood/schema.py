@@ -153,7 +153,8 @@ JOB_NEEDS = Table(
     Column("port", Text, primary_key=True),
     Column("dataset", Text, ForeignKey("datasets.id"), index=True),
     Column("source_job", Text, ForeignKey("jobs.id"), index=True),
-    Column("version", Text, ForeignKey("script_versions.id"), index=True),
+    Column("version", Text, ForeignKey("script_versions.id")),
+    Index(None, "version", "port"),  # what needs a version; its calls that have not ended
 )
 
 IDEMPOTENCY = Table(

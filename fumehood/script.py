@@ -83,6 +83,11 @@ class Version:
         return f"scripts/{self.id}"
 
     @property
+    def called(self) -> dict[str, Input]:
+        """Its files that every run of it has, by port: all but the sample."""
+        return {port: given for port, given in self.inputs.items() if port != "dataset1"}
+
+    @property
     def stored_bytes(self) -> int:
         return sum(given.bytes for given in self.inputs.values())
 
@@ -124,6 +129,17 @@ class Alias:
         return self.targets[-1].number
 
 
+_PYTHON: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
+
+
+def fits(kind: str | None, value: Any) -> bool:
+    """Whether a parameter of this type may have the value; one without a type may have any."""
+    if kind not in _PYTHON:
+        return True
+    types = _PYTHON[kind]
+    return isinstance(value, types) and (bool in types or not isinstance(value, bool))
+
+
 def check_of(version: Version, job_id: str, *, attempts_max: int, retention: Retention | None) -> Job:
     """The job that runs a version once, on its sample and with the defaults, or else the examples, of its parameters."""
     return Job(
@@ -140,6 +156,20 @@ def check_of(version: Version, job_id: str, *, attempts_max: int, retention: Ret
 
 def sample_parameters(parameters: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return {name: said.get("default", said.get("example")) for name, said in parameters.items() if {"default", "example"} & said.keys()}
+
+
+def called_with(version: Version, given: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of a run that says `given`. What the signature alone says the function knows itself; a default that its own type
+    does not allow can only be that."""
+    said = (version.parameters or {}).items()
+    defaults = {name: one["default"] for name, one in said if "default" in one and fits(one.get("type"), one["default"])}
+    return {**defaults, **given}
+
+
+def expected_columns(version: Version) -> list[dict[str, Any]] | None:
+    """What the first table of a run must have; None where the version was checked without one."""
+    inputs = (version.schemas or {}).get("inputs", {})
+    return inputs.get("dataset1")
 
 
 def findings_of(outcome: Outcome, parameters: dict[str, dict[str, Any]] | None) -> dict[str, Any]:

@@ -39,6 +39,8 @@ def test_errands_have_a_lane_of_their_own() -> None:
     assert {kind: kind.lane for kind in Kind} == {
         Kind.SCRIPT: Lane.JOBS,
         Kind.CHUNK: Lane.JOBS,
+        Kind.CHECK: Lane.JOBS,
+        Kind.SCORE: Lane.JOBS,
         Kind.DESCRIBE: Lane.ERRANDS,
         Kind.CONVERT: Lane.ERRANDS,
         Kind.PROFILE: Lane.ERRANDS,
@@ -51,6 +53,12 @@ def test_an_attempts_outputs_lie_apart_from_those_of_any_other() -> None:
     assert first.output_blob("result") == "jobs/job_1/1/result"
     assert replace(first, fence=3).output_blob("result") == "jobs/job_1/3/result"
     assert first.output_blob("log").startswith(first.blob_prefix + "/")
+
+
+def test_an_answers_first_table_is_of_the_format_that_was_asked_for() -> None:
+    call = job(kind=Kind.SCORE, target_format="csv")
+    assert [call.output_format(name) for name in ("result", "result2")] == ["csv", "arrow"]
+    assert replace(call, target_format=None).output_format("result") == "arrow"
 
 
 def test_ids_cannot_be_guessed() -> None:

@@ -90,7 +90,8 @@ def upgrade() -> None:
         with op.batch_alter_table(needs) as table:
             table.add_column(sa.Column("version", sa.String))
             table.create_foreign_key(f"fk_{needs}_version", "script_versions", ["version"], ["id"])
-        op.create_index(f"ix_{needs}_version", needs, ["version"])
+    op.create_index("ix_job_needs_version_port", "job_needs", ["version", "port"])
+    op.create_index("ix_batch_needs_version", "batch_needs", ["version"])
     for statement in _sqlite() if op.get_bind().dialect.name == "sqlite" else _postgres():
         op.execute(statement)
 
@@ -128,11 +129,11 @@ def _function(name: str, statement: str) -> str:
 def downgrade() -> None:
     postgres = op.get_bind().dialect.name != "sqlite"
     # Jobs on versions mean nothing to an older version.
-    of_checks = "(SELECT id FROM jobs WHERE kind = 'check')"
+    of_checks = "(SELECT id FROM jobs WHERE kind IN ('check', 'score'))"
     op.execute(f"DELETE FROM job_needs WHERE version IS NOT NULL OR job_id IN {of_checks}")
     op.execute("DELETE FROM batch_needs WHERE version IS NOT NULL")
     op.execute(f"DELETE FROM idempotency WHERE job_id IN (SELECT id FROM script_versions) OR job_id IN {of_checks}")
-    op.execute("DELETE FROM jobs WHERE kind = 'check'")
+    op.execute("DELETE FROM jobs WHERE kind IN ('check', 'score')")
     for state in ("queued", "running"):
         op.execute(
             f"UPDATE shares SET {state} = (SELECT count(*) FROM jobs WHERE jobs.tenant = shares.tenant AND jobs.lane = shares.lane "
@@ -145,8 +146,9 @@ def downgrade() -> None:
         op.execute(f"DROP TRIGGER {name} ON script_versions" if postgres else f"DROP TRIGGER {name}")
         if postgres:
             op.execute(f"DROP FUNCTION fumehood_{name}()")
+    op.drop_index("ix_job_needs_version_port", "job_needs")
+    op.drop_index("ix_batch_needs_version", "batch_needs")
     for needs in _NEEDS:
-        op.drop_index(f"ix_{needs}_version", needs)
         with op.batch_alter_table(needs) as table:
             table.drop_constraint(f"fk_{needs}_version", type_="foreignkey")
             table.drop_column("version")

@@ -1,0 +1,87 @@
+"""Parameters of a call, and of a job or a batch of a script: held against the types that its version records."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from api import documents
+from api.calls import ASKED
+from api.drafts import Draft
+from fumehood.errors import BadField, BadRequest
+from fumehood.limits import check_parameters_size
+from fumehood.script import Version, fits
+
+_INTEGER = re.compile(r"-?[0-9]{1,300}")
+_NUMBER = re.compile(r"-?(?:[0-9]{1,300}(?:\.[0-9]{0,300})?|\.[0-9]{1,300})(?:[eE][+-]?[0-9]{1,4})?")
+_WORDS = {"true": True, "false": False, "null": None}
+_EXPECTED = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false"}
+NAME_CHARACTERS = 80
+
+
+def from_query(version: Version, given: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """The values of parameters that stand as text in an address, without what it says of the call itself.
+
+    Raises:
+        BadRequest: names each that there is none of, that stands twice, or that is of another type.
+    """
+    values: dict[str, Any] = {}
+    seen: set[str] = set()
+    faults: list[BadField] = []
+    for name, text in given:
+        at = f"/query/{name[:NAME_CHARACTERS]}"
+        if name in seen:
+            faults.append(BadField(at, "stands more than once"))
+        elif name in ASKED:
+            pass
+        elif (unknown := _unknown(version, name)) is not None:
+            faults.append(BadField(at, unknown))
+        else:
+            kind = _kind(version, name)
+            values[name] = _read(kind, text)
+            if not fits(kind, values[name]):
+                faults.append(BadField(at, f"is {documents.kind_of(text)}; expected {_EXPECTED[kind or 'str']}"))
+        seen.add(name)
+    if not faults and (too_many := check_parameters_size(values)) is not None:
+        faults.append(BadField("/query", too_many.detail))
+    if faults:
+        raise BadRequest("a parameter of the request cannot be used", errors=tuple(dict.fromkeys(faults)))
+    return values
+
+
+def check_typed(draft: Draft, version: Version, parameters: dict[str, Any], *, at: str = "") -> None:
+    """The same of those that stand in a document."""
+    for name, value in parameters.items():
+        kind = _kind(version, name)
+        if (unknown := _unknown(version, name)) is not None:
+            draft.fault(f"{at}/parameters/{name[:NAME_CHARACTERS]}", unknown)
+        elif not fits(kind, value):
+            draft.fault(f"{at}/parameters/{name}", f"is {documents.kind_of(value)}; expected {_EXPECTED[kind or 'str']}")
+
+
+def _kind(version: Version, name: str) -> str | None:
+    kind = (version.parameters or {}).get(name, {}).get("type")
+    return kind if isinstance(kind, str) else None
+
+
+def _unknown(version: Version, name: str) -> str | None:
+    """What is wrong with a name. Where nobody knows what the script takes, any may be right."""
+    if version.parameters is None or name in version.parameters:
+        return None
+    known = f"the parameters are {', '.join(list(version.parameters)[:50])}" if version.parameters else "the script takes none"
+    return f"there is no parameter {name[:NAME_CHARACTERS]!r}; {known}"
+
+
+def _read(kind: str | None, text: str) -> Any:
+    """The value that a text is; the text itself where it is none of this type."""
+    if kind == "str":
+        return text
+    if kind in (None, "bool") and text in _WORDS:
+        return _WORDS[text]
+    if kind != "bool" and _INTEGER.fullmatch(text):
+        return int(text)
+    if kind in (None, "float") and _NUMBER.fullmatch(text) and math.isfinite(value := float(text)):
+        return value
+    return text
