@@ -6,6 +6,7 @@ from contextlib import ExitStack, nullcontext
 from functools import partial
 from typing import Annotated, Any
 
+import anyio
 import structlog
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 
@@ -25,6 +26,9 @@ from fumehood.errors import NotFound
 from fumehood.job import new_id
 from fumehood.script import Version
 from fumehood.tenant import Tenant
+
+LEAVING_SECONDS, LOOK_SECONDS = 10.0, 0.25
+"""So long a deletion waits for sandboxes to go, and so often it looks."""
 
 router = APIRouter(prefix="/v1/scripts", tags=["scripts"], dependencies=[Depends(known_parameters)])
 
@@ -143,12 +147,14 @@ async def read_script(script: ScriptName, desk: DeskDep, tenant: TenantDep) -> S
 
 @router.delete("/{script}", status_code=204, summary="Delete a script", responses=problems(404, 409))
 async def delete_script(script: ScriptName, desk: DeskDep, tenant: TenantDep) -> None:
-    """With all its versions and aliases. Refused while a job that has not ended needs one of them."""
+    """With all its versions and aliases. Refused while a job that has not ended needs one of them. Answers when no sandbox waits with
+    one of them any more, or after ten seconds."""
     asked_for_script(script)
     try:
-        await desk.file(_forget_all, desk, tenant.id, script)
+        versions = await desk.file(_forget_all, desk, tenant.id, script)
     except NotFound:
         raise no_script() from None
+    await _until_nothing_waits(desk, versions)
 
 
 @router.get("/{script}/versions", summary="List a script's versions", response_model=VersionPage, responses={**_PAGE, **problems(404)})
@@ -215,16 +221,28 @@ async def compare_versions(
 
 @router.delete("/{script}/versions/{number}", status_code=204, summary="Delete a version", responses=problems(404, 409))
 async def delete_version(script: ScriptName, number: VersionNumber, desk: DeskDep, tenant: TenantDep) -> None:
-    """Refused while an alias names it, or while a job that has not ended needs it. Its number is given to no other."""
+    """Refused while an alias names it, or while a job that has not ended needs it. Its number is given to no other. Answers when no
+    sandbox waits with it any more, or after ten seconds."""
     version = await find_version(desk, tenant, script, number)
     await desk.forget(tenant.id, version.blob_prefix, partial(desk.store.delete_version, tenant.id, script, number))
+    await _until_nothing_waits(desk, [version.id])
 
 
-def _forget_all(desk: Desk, tenant: str, name: str) -> None:
-    """The rows, then the blobs, as `Desk.forget` does it for one thing. Of a thousand places it is not noted before which of them go: a
-    worker removes what has no row when it comes by."""
-    for version in desk.store.delete_script(tenant, name):
+def _forget_all(desk: Desk, tenant: str, name: str) -> list[str]:
+    """The rows, then the blobs, as `Desk.forget` does it for one thing; the ids. Of a thousand places it is not noted before which of
+    them go: a worker removes what has no row when it comes by."""
+    versions = desk.store.delete_script(tenant, name)
+    for version in versions:
         desk.blobs.delete(tenant, version.blob_prefix)
+    return [version.id for version in versions]
+
+
+async def _until_nothing_waits(desk: Desk, versions: list[str]) -> None:
+    """Their workers throw away what waits with a version that is gone. One that does not answer may be dead; whoever buries it does
+    the same."""
+    with anyio.move_on_after(LEAVING_SECONDS):
+        while await desk.ask(desk.store.prepared_with, versions):
+            await anyio.sleep(LOOK_SECONDS)
 
 
 async def find_version(desk: Desk, tenant: Tenant, script: str, number: int) -> Version:

@@ -192,6 +192,13 @@ class Verbs:
         yield "list_aliases", lambda: store.list_aliases(TENANT, "score")
         yield "roll_back", lambda: store.roll_back(TENANT, "score", "prod")
         yield "delete_alias", lambda: store.delete_alias(TENANT, "score", "prod")
+        version = asked[0].id
+        named = {"tenant": TENANT, "version": version, "worker": "wrk_test"}
+        yield "keep_prepared", lambda: store.keep_prepared(**named, sandbox="one")
+        yield "prepared_of", lambda: store.prepared_of("wrk_test")
+        yield "prepared_with", lambda: store.prepared_with([version])
+        yield "forget_prepared", lambda: store.forget_prepared(["one"])
+        yield "forget_prepared_of", lambda: store.forget_prepared_of("wrk_test", but=["two"])
         yield "delete_version", lambda: store.delete_version(TENANT, "score", 1)
         yield "delete_script", lambda: store.delete_script(TENANT, "score")
 
