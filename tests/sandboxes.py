@@ -27,6 +27,7 @@ from fumehood.settings import Settings
 from tests.services import missing
 from worker import isolation
 from worker.collect import Report, collect
+from worker.container import DockerSandbox
 from worker.docker_sandbox import DockerHost
 from worker.isolation import LABEL_HOME, Host
 from worker.sandbox import Exit, Sandbox, StopSignal
@@ -192,6 +193,27 @@ class Ran:
 def lay(scratch: Scratch, name: str, content: bytes) -> None:
     (scratch.inside / name).write_bytes(content)
     (scratch.inside / name).chmod(0o444)
+
+
+def open_ahead(
+    host: DockerHost, home: Path, script: str, *, limits: Limits = SMALL, bundle: bytes | None = None, wait_seconds: float = 120.0
+) -> DockerSandbox:
+    """One that waits with the script open, as the pool makes it for calls. Raises SandboxError where it cannot be opened; nothing is left
+    then."""
+    scratch = Scratch.create(home, worker=host.worker_id)
+    with contextlib.ExitStack() as undo:
+        undo.callback(scratch.erase)
+        sandbox = host.prepare(scratch, limits, wait_seconds=wait_seconds)
+        undo.callback(sandbox.destroy)
+        assert sandbox.make_ready(StopSignal())
+        inputs = {} if bundle is None else {"bundle": {"format": "zip"}}
+        lay(scratch, "script.py", script.encode())
+        if bundle is not None:
+            lay(scratch, "bundle.zip", bundle)
+        lay(scratch, "prepare.json", json.dumps({"version": 1, "inputs": inputs, "limits": limits.as_dict()}).encode())
+        sandbox.open_script(limits, stop=StopSignal())
+        undo.pop_all()
+    return sandbox
 
 
 def run_script(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,12 +14,10 @@ import pytest
 from fumehood.errors import SandboxError
 from fumehood.outcome import Reason
 from fumehood.settings import Settings
-from tests.sandboxes import SMALL, Wall, lay, run_script
+from tests.sandboxes import SMALL, Wall, open_ahead, run_script
 from tests.services import until
 from worker.container import DockerSandbox
 from worker.docker_sandbox import DockerHost
-from worker.sandbox import StopSignal
-from worker.scratch import Scratch
 
 LEFT = 3
 END_SECONDS = 20.0
@@ -72,17 +69,9 @@ def opened(host: DockerHost, sandbox_home: Path) -> Iterator[Open]:
 
         def make(script: str, *, bundle: bytes | None = None, wall_seconds: float = 20.0) -> DockerSandbox:
             limits = replace(SMALL, wall_seconds=wall_seconds)
-            scratch = Scratch.create(sandbox_home, worker="w1")
-            last.callback(scratch.erase)
-            sandbox = last.enter_context(host.prepare(scratch, limits, wait_seconds=120.0))
-            assert sandbox.make_ready(StopSignal())
-            inputs = {"bundle": {"format": "zip"}} if bundle is not None else {}
-            lay(scratch, "script.py", script.encode())
-            if bundle is not None:
-                lay(scratch, "bundle.zip", bundle)
-            lay(scratch, "prepare.json", json.dumps({"version": 1, "inputs": inputs, "limits": limits.as_dict()}).encode())
-            sandbox.open_script(limits, stop=StopSignal())
-            return sandbox
+            sandbox = open_ahead(host, sandbox_home, script, limits=limits, bundle=bundle)
+            last.callback(sandbox.scratch.erase)
+            return last.enter_context(sandbox)
 
         yield make
 

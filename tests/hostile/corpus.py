@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,10 +15,11 @@ from typing import Any
 import docker
 
 from cli.corpus import CANARY, Attack, attacks
+from fumehood.errors import SandboxError
 from fumehood.job import Job, Lane, new_id
 from fumehood.limits import Limits
 from fumehood.settings import Settings
-from tests.sandboxes import SMALL, Ran, left_over, run_script
+from tests.sandboxes import SMALL, Ran, left_over, open_ahead, run_script
 from tests.services import until
 from worker import runtimes
 from worker.docker_sandbox import DockerHost
@@ -26,7 +28,7 @@ from worker.sandbox import Sandbox
 from worker.warm_pool import WarmPool
 
 AT_ONCE = 2
-STARTS = ("cold", "warm")
+STARTS = ("cold", "warm", "prepared")
 # What sandboxes of a pool are made with: the service's defaults, so that the rest of an attack's limits is changed while it lives.
 WARM = replace(Limits(), disk_bytes=SMALL.disk_bytes)
 READY_SECONDS = 90.0
@@ -91,7 +93,7 @@ class Ground:
 
     def starts(self, attack: Attack) -> tuple[str, ...]:
         """As in the service, no job gets one that waits and cannot be given its limits."""
-        return STARTS if recipe_of(self.runtime, size=1).unfit(attack.limits) is None else ("cold",)
+        return STARTS if recipe_of(self.runtime, size=1).unfit(attack.limits) is None else ("cold", "prepared")
 
     def submit(self, work: Callable[..., Ran], *arguments: Any) -> Future[Ran]:
         """Anything else, two at a time."""
@@ -103,7 +105,13 @@ class Ground:
 
     def run(self, attack: Attack, start: str = "cold") -> Ran:
         script = attack.script.replace(CANARY, str(self.canary))
-        ready = take(self.pool, attack.limits) if start == "warm" else None
+        ready = None
+        if start == "warm":
+            ready = take(self.pool, attack.limits)
+        elif start == "prepared":
+            # As in the service: the call of a script that cannot be opened ahead goes to another sandbox.
+            with contextlib.suppress(SandboxError):
+                ready = open_ahead(self.host, self.home, script, limits=attack.limits)
         return run_script(self.host, self.home, script, limits=attack.limits, ready=ready)
 
     def close(self) -> None:
