@@ -89,17 +89,19 @@ class Bench:
         self, script: str | bytes = "", *, inputs: dict | None = None, parameters: dict | None = None, kind: str = "script",
         target_format: str | None = None, before_end=None, wait_seconds: float | None = None,
         expires_seconds: float | None = None, full: tuple[str, ...] = (), home: Path | None = None, more: dict | None = None,
-        **limits: float,
+        prepared: bool = False, **limits: float,
     ) -> Run:  # fmt: skip
         """Run one request and wait for its end.
 
         `inputs`: port → (format, bytes). `before_end(process)` is called after the go line, with the engine's client.
         `wait_seconds`: never send the go line; the sandbox may wait so long. `full`: outputs without room for a byte.
-        `home`: a directory for its files. `more`: further fields of the request.
+        `home`: a directory for its files. `more`: further fields of the request. `prepared`: the script is opened first, by a line of
+        its own.
         """
         home = self._lay_out(
-            home or self._directory / uuid.uuid4().hex[:12], script, inputs or {}, LIMITS | limits, parameters, kind, target_format, more
-        )
+            home or self._directory / uuid.uuid4().hex[:12], script, inputs or {}, LIMITS | limits, parameters, kind, target_format, more,
+            prepared,
+        )  # fmt: skip
         limits = LIMITS | limits
         name = f"fumehood-bench-{uuid.uuid4().hex[:12]}"
         mount = [f"--mount=type=bind,src={self._runner},dst=/opt/fumehood/runner,readonly"] if self._runner else []
@@ -113,7 +115,7 @@ class Bench:
         try:
             expires_seconds = expires_seconds or limits["wall_seconds"] + 25
             go = None if wait_seconds is not None else go_line(limits, expires_seconds)
-            events = self._talk(process, go, before_end)
+            events = self._talk(process, [prepare_line(limits), go] if prepared else [go], before_end)
             process.stdin.close()
             exit_code = process.wait()
             errors = process.stderr.read().decode()
@@ -133,21 +135,21 @@ class Bench:
             wall_seconds=time.monotonic() - began_at, log=(home / "out" / "log").read_bytes().decode("utf-8", "replace"),
         )  # fmt: skip
 
-    def _talk(self, process: subprocess.Popen, go: bytes | None, before_end) -> list[dict]:
-        """Go line out, events in, until `done` or the end."""
+    def _talk(self, process: subprocess.Popen, lines: list[bytes | None], before_end) -> list[dict]:
+        """Lines out, one where the sandbox waits, events in, until `done` or the end."""
         events = []
         for line in process.stdout:
             events.append(json.loads(line) | {"at": time.monotonic()})
             if events[-1]["event"] == "done":
                 break
-            if events[-1]["event"] == "ready" and go:
-                process.stdin.write(go)
+            if events[-1]["event"] in ("ready", "prepared") and (line := lines.pop(0)):
+                process.stdin.write(line)
                 process.stdin.flush()
-                if before_end:
+                if before_end and not lines:
                     before_end(process)
         return events
 
-    def _lay_out(self, home: Path, script, inputs: dict, limits: dict, parameters, kind, target_format, more) -> Path:
+    def _lay_out(self, home: Path, script, inputs: dict, limits: dict, parameters, kind, target_format, more, prepared: bool) -> Path:
         (home / "in").mkdir(parents=True)
         (home / "out").mkdir()
         for file in OUT_FILES:
@@ -161,7 +163,9 @@ class Bench:
         if target_format is not None:
             request["target_format"] = target_format
         request |= more or {}
-        files = {"request.json": json.dumps(request).encode(), "script.py": script.encode() if isinstance(script, str) else script}
+        ahead = {"version": 1, "limits": limits, "inputs": {port: form for port, form in request["inputs"].items() if port == "bundle"}}
+        files = {"prepare.json": json.dumps(ahead).encode()} if prepared else {}
+        files |= {"request.json": json.dumps(request).encode(), "script.py": script.encode() if isinstance(script, str) else script}
         files |= {"bundle.zip" if port == "bundle" else port: data for port, (_, data) in inputs.items()}
         for name, data in files.items():
             (home / "in" / name).write_bytes(data)
@@ -175,12 +179,19 @@ class Bench:
         shutil.rmtree(self._directory, ignore_errors=True)
 
 
+def prepare_line(limits: dict) -> bytes:
+    return b"%s\n" % json.dumps({"prepare": 1, **bounds(limits)}).encode()
+
+
 def go_line(limits: dict, expires_seconds: float) -> bytes:
-    go = {
-        "go": 1, "wall_seconds": limits["wall_seconds"], "log_bytes": limits["log_bytes"],
-        "file_bytes": max(limits["output_bytes"], limits["disk_bytes"]), "expires_seconds": expires_seconds,
+    return b"%s\n" % json.dumps({"go": 1, **bounds(limits), "expires_seconds": expires_seconds}).encode()
+
+
+def bounds(limits: dict) -> dict:
+    return {
+        "wall_seconds": limits["wall_seconds"], "log_bytes": limits["log_bytes"],
+        "file_bytes": max(limits["output_bytes"], limits["disk_bytes"]),
     }  # fmt: skip
-    return json.dumps(go).encode() + b"\n"
 
 
 def has_engine() -> bool:

@@ -29,6 +29,8 @@ from worker.warm_pool import WarmPool
 
 AT_ONCE = 2
 STARTS = ("cold", "warm", "prepared")
+# Elsewhere what differs is what a start itself is, and of that these are all.
+STARTS_ELSEWHERE = ("cold", "warm")
 # What sandboxes of a pool are made with: the service's defaults, so that the rest of an attack's limits is changed while it lives.
 WARM = replace(Limits(), disk_bytes=SMALL.disk_bytes)
 READY_SECONDS = 90.0
@@ -93,7 +95,9 @@ class Ground:
 
     def starts(self, attack: Attack) -> tuple[str, ...]:
         """As in the service, no job gets one that waits and cannot be given its limits."""
-        return STARTS if recipe_of(self.runtime, size=1).unfit(attack.limits) is None else ("cold", "prepared")
+        starts = STARTS if self.runtime == "runc" else STARTS_ELSEWHERE
+        fits = recipe_of(self.runtime, size=1).unfit(attack.limits) is None
+        return tuple(start for start in starts if fits or start != "warm")
 
     def submit(self, work: Callable[..., Ran], *arguments: Any) -> Future[Ran]:
         """Anything else, two at a time."""

@@ -22,9 +22,9 @@ from fumehood.limits import Limits
 from fumehood.outcome import Reason
 from fumehood.settings import Settings
 from tests.hostile.corpus import STARTS, Ground, open_pool, take
-from tests.sandboxes import SMALL, Ran, run_script
+from tests.sandboxes import SMALL, Ran, open_ahead, run_script
 from worker.docker_sandbox import DockerHost
-from worker.sandbox import Stop, StopSignal
+from worker.sandbox import Sandbox, Stop, StopSignal
 
 HEAD = re.compile(r"# stays: (?P<stays>yes|no)\n\"\"\"(?P<what>[^\"]+)\"\"\"\n")
 # `leave()` leaves something where `# stays: yes`, and asserts that it cannot where `no`; `look()` lists what it finds.
@@ -73,14 +73,15 @@ ENDINGS = {
 
 
 class Slot:
-    """One job after the other, each in a sandbox of its own. Cold there is one user id, warm two."""
+    """One job after the other, each in a sandbox of its own. Warm there are two user ids, else one."""
 
     def __init__(
         self, ground: Ground, start: str, *, limits: Limits = SMALL, leavings: Mapping[str, str] = MappingProxyType(LEAVINGS)
     ) -> None:
-        first, count = {"cold": (4_000_000, 1), "warm": (4_000_100, 2)}[start]
+        first, count = {"cold": (4_000_000, 1), "warm": (4_000_100, 2), "prepared": (4_000_200, 1)}[start]
         uids = {"sandbox_uid_first": first, "sandbox_uid_count": count}
         settings = Settings(home=ground.home, image=ground.host.image, **{**ground.settings, **uids})
+        self.start = start
         self.home, self.limits, self.runtime = ground.home, limits, ground.runtime
         self.leavings = dict(leavings)
         self.staying = {name for name, text in leavings.items() if text.startswith("# stays: yes\n")}
@@ -95,8 +96,10 @@ class Slot:
             if ending.cancel_at_bytes is not None and log_bytes >= ending.cancel_at_bytes:
                 stop.set(Stop.CANCELLED)
 
-        ready = take(self.pool, limits) if self.pool else None
+        ready: Sandbox | None = take(self.pool, limits) if self.pool else None
         script = CHAIN.replace("LEAVINGS", repr(self.leavings)).replace("ENDING", ending.code)
+        if self.start == "prepared":
+            ready = open_ahead(self.host, self.home, script, limits=limits)
         return run_script(self.host, self.home, script, limits=limits, stop=stop, on_log=on_log, ready=ready)
 
     def close(self) -> None:
