@@ -138,6 +138,8 @@ def fill(page: Page, read: Read, desk: Desk, free_bytes: int) -> Page:
 def _put_worker(page: Page, worker: WorkerReading) -> None:
     facts = worker.facts
     page.put("fumehood_worker_ready", facts.get("ready") is True, worker.worker)
+    if "prepared" in facts:
+        page.put("fumehood_worker_prepared_sandboxes", facts["prepared"], worker.worker)
     if "disk_budget_bytes" in facts:
         page.put("fumehood_worker_disk_budget_bytes", facts["disk_budget_bytes"], worker.worker)
     for lane in Lane:

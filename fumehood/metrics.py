@@ -82,6 +82,7 @@ _TABLE: tuple[tuple[str, Type, Source, str, dict[str, tuple[str, ...]]], ...] = 
     ("worker_ready", Type.GAUGE, Source.ROW, "1 where the worker takes jobs.", {}),
     ("worker_slots", Type.GAUGE, Source.ROW, "Jobs that the worker runs at once.", _LANE),
     ("worker_warm_sandboxes", Type.GAUGE, Source.ROW, "Sandboxes that wait ready for a job.", _LANE),
+    ("worker_prepared_sandboxes", Type.GAUGE, Source.ROW, "Sandboxes that wait with a script open.", {}),
     ("worker_disk_budget_bytes", Type.GAUGE, Source.ROW, "Free disk that jobs may reserve.", {}),
     ("sandbox_starts_total", Type.COUNTER, Source.WORKER, "Attempts by how their sandbox started.", _LANE | {"start": STARTS}),
     ("queue_wait_seconds", Type.HISTOGRAM, Source.WORKER, "From submission to the first claim.", _LANE),
