@@ -65,7 +65,8 @@ def worked(stand: Stand) -> Tally:
     tally.observe("fumehood_room_seconds", 1e9, "run")
     telemetry.ended(job(kind=Kind.SCRIPT), outcome(Reason.LOST))
     tally.count("fumehood_outcomes_total", "script", "script_error", "tenant", by=2)
-    facts = {"ready": True, "reason": None, "jobs_slots": 2, "errands_slots": 1, "disk_budget_bytes": 5, "warm": {"jobs": 1, "errands": 0}}
+    waiting = {"warm": {"jobs": 1, "errands": 0}, "prepared": 2}
+    facts = {"ready": True, "reason": None, "jobs_slots": 2, "errands_slots": 1, "disk_budget_bytes": 5, **waiting}
     stand.store.worker_beat("wrk_1", facts, tally=tally.document())
     return tally
 
@@ -205,6 +206,7 @@ def test_the_numbers_are_those_of_the_service(stand: Stand) -> None:
     assert (one(found, "workers", state="ready"), one(found, "workers", state="not_ready")) == (1, 0)
     assert one(found, "worker_slots", worker="wrk_1", lane="jobs") == 2
     assert one(found, "worker_warm_sandboxes", worker="wrk_1", lane="jobs") == 1
+    assert one(found, "worker_prepared_sandboxes", worker="wrk_1") == 2
     assert one(found, "sandbox_starts_total", worker="wrk_1", lane="jobs", start="warm") == 1
     assert one(found, "sandbox_starts_total", worker="wrk_1", lane="jobs", start="cold") == 0
     assert one(found, "outcomes_total", worker="wrk_1", kind="script", reason="script_error", blame="tenant") == 2
