@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
-from benchmarks import chart, gigabyte, latency, rest, throughput, transfer
+from benchmarks import chart, gigabyte, latency, rest, scoring, throughput, transfer
 from benchmarks.plan import Plan
 from benchmarks.results import HERE, Row, keep, show
 
@@ -17,6 +17,8 @@ ROWS: dict[str, Callable[[Plan], Iterator[Row]]] = {
     "warm": latency.warm,
     "sustained": throughput.sustained,
     "batch": throughput.batch,
+    "scoring": scoring.scoring,
+    "calls": scoring.calls,
     "gigabyte": gigabyte.gigabyte,
     "transfer": transfer.transfer,
     "scale": rest.scale,
