@@ -22,7 +22,7 @@ from api.script_samples import CSV, JSON, Asked, Sample, as_csv, as_text, column
 from api.script_schemas import AliasRecord, ParameterRecord, ScriptRecord, VersionRecord, VersionSummary
 from fumehood.dataset import FORMATS, TABLE_FORMATS
 from fumehood.limits import REQUESTABLE
-from fumehood.text import one_line
+from fumehood.text import harmless, one_line
 
 COLUMNS_SHOWN = 200
 ROWS_CHARACTERS = 100_000
@@ -210,8 +210,9 @@ def _form(version: VersionRecord, call: Asked, address: str) -> Markup:
 
 
 def _table_fields(rows: list[dict[str, Any]]) -> Markup:
-    examples = {"json": _as_lines(rows), "csv": as_csv(rows)}
-    examples = {name: text if len(text) <= ROWS_CHARACTERS else "" for name, text in examples.items()}
+    made = {"json": _as_lines(rows), "csv": as_csv(rows)}
+    # JSON is ASCII; a name in CSV may be a character that nobody can see or type.
+    examples = {name: text if len(text) <= ROWS_CHARACTERS and harmless(text) == text else "" for name, text in made.items()}
     options = []
     for name in sorted(TABLE_FORMATS, key=lambda name: name not in examples):
         (media, *_), endings = FORMATS[name]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 from api.answers import binary, headers, problems
@@ -46,9 +47,16 @@ _SCORE_PROBLEMS = {
 }
 
 
-def script_document(version: VersionRecord, chosen: dict[str, str], service: Document, sample: str | None) -> Document:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    address: str
+    """A whole one: what is external to OpenAPI is named by a URI."""
+    format: str
+
+
+def script_document(version: VersionRecord, chosen: dict[str, str], service: Document, sample: Sample | None) -> Document:
     """`chosen`: what a query says to get this version, nothing where it is the latest. `service`: the document of the service.
-    `sample`: the format of its sample, None where it has none."""
+    `sample`: None where it has none."""
     own = {**_table_schemas(version), "Parameters": _parameters_object(version)}
     paths = {
         f"/v1/scripts/{version.script}/{call}": {"post": operation}
@@ -75,7 +83,7 @@ def script_document(version: VersionRecord, chosen: dict[str, str], service: Doc
 # calls -------------------------------------------------------------------------------------------------------------------
 
 
-def _score(version: VersionRecord, chosen: dict[str, str], sample: str | None) -> Document:
+def _score(version: VersionRecord, chosen: dict[str, str], sample: Sample | None) -> Document:
     answers = binary(*TABLES)
     answers[JSON] = {"schema": {"$ref": f"{_PREFIX}Results"}}
     answers[CSV] = {"schema": {"type": "string"}}
@@ -151,7 +159,7 @@ def _typed(one: ParameterRecord) -> Document:
 # tables ------------------------------------------------------------------------------------------------------------------
 
 
-def _table(version: VersionRecord, sample: str | None) -> Document:
+def _table(version: VersionRecord, sample: Sample | None) -> Document:
     """The sample is shown by its address alone: nobody here reads it."""
     rows = example_rows(columns_in(version) or [])
     content = binary(*TABLES)
@@ -165,10 +173,9 @@ def _table(version: VersionRecord, sample: str | None) -> Document:
         },
     }
     content[CSV]["examples"] = {"rows": {"summary": "Rows", "value": as_csv(rows)}}
-    if sample is not None and sample in TABLE_FORMATS:
-        address = f"/v1/scripts/{version.script}/versions/{version.number}/sample"
-        media = content[FORMATS[sample][0][0]]
-        media.setdefault("examples", {})["sample"] = {"summary": "What the version was checked on", "externalValue": address}
+    if sample is not None and sample.format in TABLE_FORMATS:
+        shown = content[FORMATS[sample.format][0][0]].setdefault("examples", {})
+        shown["sample"] = {"summary": "What the version was checked on", "externalValue": sample.address}
     return {"required": True, "description": "The table, in the format that `Content-Type` says.", "content": content}
 
 

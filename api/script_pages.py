@@ -15,7 +15,7 @@ from api.content import accept_of
 from api.desk import Desk, DeskDep
 from api.script_help import DOOR, DOOR_HEADERS, PAGE_HEADERS, help_page
 from api.script_names import ScriptName, asked_for_script, no_alias, no_script
-from api.script_openapi import script_document
+from api.script_openapi import Sample, script_document
 from api.script_records import script_record, version_record, version_summary
 from api.script_samples import asked
 from api.scripts import find_version
@@ -46,10 +46,10 @@ async def read_script_openapi(
 ) -> Response:
     """Its calls with the columns and parameters that the check recorded, to make a client of."""
     _, _, chosen = await _chosen(desk, tenant, script, version, alias)
-    sample = chosen.inputs.get("dataset1")
-    made = script_document(
-        version_record(chosen), _said(version, alias), request.app.openapi(), sample=sample.format if sample is not None else None
-    )
+    given = chosen.inputs.get("dataset1")
+    address = f"{_origin(request)}/v1/scripts/{script}/versions/{chosen.number}/sample"
+    sample = Sample(address=address, format=given.format) if given is not None else None
+    made = script_document(version_record(chosen), _said(version, alias), request.app.openapi(), sample)
     return JSONResponse(made)
 
 
