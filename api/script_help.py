@@ -146,7 +146,7 @@ def _columns(columns: list[Column] | None) -> Markup:
     found = columns or []
     rows = ((one.name, one.type, "yes" if one.nullable else "no") for one in found[:COLUMNS_SHOWN])
     more = len(found) - COLUMNS_SHOWN
-    return _table(("column", "type", "may be missing"), rows) + (_text("<p>And {} more.</p>", f"{more:,}") if more > 0 else Markup(""))
+    return _table(("column", "type", "values may be missing"), rows) + (_text("<p>And {} more.</p>", f"{more:,}") if more > 0 else Markup(""))
 
 
 def _parameters(parameters: list[ParameterRecord]) -> Markup:
