@@ -145,8 +145,8 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> Markup:
 def _columns(columns: list[Column] | None) -> Markup:
     found = columns or []
     rows = ((one.name, one.type, "yes" if one.nullable else "no") for one in found[:COLUMNS_SHOWN])
-    more = len(found) - COLUMNS_SHOWN
-    return _table(("column", "type", "values may be missing"), rows) + (_text("<p>And {} more.</p>", f"{more:,}") if more > 0 else Markup(""))
+    table, more = _table(("column", "type", "values may be missing"), rows), len(found) - COLUMNS_SHOWN
+    return table + _text("<p>And {} more.</p>", f"{more:,}") if more > 0 else table
 
 
 def _parameters(parameters: list[ParameterRecord]) -> Markup:
@@ -185,8 +185,8 @@ def _versions(recent: list[VersionSummary], count: int) -> Markup:
         (_text('<a href="?version={}">{}</a>', one.number, one.number) if one.state == "ready" else one.number, one.state, one.description)
         for one in recent
     )
-    more = count - len(recent)
-    return _table(("version", "state", "description"), rows) + (_text("<p>And {} older ones.</p>", more) if more > 0 else Markup(""))
+    table, more = _table(("version", "state", "description"), rows), count - len(recent)
+    return table + _text("<p>And {} older ones.</p>", more) if more > 0 else table
 
 
 def _form(version: VersionRecord, call: Asked, address: str) -> Markup:
