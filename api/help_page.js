@@ -36,7 +36,7 @@
       return `The service answered ${answer.status}.`;
     }
     const fields = (told.errors ?? []).map((one) => `${one.pointer}: ${one.detail}`);
-    return [`${told.title}: ${told.detail}`, ...fields, told.error?.traceback ?? ""].join("\n");
+    return [`${told.title}: ${told.detail}`, ...fields, told.error?.traceback].filter(Boolean).join("\n");
   }
 
   async function guarded(work) {
