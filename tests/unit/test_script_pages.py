@@ -371,12 +371,14 @@ FILES = ("table.arrow", "rows.csv", "rows.json")
 def test_a_real_shell_hands_them_over_as_they_are(hostile: Stand, tmp_path: Path) -> None:
     (command, *_) = [text for text in Page(shown(hostile.us).text).within("pre") if text.startswith("curl")]
     shell = f"curl() {{ for word; do printf '%s\\0' \"$word\"; done; }}\n{command}\n"
-    done = subprocess.run(["/bin/sh", "-c", shell], cwd=tmp_path, env={"FUMEHOOD_KEY": "fh_1"}, capture_output=True, text=True, timeout=20)
+    here = tmp_path / "here"
+    here.mkdir()
+    done = subprocess.run(["/bin/sh", "-c", shell], cwd=here, env={"FUMEHOOD_KEY": "fh_1"}, capture_output=True, text=True, timeout=20)
     words = done.stdout.split("\0")
     assert (done.stderr, words[:1], words[-3]) == ("", ["-sS"], "--data-raw")
     assert "Authorization: Bearer fh_1" in words
     assert [list(row) for row in json.loads(words[-2])] == [HOSTILE, HOSTILE]
-    assert list(tmp_path.iterdir()) == []
+    assert list(here.iterdir()) == []
 
 
 def test_words_of_a_tenant_are_literals_to_python(hostile: Stand) -> None:
