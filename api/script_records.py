@@ -136,7 +136,7 @@ def _parameters(version: Version) -> list[ParameterRecord] | None:
     return [
         ParameterRecord(
             name=presentable(name),
-            type=said.get("type"),
+            type=presentable(said.get("type")),
             required="default" not in said,
             default=presentable(said.get("default")),
             example=presentable(said.get("example")),

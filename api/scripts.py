@@ -22,8 +22,9 @@ from api.script_names import ScriptName, VersionNumber, asked_for_script, is_num
 from api.script_records import comparison, script_record, script_summary, version_record, version_summary
 from api.script_schemas import Comparison, ScriptPage, ScriptRecord, VersionPage, VersionRecord
 from api.waiting import preferred_wait, wait_final
+from fumehood.dataset import FORMATS
 from fumehood.errors import NotFound
-from fumehood.job import new_id
+from fumehood.job import Input, new_id
 from fumehood.script import Version
 from fumehood.tenant import Tenant
 
@@ -195,13 +196,24 @@ async def read_version(script: ScriptName, number: VersionNumber, desk: DeskDep,
 async def read_version_source(script: ScriptName, number: VersionNumber, request: Request, desk: DeskDep, tenant: TenantDep) -> Response:
     """The script as it was published."""
     version = await find_version(desk, tenant, script, number)
-    given = version.inputs["script"]
-    try:
-        blob = await desk.file(desk.blobs.open, tenant.id, given.blob)
-    except NotFound:
-        raise no_version() from None  # It was deleted at this moment.
-    fields = {**SANDBOXED, "Content-Disposition": attachment(f"{script}-{number}.py")}
-    return await send_blob(request, desk, blob, media_type=SCRIPT_TYPE, identity=f"{tenant.id}/{given.blob}", headers=fields)
+    return await _send_part(request, desk, tenant, version.inputs["script"], SCRIPT_TYPE, f"{script}-{number}.py")
+
+
+@router.get(
+    "/{script}/versions/{number}/sample",
+    summary="A version's sample",
+    response_class=Response,
+    responses={**stored_bytes("The table.", binary(*(media[0] for media, _ in FORMATS.values()))), **problems(404)},
+    openapi_extra=RANGES,
+)
+async def read_version_sample(script: ScriptName, number: VersionNumber, request: Request, desk: DeskDep, tenant: TenantDep) -> Response:
+    """The table that the check ran on, in the format that the version keeps."""
+    version = await find_version(desk, tenant, script, number)
+    given = version.inputs.get("dataset1")
+    if given is None:
+        raise NotFound("the version has no sample")
+    name = f"{script}-{number}{FORMATS[given.format][1][0]}"
+    return await _send_part(request, desk, tenant, given, FORMATS[given.format][0][0], name)
 
 
 @router.get(
@@ -226,6 +238,16 @@ async def delete_version(script: ScriptName, number: VersionNumber, desk: DeskDe
     version = await find_version(desk, tenant, script, number)
     await desk.forget(tenant.id, version.blob_prefix, partial(desk.store.delete_version, tenant.id, script, number))
     await _until_nothing_waits(desk, [version.id])
+
+
+async def _send_part(request: Request, desk: Desk, tenant: Tenant, given: Input, media_type: str, file_name: str) -> Response:
+    """A file of a version's own, unread."""
+    try:
+        blob = await desk.file(desk.blobs.open, tenant.id, given.blob)
+    except NotFound:
+        raise no_version() from None  # It was deleted at this moment.
+    fields = {**SANDBOXED, "Content-Disposition": attachment(file_name)}
+    return await send_blob(request, desk, blob, media_type=media_type, identity=f"{tenant.id}/{given.blob}", headers=fields)
 
 
 def _forget_all(desk: Desk, tenant: str, name: str) -> list[str]:

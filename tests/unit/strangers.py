@@ -36,6 +36,7 @@ IN_PATH |= {"script": "script", "alias": "alias"}
 BESIDE = {
     "cursor": "cursor",
     "about": "about",
+    "alias": "alias",
     "list_jobs label": "label",
     "read_usage label": "label name",
     "list_datasets name": "name",
@@ -55,6 +56,7 @@ PLAIN_IN_PATH = {
     "digest": [IMAGE],
 }
 PLAIN_BESIDE = {"limit", "state", "wait", "seconds", "from", "to", "by", "pinned", "prefer", "range", "partial", "upload_dataset name"}
+PLAIN_BESIDE |= {"read_script_openapi version", "read_script_help version"}
 # Said with every call that knows them; streams would not end else.
 ALWAYS = {"seconds": "0"}
 # A cursor over values is only one where there are such values.

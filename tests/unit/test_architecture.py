@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -38,14 +39,33 @@ def test_no_module_outgrows_its_room() -> None:
     assert {path: lines for path, lines in lengths.items() if lines > MODULE_LINES_MAX} == {}
 
 
+ENVIRONMENT = {"environ", "environb", "getenv", "getenvb"}
+
+
 def test_only_the_settings_read_the_environment() -> None:
     readers = [
         path.relative_to(ROOT).as_posix()
         for package in ("fumehood", "api", "worker", "gate", "courier")
         for path in (ROOT / package).rglob("*.py")
-        if any(word in path.read_text() for word in ("os.environ", "os.getenv", "getenv("))
+        if ENVIRONMENT & names_of(path)
     ]
     assert set(readers) <= {"fumehood/settings.py"}
+
+
+def names_of(path: Path) -> set[str]:
+    """All that the code names; what only stands in a text, as in a sample for others, is none."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    imported = {alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names}
+    attributes = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    return imported | attributes | {node.id for node in nodes if isinstance(node, ast.Name)}
+
+
+def test_a_reader_of_the_environment_would_be_seen(tmp_path: Path) -> None:
+    for code in ("import os\nos.environ['A']", "from os import getenv as read", "import os as o\no.environb", "getenv('A')"):
+        (tmp_path / "reads.py").write_text(code)
+        assert ENVIRONMENT & names_of(tmp_path / "reads.py"), code
+    (tmp_path / "shows.py").write_text("text = f\"os.environ['A'] {1}\"")
+    assert not ENVIRONMENT & names_of(tmp_path / "shows.py")
 
 
 def test_only_one_module_imports_the_engine() -> None:

@@ -71,3 +71,6 @@ def test_an_installed_command_brings_the_whole_corpus(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert {line.split()[0] for line in done.stdout.splitlines()[1:]} == attacks().keys()
+    # What the API reads beside its modules comes along: `fumehood run --local` starts it from there.
+    beside = {path.name for path in (ROOT / "api").iterdir() if path.is_file() and path.suffix != ".py"}
+    assert beside == {path.name for path in (installed / "api").iterdir() if path.suffix != ".py"} == {"help_page.css", "help_page.js"}

@@ -55,8 +55,9 @@ def batch(stand: Stand) -> str:
 
 def script(stand: Stand, name: str, versions: int = 1) -> str:
     """Of another name than the document has as its example, which the walk deletes."""
+    sample = stand.us.dataset()
     for _ in range(versions):
-        answer = stand.us.put(f"/v1/scripts/{name}", json={"script": SCRIPT})
+        answer = stand.us.put(f"/v1/scripts/{name}", json={"script": SCRIPT, "sample": sample})
         assert answer.status_code == 202, answer.text
         stand.worker.work(Lane.JOBS)
     return name
@@ -139,6 +140,7 @@ def things_of_every_kind(stand: Stand) -> dict[str, list[str]]:
         "alias": aliases,
         "DELETE /v1/scripts/{script}/versions/{number} number": [str(number) for number in range(10, 20)],
         "GET /v1/scripts/{script}/versions/{number}/source number": ["1", "2"],
+        "GET /v1/scripts/{script}/versions/{number}/sample number": ["1", "2"],
         "other": ["1", "2"],
         "number": ["0", "1"],
         "n": ["0", "1"],
