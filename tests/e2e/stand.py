@@ -63,8 +63,8 @@ class Stand:
         return dict(line.split(" ", 1) for line in listed.splitlines())
 
     def sandboxes(self) -> list[str]:
-        """Names of the containers of scripts, running or not, as the engine sees them; without those that wait, untouched, for one."""
-        used = [name for name in self._containers_of_scripts() if not _untouched(self.home / "scratch" / name.removeprefix("fumehood-"))]
+        """Names of the containers of scripts, running or not, as the engine sees them; without those that wait for one."""
+        used = [name for name in self._containers_of_scripts() if not _waits(self.home / "scratch" / name.removeprefix("fumehood-"))]
         # One that waited may have gone meanwhile: its container before its directory.
         return [name for name in self._containers_of_scripts() if name in used]
 
@@ -72,8 +72,8 @@ class Stand:
         return docker("ps", "--all", "--filter", f"label=fumehood.home={self.home}", "--format", "{{.Names}}").splitlines()
 
     def scratch(self) -> list[Path]:
-        """Files of runs; without the directories of sandboxes that wait, which hold none."""
-        runs = [path for path in (self.home / "scratch").iterdir() if path.exists() and not _untouched(path)]
+        """Files of runs; without the directories of sandboxes that wait."""
+        runs = [path for path in (self.home / "scratch").iterdir() if path.exists() and not _waits(path)]
         return [*runs, *(self.home / "incoming").iterdir()]
 
     def inspect(self, service: str) -> dict[str, Any]:
@@ -86,9 +86,12 @@ class Stand:
         return descendants(init) if init else []
 
 
-def _untouched(directory: Path) -> bool:
-    """Whether nothing was laid into an attempt's directory, and nothing came out."""
-    return directory.exists() and not list(directory.glob("in/*")) and not any(path.stat().st_size for path in directory.glob("out/*"))
+def _waits(directory: Path) -> bool:
+    """Whether no job's request was laid into an attempt's directory: nothing was, and nothing came out; or a script that is open there."""
+    if not directory.exists() or (directory / "in" / "request.json").exists():
+        return False
+    nothing_in = not list(directory.glob("in/*")) and not any(path.stat().st_size for path in directory.glob("out/*"))
+    return nothing_in or (directory / "in" / "prepare.json").exists()
 
 
 @pytest.fixture(scope="session")

@@ -127,18 +127,19 @@ class Workshop:
         self.store.close()
 
     # jobs --------------------------------------------------------------------------------------------------------------
+    def put(self, key: str, content: bytes, format_name: str) -> Input:
+        """A blob of the tenant's, as an input."""
+        with self.blobs.incoming() as incoming:
+            incoming.write(content)
+            self.blobs.keep(incoming, self.tenant, key)
+        return Input(blob=key, format=format_name, bytes=len(content))
+
     def submit(self, script: str, *, ticket: bool = True, limits: Limits = LIMITS, dataset1: bytes | None = None) -> Job:
         job_id = new_id("job")
         files = {"script": (textwrap.dedent(script).encode(), "py", "script.py")}
         if dataset1 is not None:
             files["dataset1"] = (dataset1, "csv", "dataset1")
-        inputs = {}
-        for port, (content, format_name, name) in files.items():
-            key = f"jobs/{job_id}/{name}"
-            with self.blobs.incoming() as incoming:
-                incoming.write(content)
-                self.blobs.keep(incoming, self.tenant, key)
-            inputs[port] = Input(blob=key, format=format_name, bytes=len(content))
+        inputs = {port: self.put(f"jobs/{job_id}/{name}", content, format_name) for port, (content, format_name, name) in files.items()}
         job = Job(id=job_id, tenant=self.tenant, kind=Kind.SCRIPT, inputs=inputs, limits=limits)
         self.store.submit(job)
         if ticket:
