@@ -46,6 +46,9 @@ def stage_items(job: Job, store: JobStore, blobs: BlobStore, inside: Path) -> St
     sizes: list[int] = []
     items: list[dict[str, Any]] = []
     schema: dict[str, list[dict[str, Any]]] = {}
+    script = job.inputs.get("script")
+    if script is not None and script.columns is not None:
+        schema["dataset1"] = script.columns
     for item in chunk.items:
         for port, given in item.inputs.items():
             # One script runs them all, so what it wants of a table is the same for each.

@@ -56,7 +56,7 @@ def batch(stand: Stand) -> str:
 def script(stand: Stand, name: str, versions: int = 1) -> str:
     """Of another name than the document has as its example, which the walk deletes."""
     for _ in range(versions):
-        answer = stand.us.put(f"/v1/scripts/{name}", json={"script": SCRIPT})
+        answer = stand.us.put(f"/v1/scripts/{name}", json={"script": SCRIPT, "concurrency": 100})
         assert answer.status_code == 202, answer.text
         stand.worker.work(Lane.JOBS)
     return name
