@@ -175,6 +175,18 @@ def test_a_value_fits_its_type_or_does_not(kind: str, yes: list[Any], no: list[A
     assert all(fits(None, value) for value in yes + no)
 
 
+def test_the_items_of_a_batch_expect_the_columns_that_its_script_does(store: JobStore) -> None:
+    batch, items, terms = batch_of(2)
+    script = replace(batch.inputs["script"], columns=[COLUMN])
+    items[1] = replace(items[1], inputs={})
+    store.submit_batch(replace(batch, inputs={"script": script}), items, terms)
+    jobs = [claimed(store), claimed(store)]
+    assert [{port: given.columns for port, given in each.inputs.items()} for each in jobs] == [
+        {"script": None, "dataset1": [COLUMN]},
+        {"script": None},
+    ]
+
+
 def test_a_table_is_held_against_the_columns_of_the_sample_where_there_was_one() -> None:
     version, _ = version_of()
     schemas = {"inputs": {"dataset1": [COLUMN]}, "outputs": {}}
