@@ -94,17 +94,14 @@ async def _submit(
         draft.faults += [finding] if finding else []
     if draft.faults or limits is None:
         raise BadRequest(REFUSED, errors=tuple(draft.faults))
-    digests = {port: file.incoming.sha256 for port, file in form.files.items()}
     if version is not None:
         inputs, parameters = {**draft.inputs, **version.called}, called_with(version, document.parameters)
         if "dataset1" in inputs:
             inputs["dataset1"] = replace(inputs["dataset1"], columns=expected_columns(version))
-        digests |= {port: version.digests[port] for port in version.called}
     else:
         assert source is not None
         script = Input(blob=f"jobs/{job_id}/script.py", format="python", bytes=len(source))
         inputs, parameters = {"script": script, **draft.inputs}, document.parameters
-        digests["script"] = hashlib.sha256(source).hexdigest()
     job = Job(
         id=job_id,
         tenant=tenant.id,
@@ -118,8 +115,16 @@ async def _submit(
         attempts_max=desk.settings.attempts_max,
         retention=tenant.retention,
     )
-    job, earlier = await desk.ask(look_up, desk, job, digests) if document.cache else (job, None)
+    job, earlier = await desk.ask(look_up, desk, job, _digests(version, source, form)) if document.cache else (job, None)
     return await desk.file(_store, desk, job, source, form.files, idempotency, earlier)
+
+
+def _digests(version: Version | None, source: bytes | None, form: Form) -> dict[str, str]:
+    """SHA-256 (hex), by port, of what is not a stored table or bundle."""
+    arrived = {port: file.incoming.sha256 for port, file in form.files.items()}
+    if version is not None:
+        return arrived | {port: version.digests[port] for port in version.called}
+    return arrived | {"script": hashlib.sha256(source or b"").hexdigest()}
 
 
 def _store(

@@ -159,8 +159,8 @@ class Walk:
         if case.path in OF_A_SCRIPT and isinstance(case.query, dict) and mode is GenerationMode.POSITIVE:
             # Any number else is one of a version that is not there, and any name one of an alias.
             case.query.update({name: said for name, said in (("version", 1), ("alias", "latest")) if name in case.query})
-            if pick % 2:
-                case.query.pop("alias", None)
+            if {"version", "alias"} <= case.query.keys():
+                del case.query[("version", "alias")[pick % 2]]
         part = {"/v1/jobs": "job", "/v1/batches": "batch", "/v1/scripts/{script}": "version"}.get(case.path)
         part = part or {OF_A_SCRIPT[1]: "job", OF_A_SCRIPT[2]: "batch"}.get(case.path)
         if part and case.method in ("POST", "PUT") and isinstance(case.body, dict):
