@@ -46,7 +46,7 @@ def stage_items(job: Job, store: JobStore, blobs: BlobStore, inside: Path) -> St
     sizes: list[int] = []
     items: list[dict[str, Any]] = []
     for item in chunk.items:
-        for port, given in item.inputs.items():
+        for given in item.inputs.values():
             if given.blob not in files:
                 files[given.blob] = f"items{len(files)}"
                 blobs.link_into(job.tenant, given.blob, inside, files[given.blob])
