@@ -107,7 +107,7 @@ def event_stream(example: str, **kinds: str) -> dict[str, Any]:
 
 def _described(status: int) -> dict[str, Any]:
     known = [(slug, title) for code, slug, title in PROBLEMS.values() if code == status]
-    description = "; ".join(dict.fromkeys(f"{title} (`{TYPE_PREFIX}{slug}`)" for slug, title in known))
+    description = "; ".join(f"{title} (`{TYPE_PREFIX}{slug}`)" for slug, title in known)
     described = {"description": description, "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
     return described | ({"headers": headers(*_OF_STATUS[status])} if status in _OF_STATUS else {})
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from api.batch_schemas import BatchDocument, BatchItemDocument
+from api.call_parameters import check_typed
+from api.calls import Asked
 from api.desk import Desk
 from api.drafts import (
     Draft,
@@ -16,6 +19,7 @@ from api.drafts import (
     connect,
     idempotency_of,
     limits_of,
+    refuse_own,
     resolve,
     script_of,
     shape_of,
@@ -33,6 +37,7 @@ from fumehood.errors import BadField, BadRequest, StoreUnavailable
 from fumehood.job import Input, Lane, new_id
 from fumehood.job_store import Idempotency
 from fumehood.limits import PARAMETERS_BYTES, parameters_bytes
+from fumehood.script import Version, called_with, expected_columns
 from fumehood.tenant import Tenant
 
 REFUSED = "the batch cannot be taken"
@@ -42,53 +47,68 @@ TWICE = "stands in the document and as a part"
 TICKETS = 8
 
 
-async def submit(desk: Desk, tenant: Tenant, raw: dict[str, Any], form: Form, key: str | None) -> tuple[Batch, bool]:
+async def submit(
+    desk: Desk, tenant: Tenant, raw: dict[str, Any], form: Form, key: str | None, *, of: Asked | None = None
+) -> tuple[Batch, bool]:
     """Check everything, store the blobs, then all rows, then send tickets. A refused request leaves nothing behind. The flag is
-    True where the idempotency key was known: the batch is then the first one.
+    True where the idempotency key was known: the batch is then the first one. `of`: as for a job.
 
     Raises:
         BadRequest: names every fault, as far as 50.
         IdempotencyReuse, IdempotencyBusy: the key stands for another request, or for one that is still being handled.
         DiskFull: there is no room for a run.
     """
-    idempotency = idempotency_of(raw, form, key)
+    idempotency = idempotency_of(raw if of is None else of.beside(raw), form, key)
+    version = of.version if of is not None else None
     if idempotency is None:
-        return await _submit(desk, tenant, raw, form, None)
+        return await _submit(desk, tenant, raw, form, None, version)
     place = (tenant.id, idempotency.key)
     if place in desk.in_flight:
         raise IdempotencyBusy("the first request with this idempotency key is still being handled; try again in a moment")
     desk.in_flight.add(place)
     try:
         known = await desk.ask(desk.store.find_idempotent_batch, tenant.id, idempotency.key, idempotency.request_sha256)
-        return (known, True) if known else await _submit(desk, tenant, raw, form, idempotency)
+        return (known, True) if known else await _submit(desk, tenant, raw, form, idempotency, version)
     finally:
         desk.in_flight.discard(place)
 
 
-async def _submit(desk: Desk, tenant: Tenant, raw: dict[str, Any], form: Form, idempotency: Idempotency | None) -> tuple[Batch, bool]:
+async def _submit(
+    desk: Desk, tenant: Tenant, raw: dict[str, Any], form: Form, idempotency: Idempotency | None, version: Version | None
+) -> tuple[Batch, bool]:
     # Ten thousand items take longer than the way to a thread and back.
     document = await desk.parse(partial(shape_of, BatchDocument, raw, refused=REFUSED, inner={"items": BatchItemDocument}))
     draft, batch_id = Draft(), new_id("bat")
     prefix = f"batches/{batch_id}"
-    source = script_of(draft, document.script, form, desk.settings.script_bytes)
+    if version is None:
+        source = script_of(draft, document.script, form, desk.settings.script_bytes)
+    else:
+        source = None
+        refuse_own(draft, document)
+        check_typed(draft, version, document.parameters)
+        document.parameters = called_with(version, document.parameters)
     await connect(desk, tenant.id, draft, {"dataset2": document.dataset2, "bundle": document.bundle}, form.files, prefix=prefix)
     check_labels(draft, document.labels)
     check_callback(draft, document.callback_url, desk)
     check_parameters(draft, document.parameters)
-    limits = limits_of(draft, document.limits, desk, tenant)
-    items = await desk.ask(_items, desk, tenant.id, draft, document, form, prefix)
+    limits = limits_of(draft, document.limits, desk, tenant, version)
+    items = await desk.ask(_items, desk, tenant.id, draft, document, form, prefix, version)
     if source is not None and not draft.faults:
         ports = {*draft.inputs, *items[0].inputs}
         finding = await desk.check(source.decode("utf-8"), datasets=sum(port in ports for port in TABLES), bundle="bundle" in ports)
         draft.faults += [finding] if finding else []
-    if draft.faults or source is None or limits is None:
+    if draft.faults or limits is None:
         raise BadRequest(REFUSED, errors=tuple(draft.faults))
+    if version is not None:
+        own = {**version.called, "script": replace(version.called["script"], columns=expected_columns(version))}
+    else:
+        own = {"script": Input(blob=f"{prefix}/script.py", format="python", bytes=len(source or b""))}
     batch = Batch(
         id=batch_id,
         tenant=tenant.id,
         isolation=Isolation(document.isolation),
         items=len(items),
-        inputs={"script": Input(blob=f"{prefix}/script.py", format="python", bytes=len(source)), **draft.inputs},
+        inputs={**draft.inputs, **own},
         parameters=document.parameters,
         limits=limits,
         labels=document.labels,
@@ -112,16 +132,18 @@ def send_tickets(desk: Desk, jobs: int) -> None:
 
 
 def _store(
-    desk: Desk, batch: Batch, items: list[Item], terms: Terms, source: bytes, form: Form, idempotency: Idempotency | None
+    desk: Desk, batch: Batch, items: list[Item], terms: Terms, source: bytes | None, form: Form, idempotency: Idempotency | None
 ) -> tuple[Batch, bool]:
     """As for a job: blobs first, then the rows, then the tickets, in one blocking call."""
-    check_space(desk, batch.limits.reserved_bytes + len(source))
+    check_space(desk, batch.limits.reserved_bytes + len(source or b""))
     with desk.blobs.unsettled(batch.tenant, batch.blob_prefix):
         try:
             with desk.blobs.incoming(floor_bytes=desk.settings.disk_floor_bytes) as incoming:
-                incoming.write(source)
                 arrived = {batch.inputs[port].blob: file.incoming for port, file in form.files.items()}
-                arrived |= {batch.inputs["script"].blob: incoming} | ({f"{batch.blob_prefix}/pack": form.pack} if form.pack else {})
+                if source is not None:
+                    incoming.write(source)
+                    arrived[batch.inputs["script"].blob] = incoming
+                arrived |= {f"{batch.blob_prefix}/pack": form.pack} if form.pack else {}
                 desk.blobs.keep_all(batch.tenant, arrived)
             key = {} if idempotency is None else {"key": idempotency.key, "request_sha256": idempotency.request_sha256}
             stored = desk.store.submit_batch(batch, items, terms, **key)
@@ -143,7 +165,7 @@ def _store(
 TABLES = ("dataset1", "dataset2")
 
 
-def _items(desk: Desk, tenant: str, draft: Draft, document: BatchDocument, form: Form, prefix: str) -> list[Item]:
+def _items(desk: Desk, tenant: str, draft: Draft, document: BatchDocument, form: Form, prefix: str, version: Version | None) -> list[Item]:
     """Every item, from the document, from the form, or from both; faults go to `draft`, at least one where there is no item. Blocks on
     the store."""
     count = len(form.items) if document.items is None else len(document.items)
@@ -180,6 +202,8 @@ def _items(desk: Desk, tenant: str, draft: Draft, document: BatchDocument, form:
             # Together only where that may be too long: the shared ones were looked at once.
             together = {**document.parameters, **given.parameters} if both_bytes > PARAMETERS_BYTES else given.parameters
             check_parameters(draft, together, at=at)
+            if version is not None:
+                check_typed(draft, version, given.parameters, at=at)
         name = given.name if given.name is not None else arrived.name if arrived is not None else ""
         _check_name(draft, at, name)
         items.append(Item(number=number, name=name, inputs=inputs, parameters=given.parameters))

@@ -15,13 +15,14 @@ from api.auth import TenantDep, known_parameters
 from api.batch_records import batch_record, batch_summary, item_record, item_summary, table_of
 from api.batch_schemas import BatchPage, BatchRecord, ItemPage, ItemRecord
 from api.batch_submission import send_tickets, submit, terms_of
+from api.calls import Asked
 from api.content import SANDBOXED, Representation, Streamed
 from api.cursors import CursorsDep
 from api.desk import Desk, DeskDep
 from api.errands import require_space
 from api.gone import absent, require_log, require_results
 from api.live_log import stored_text
-from api.multipart import OF_BATCH
+from api.multipart import OF_BATCH, Parts
 from api.reading import JSON, MULTIPART, read_request, single
 from api.tables import table_content
 from api.waiting import WAIT_SECONDS_MAX, wait_final
@@ -35,6 +36,7 @@ from fumehood.tenant import Tenant
 router = APIRouter(prefix="/v1/batches", tags=["batches"], dependencies=[Depends(known_parameters)])
 
 KEY_DESCRIPTION = "As for a job: the same request again gives the same batch, for {idempotency_hours:g} hours."
+Key = Annotated[str | None, Header(description=KEY_DESCRIPTION)]
 BatchId = Annotated[str, Path(description="A batch's `id`.", examples=["bat_00000000000000000000000000000000"])]
 ItemNumber = Annotated[int, Path(description="An item's `number`, from 0 on.", examples=[0])]
 _FILE = {"type": "string", "format": "binary"}
@@ -70,7 +72,7 @@ _SUBMIT_BODY: dict[str, Any] = {
         },
     }
 }
-_SUBMITTED: dict[int | str, dict[str, Any]] = {
+SUBMITTED: dict[int | str, dict[str, Any]] = {
     202: {"description": "Its record; the batch is on disk.", "headers": headers("Location", "Idempotency-Replayed")}
 }
 _TABLE = {
@@ -89,22 +91,23 @@ _PAGE: dict[int | str, dict[str, Any]] = {200: {"description": "A page.", "heade
     status_code=202,
     summary="Submit a batch",
     response_model=BatchRecord,
-    responses={**_SUBMITTED, **problems(400, 408, 409, 413, 415)},
+    responses={**SUBMITTED, **problems(400, 408, 409, 413, 415)},
     openapi_extra=_SUBMIT_BODY,
 )
-async def submit_batch(
-    request: Request,
-    response: Response,
-    desk: DeskDep,
-    tenant: TenantDep,
-    idempotency_key: Annotated[str | None, Header(description=KEY_DESCRIPTION)] = None,
-) -> BatchRecord:
+async def submit_batch(request: Request, response: Response, desk: DeskDep, tenant: TenantDep, idempotency_key: Key = None) -> BatchRecord:
     """A batch acknowledged with 202 is on disk with all its items, and each of them will end in a final state. Items that cannot be
     taken are all named (422), and then nothing is stored."""
+    return await take_in(request, response, desk, tenant, idempotency_key, OF_BATCH)
+
+
+async def take_in(
+    request: Request, response: Response, desk: Desk, tenant: Tenant, idempotency_key: str | None, parts: Parts, of: Asked | None = None
+) -> BatchRecord:
+    """Submit the batch that a request is about, of a version where it is `of` one."""
     single(request, "idempotency-key")
     with ExitStack() as stack:
-        raw, form = await read_request(request, desk, tenant, stack, OF_BATCH)
-        batch, replayed = await submit(desk, tenant, raw, form, idempotency_key)
+        raw, form = await read_request(request, desk, tenant, stack, parts)
+        batch, replayed = await submit(desk, tenant, raw, form, idempotency_key, of=of)
     structlog.contextvars.bind_contextvars(batch=batch.id)
     response.headers["Location"] = f"/v1/batches/{batch.id}"
     if replayed:

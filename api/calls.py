@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 from fastapi import Query
 
@@ -18,6 +19,19 @@ AskedAlias = Annotated[
     str | None, Query(description="An alias, instead of `version`. Without either it is `latest`: the newest version that is ready.")
 ]
 ASKED = ("version", "alias")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The version that a job or a batch runs, and what was said of it: an alias may stand for another one the next time."""
+
+    version: Version
+    number: int | None
+    alias: str | None
+
+    def beside(self, raw: dict[str, Any]) -> dict[str, Any]:
+        """The document, which is another request where another version is asked for."""
+        return {**raw, "/script": [self.version.script, self.number, self.alias]}
 
 
 async def asked_version(desk: Desk, tenant: Tenant, script: str, number: int | None, alias: str | None) -> Version:

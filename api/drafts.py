@@ -26,6 +26,7 @@ from fumehood.errors import BadField, BadRequest, NotFound
 from fumehood.job import PRIORITIES, Input, State
 from fumehood.job_store import Idempotency, JobStore
 from fumehood.limits import Limits, at_most, check_parameters_size, requested
+from fumehood.script import Version
 from fumehood.tenant import Tenant
 from fumehood.text import timestamp
 
@@ -168,6 +169,13 @@ def script_of(draft: Draft, text: str | None, form: Form, limit_bytes: int) -> b
     return source
 
 
+def refuse_own(draft: Draft, document: Any) -> None:
+    """Script and bundle of a run of a script's version are the version's."""
+    for name in ("script", "bundle"):
+        if getattr(document, name) is not None:
+            draft.fault(f"/{name}", "is the version's own; leave it out")
+
+
 async def connect(
     desk: Desk, tenant: str, draft: Draft, references: Mapping[str, Reference | None], files: Mapping[str, Arrived], *, prefix: str
 ) -> None:
@@ -270,11 +278,11 @@ def check_parameters(draft: Draft, parameters: dict[str, Any], *, at: str = "") 
             draft.fault(f"{at}/parameters", f"the name {name[:80]!r} is no Python identifier")
 
 
-def limits_of(draft: Draft, values: dict[str, Any], desk: Desk, tenant: Tenant) -> Limits | None:
-    """Within the tenant's own ceiling, which is never above the service's."""
-    ceiling = tenant.quota.ceiling
+def limits_of(draft: Draft, values: dict[str, Any], desk: Desk, tenant: Tenant, version: Version | None = None) -> Limits | None:
+    """Within the tenant's own ceiling, which is never above the service's; of a run of a script's version, within the version's too."""
+    ceiling = tenant.quota.ceiling if version is None else at_most(version.limits, tenant.quota.ceiling)
     try:
-        return requested(values, default=at_most(desk.settings.limits, ceiling), ceiling=ceiling)
+        return requested(values, default=at_most(desk.settings.limits if version is None else ceiling, ceiling), ceiling=ceiling)
     except BadRequest as error:
         draft.faults += error.errors
         return None

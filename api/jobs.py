@@ -11,11 +11,12 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from api.answers import PAGE_DEFAULT, Cursor, JobId, Limit, asked_for, headers, link_next, missing, problems
 from api.auth import TenantDep, known_parameters
+from api.calls import Asked
 from api.cursors import CursorsDep
 from api.desk import Desk, DeskDep
 from api.drafts import LABELS_MAX, label_fault
 from api.gone import absent
-from api.multipart import OF_JOB
+from api.multipart import OF_JOB, Parts
 from api.reading import JSON, MULTIPART, read_request, single
 from api.records import job_record, job_summary
 from api.schemas import JobPage, JobRecord
@@ -68,8 +69,10 @@ _SUBMIT_BODY: dict[str, Any] = {
         },
     }
 }
+Key = Annotated[str | None, Header(description=KEY_DESCRIPTION)]
+Prefer = Annotated[str | None, Header(description="`wait=n`: 200 with the final record if it ends within n seconds, 60 at most.")]
 _ABOUT_SUBMIT = headers("Location", "Idempotency-Replayed", "Preference-Applied")
-_SUBMITTED: dict[int | str, dict[str, Any]] = {
+SUBMITTED: dict[int | str, dict[str, Any]] = {
     202: {"description": "Its record; the job is on disk.", "headers": {**_ABOUT_SUBMIT, **headers("Retry-After")}},
     200: {
         "description": "Its final record: it ended in the time of `Prefer`, or has the result of an earlier job.",
@@ -84,28 +87,28 @@ _SUBMITTED: dict[int | str, dict[str, Any]] = {
     status_code=202,
     summary="Submit a job",
     response_model=JobRecord,
-    responses={**_SUBMITTED, **problems(400, 408, 409, 413, 415)},
+    responses={**SUBMITTED, **problems(400, 408, 409, 413, 415)},
     openapi_extra=_SUBMIT_BODY,
 )
 async def submit_job(
-    request: Request,
-    response: Response,
-    desk: DeskDep,
-    tenant: TenantDep,
-    idempotency_key: Annotated[str | None, Header(description=KEY_DESCRIPTION)] = None,
-    prefer: Annotated[
-        str | None, Header(description="`wait=n`: 200 with the final record if it ends within n seconds, 60 at most.")
-    ] = None,
+    request: Request, response: Response, desk: DeskDep, tenant: TenantDep, idempotency_key: Key = None, prefer: Prefer = None
 ) -> JobRecord:
     """A job acknowledged with 202 is on disk and will end in a final state. What is certainly wrong is said at once (422). With `cache` a
     job may be final at once: with the result of an earlier job of the same script, inputs, parameters, limits and image."""
+    return await take_in(request, response, desk, tenant, idempotency_key, OF_JOB)
+
+
+async def take_in(
+    request: Request, response: Response, desk: Desk, tenant: Tenant, idempotency_key: str | None, parts: Parts, of: Asked | None = None
+) -> JobRecord:
+    """Submit the job that a request is about, of a version where it is `of` one, and wait as it prefers."""
     single(request, "idempotency-key")
     seconds = preferred_wait(request.headers.getlist("prefer"))
     job_id = new_id("job")
     with desk.events.listen(job_id, kind="end") if seconds is not None else nullcontext() as bell:
         with ExitStack() as stack:
-            raw, form = await read_request(request, desk, tenant, stack, OF_JOB)
-            submitted = await submit(desk, tenant, raw, form, idempotency_key, job_id=job_id)
+            raw, form = await read_request(request, desk, tenant, stack, parts)
+            submitted = await submit(desk, tenant, raw, form, idempotency_key, job_id=job_id, of=of)
         job = submitted.job
         structlog.contextvars.bind_contextvars(job=job.id)
         response.headers["Location"] = f"/v1/jobs/{job.id}"

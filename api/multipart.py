@@ -36,6 +36,8 @@ class Parts:
 
 OF_JOB = Parts("job", ("job", *PORTS))
 OF_VERSION = Parts("version", ("version", "script", "bundle", "sample"))
+OF_SCRIPT_JOB = Parts("job", ("job", "dataset1", "dataset2"))
+OF_SCRIPT_BATCH = Parts("batch", ("batch", "dataset2", "item"), repeated="item")
 OF_BATCH = Parts("batch", ("batch", "script", "dataset2", "bundle", "item"), repeated="item")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 from fastapi import FastAPI
@@ -53,6 +54,17 @@ MODELS = (
 )
 
 
+# Name → the document that it is a part of.
+OF_VERSIONS = {"ScriptJobDocument": "JobDocument", "ScriptBatchDocument": "BatchDocument"}
+TAKE_KEYS = (
+    ("/v1/jobs", "post"),
+    ("/v1/batches", "post"),
+    ("/v1/scripts/{script}", "put"),
+    ("/v1/scripts/{script}/jobs", "post"),
+    ("/v1/scripts/{script}/batches", "post"),
+)
+
+
 def document(app: FastAPI, settings: Settings) -> dict[str, Any]:
     if app.openapi_schema is None:
         made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes, tags=TAGS)
@@ -61,9 +73,11 @@ def document(app: FastAPI, settings: Settings) -> dict[str, Any]:
             schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas |= schema.pop("$defs", {})
             schemas[model.__name__] = schema
+        for name, whole in OF_VERSIONS.items():
+            schemas[name] = _of_a_version(schemas[whole], name)
         for document in ("JobDocument", "BatchDocument", "VersionDocument"):
             _say_limits(schemas[document]["properties"], settings)
-        for path, method in (("/v1/jobs", "post"), ("/v1/batches", "post"), ("/v1/scripts/{script}", "put")):
+        for path, method in TAKE_KEYS:
             _say_how_long_keys_are_kept(made["paths"][path][method]["parameters"], settings)
         for path, methods in made["paths"].items():
             for method, operation in methods.items():
@@ -72,6 +86,17 @@ def document(app: FastAPI, settings: Settings) -> dict[str, Any]:
                     _say_that_the_rate_is_told(operation)
         app.openapi_schema = made
     return app.openapi_schema
+
+
+def _of_a_version(schema: dict[str, Any], name: str) -> dict[str, Any]:
+    """The document of a run that has script, bundle and defaults of a version."""
+    made = {**deepcopy(schema), "title": name}
+    for own in ("script", "bundle"):
+        del made["properties"][own]
+    made["description"] = "As the document of any other, without what the version has."
+    made["properties"]["limits"]["description"] = "Bounds of the run, none above the version's, which hold where nothing is said."
+    made["properties"]["parameters"]["description"] = "As the version has them by name and type; its defaults hold where nothing is said."
+    return made
 
 
 def _say_that_the_rate_is_told(operation: dict[str, Any]) -> None:

@@ -72,8 +72,12 @@ class CallUnfinished(CallFailed):
     """It took longer than a caller waits, and was cancelled for it."""
 
 
-class CallLost(CallFailed):
+class CallLost(errors.Unavailable, CallFailed):
     """The service failed it."""
+
+    def __init__(self, detail: str, *, job: str, reason: str) -> None:
+        CallFailed.__init__(self, detail, job=job, reason=reason)
+        self.retry_after_seconds = LOST_RETRY_SECONDS
 
 
 # error class → status, slug of the type, title. The first class of an error's family that stands here decides.
@@ -82,7 +86,6 @@ PROBLEMS: dict[type[FumehoodError], tuple[int, str, str]] = {
     CallRefused: (422, "bad-input", "The table or a parameter is not what the script takes"),
     CallCancelled: (409, "score-cancelled", "The call was cancelled"),
     CallUnfinished: (504, "score-unfinished", "The call took longer than a caller waits"),
-    CallLost: (503, "unavailable", "The service cannot take this now"),
     CallFailed: (400, "script-failed", "The script failed"),
     errors.Unauthenticated: (401, "unauthenticated", "A known key is needed"),
     errors.Suspended: (403, "suspended", "The tenant is suspended"),
@@ -154,7 +157,7 @@ def of_error(error: FumehoodError) -> Response:
             headers |= {"Retry-After": str(seconds)} | rates.told_of(error)
         case CallFailed(job=job, reason=reason, error=said):
             extensions |= {"job": job, "reason": reason} | ({"error": said} if said is not None else {})
-            headers |= {"Retry-After": str(LOST_RETRY_SECONDS)} if isinstance(error, CallLost) else {}
+            headers |= {"Retry-After": str(error.retry_after_seconds)} if isinstance(error, CallLost) else {}
         case errors.Unavailable(retry_after_seconds=seconds) | errors.TooManyCalls(retry_after_seconds=seconds):
             headers["Retry-After"] = str(seconds)
         case RangeNotSatisfiable(total_bytes=total):

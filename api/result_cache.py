@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 
 from api.desk import Desk
+from api.documents import digest
 from api.health import seen_seconds
-from api.multipart import Arrived
 from fumehood.cache import cache_key, origin_of
 from fumehood.errors import NotFound, StoreUnavailable
 from fumehood.job import Input, Job
 
 
-def look_up(desk: Desk, job: Job, source: bytes, files: dict[str, Arrived]) -> tuple[Job, Job | None]:
+def look_up(desk: Desk, job: Job, digests: dict[str, str]) -> tuple[Job, Job | None]:
     """`job` with what it is known by, and the earlier job whose result it may have. Without either where nobody can say what it would run
-    in, or an input is gone. Blocks on the store."""
+    in, or an input is gone. `digests`: SHA-256 (hex) of what came along or is a version's, by port. Blocks on the store."""
     image = _image_of_all(desk)
     if image is None:
         return job, None
     try:
-        key = _key_of(desk, job, source, files, image)
+        key = _key_of(desk, job, digests, image)
     except NotFound:
         return job, None  # storing the job finds this, too, and says it
     return replace(job, cache_key=key), desk.store.find_cached(job.tenant, key, image=image)
@@ -47,11 +46,13 @@ def _image_of_all(desk: Desk) -> str | None:
     return image if isinstance(image, str) else None
 
 
-def _key_of(desk: Desk, job: Job, source: bytes, files: dict[str, Arrived], image: str) -> str:
+def _key_of(desk: Desk, job: Job, digests: dict[str, str], image: str) -> str:
     """Raises NotFound where an input was deleted meanwhile."""
-    inputs = {"script": ["bytes", hashlib.sha256(source).hexdigest(), "python"]}
-    inputs |= {port: ["bytes", file.incoming.sha256, file.format] for port, file in files.items()}
+    inputs = {port: ["bytes", sha256, job.inputs[port].format] for port, sha256 in digests.items()}
     inputs |= {port: _known_by(desk, job.tenant, given) for port, given in job.inputs.items() if port not in inputs}
+    for port, given in job.inputs.items():
+        if given.columns is not None:  # The same bytes are another table where other columns are expected.
+            inputs[port] = [*inputs[port], "as", digest(given.columns)]
     return cache_key(tenant=job.tenant, image=image, inputs=inputs, parameters=job.parameters, limits=job.limits)
 
 

@@ -140,9 +140,9 @@ async def score(
         CallFailed: its family says how the job ended without an answer.
     """
     job = _job(desk, tenant, version, table=table, parameters=parameters, answer=answer)
-    structlog.contextvars.bind_contextvars(job=job.id)
     with desk.events.listen(job.id, kind="end") as bell:
         job = await desk.file(_store, desk, job, table)
+        structlog.contextvars.bind_contextvars(job=job.id)
         try:
             job = await wait_final(desk, job, SCORE_SECONDS, gone, bell=bell)
         except BaseException:

@@ -141,7 +141,9 @@ class Schemas(BaseModel):
 class VersionRecord(VersionSummary):
     """A version, whole. Nothing of it changes once its check has ended."""
 
-    parameters: list[ParameterRecord] | None = Field(description="Null where nobody has said any, or the check has not ended.")
+    parameters: list[ParameterRecord] | None = Field(
+        description="Null where nobody has said any, the function takes whatever it is given, or the check has not ended."
+    )
     schemas: Schemas | None = Field(description="Null where it is not ready.")
     has_init: bool = Field(description="Whether the script has an `init()` whose value is its `context`.")
     limits: dict[str, int | float]

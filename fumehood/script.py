@@ -210,7 +210,7 @@ def _columns(said: list[Any]) -> list[dict[str, Any]]:
 
 
 def _parameters(entry: dict[str, Any]) -> dict[str, dict[str, Any]] | None:
-    """As the function's signature has them; None where the runner says nothing of it."""
+    """As the function's signature has them; None where the runner says nothing of it, or the function takes whatever is given."""
     said = entry.get("parameters")
     if not isinstance(said, list):
         return None
@@ -220,7 +220,7 @@ def _parameters(entry: dict[str, Any]) -> dict[str, dict[str, Any]] | None:
             kind = one.get("type")
             has_default = one.get("required") is False and "default" in one
             found[one["name"]] = {"type": kind if isinstance(kind, str) else None} | ({"default": one["default"]} if has_default else {})
-    return found
+    return None if not found and entry.get("more") is True else found
 
 
 def _object(value: Any) -> dict[str, Any]:

@@ -53,8 +53,9 @@ class Scripts(Records):
             connection.execute(accept(), job_to_row(check) | {"created_at": now})
             fair_share.joined(connection, check.tenant, check.kind.lane.value)
             connection.execute(insert(JOB_NEEDS), needs_of(check))
-            check_job(connection, check, quota, now=now)
+            # First: of the check's own bytes there are none yet, and it would say that the tenant held the version's before.
             check_stored(connection, version.tenant, quota, stored=version.stored_bytes, now=now)
+            check_job(connection, check, quota, now=now)
             self._note(connection, f"{version.script}/{number}")
             return version, False
 

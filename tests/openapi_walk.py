@@ -32,6 +32,7 @@ CALLBACK = "https://example.com/hook"
 ANSWER_SECONDS = 30
 WAIT_SECONDS_MAX = 0.5
 OPEN = ("/healthz", "/readyz", "/openapi.json")
+OF_A_SCRIPT = tuple(f"/v1/scripts/{{script}}/{what}" for what in ("score", "jobs", "batches"))
 # What callers say beside the call; headers that the document does not name are any caller's right.
 SAID: dict[str, list[str]] = {
     "Accept": ["*/*", "text/csv", "application/json", "application/vnd.apache.arrow.file", "application/*;q=0.1", "image/png", "a"],
@@ -155,7 +156,13 @@ class Walk:
                     case.query.pop("cursor", None)
         if case.path.endswith("/aliases/{alias}") and case.method == "PUT" and mode is GenerationMode.POSITIVE:
             case.body = {"versions": [{"number": 1}]}  # any number else is one of a version that is not there
+        if case.path in OF_A_SCRIPT and isinstance(case.query, dict) and mode is GenerationMode.POSITIVE:
+            # Any number else is one of a version that is not there, and any name one of an alias.
+            case.query.update({name: said for name, said in (("version", 1), ("alias", "latest")) if name in case.query})
+            if {"version", "alias"} <= case.query.keys():
+                del case.query[("version", "alias")[pick % 2]]
         part = {"/v1/jobs": "job", "/v1/batches": "batch", "/v1/scripts/{script}": "version"}.get(case.path)
+        part = part or {OF_A_SCRIPT[1]: "job", OF_A_SCRIPT[2]: "batch"}.get(case.path)
         if part and case.method in ("POST", "PUT") and isinstance(case.body, dict):
             whole = case.media_type != "multipart/form-data"
             document = case.body if whole else case.body.get(part)
@@ -170,7 +177,7 @@ class Walk:
                 # Names of labels, addresses and ids are any string to the document, and hardly ever one that is taken.
                 document = {"callback_url": CALLBACK}
                 case.body = document if whole else {part: document}
-            if isinstance(document, dict):
+            if isinstance(document, dict) and case.path not in OF_A_SCRIPT:
                 document["script"] = SCRIPT
 
 

@@ -45,19 +45,19 @@ def stage_items(job: Job, store: JobStore, blobs: BlobStore, inside: Path) -> St
     files: dict[str, str] = {}
     sizes: list[int] = []
     items: list[dict[str, Any]] = []
-    schema: dict[str, list[dict[str, Any]]] = {}
     for item in chunk.items:
-        for port, given in item.inputs.items():
-            # One script runs them all, so what it wants of a table is the same for each.
-            if given.columns is not None:
-                schema[port] = given.columns
+        for given in item.inputs.values():
             if given.blob not in files:
                 files[given.blob] = f"items{len(files)}"
                 blobs.link_into(job.tenant, given.blob, inside, files[given.blob])
             sizes.append(given.bytes)
         inputs = {port: _window(given, files[given.blob]) for port, given in item.inputs.items()}
         items.append({"number": item.number, "inputs": inputs, "parameters": item.parameters})
-    request: dict[str, Any] = {"items": items, "item_wall_seconds": chunk.wall_seconds} | ({"schema": schema} if schema else {})
+    request: dict[str, Any] = {"items": items, "item_wall_seconds": chunk.wall_seconds}
+    # One script runs them all, so what it wants of a table is the same for each.
+    expected = job.inputs["script"].columns
+    if expected is not None:
+        request["schema"] = {"dataset1": expected}
     return StagedItems(request=request, numbers=tuple(item.number for item in chunk.items), bytes_in=sum(sizes))
 
 

@@ -307,7 +307,7 @@ def write_request(path: Path, job: Job, more: Mapping[str, Any] = MappingProxyTy
         "parameters": job.parameters,
         "limits": job.limits.as_dict(),
     }
-    if schema := {port: given.columns for port, given in job.inputs.items() if given.columns is not None}:
+    if schema := {port: given.columns for port, given in job.inputs.items() if port != "script" and given.columns is not None}:
         request["schema"] = {**more.get("schema", {}), **schema}
     if job.target_format is not None:
         request["answer" if job.kind.runs_scripts else "target_format"] = job.target_format

@@ -56,7 +56,7 @@ PLAIN_IN_PATH = {
     "digest": [IMAGE],
 }
 PLAIN_BESIDE = {"limit", "state", "wait", "seconds", "from", "to", "by", "pinned", "prefer", "range", "partial", "upload_dataset name"}
-PLAIN_BESIDE |= {"read_script_openapi version", "read_script_help version"}
+PLAIN_BESIDE |= {"version"}
 # Said with every call that knows them; streams would not end else.
 ALWAYS = {"seconds": "0"}
 # A cursor over values is only one where there are such values.
@@ -271,6 +271,9 @@ def bodies_of(names: Names) -> dict[str, list[tuple[dict[str, Any], dict[str, An
         "submit_job": as_json(jobs, script=SCRIPT),
         "submit_batch": as_json(batches, script=SCRIPT),
         "publish_version": as_json(versions, script=SCRIPT),
+        "score_script": list(uploads()),
+        "submit_script_job": as_json([pair for pair in jobs if "bundle" not in pair[0]]),
+        "submit_script_batch": as_json([pair for pair in batches if "bundle" not in pair[0]]),
         "set_alias": as_json([({"versions": [{"number": 1}]}, {"versions": [{"number": 1}]})]),
         "create_tenant": as_json([(tenants[0], tenants[1])]),
         "change_tenant": as_json([({"weight": 2}, {"weight": 2})]),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fumehood.errors import NotFound
+from fumehood.errors import NotFound, StoreUnavailable
 from fumehood.job import Job, Kind, Lane, State
 from fumehood.outcome import Reason
 from tests.services import until
@@ -404,3 +404,13 @@ def test_a_caller_who_goes_away_cancels_the_call(callee: Callee, us: Counter, mo
     callee.stand.exchange("POST", "/v1/scripts/score/score", [*body(b"a\n1\n"), DISCONNECT], {"Content-Type": CSV})
     (job,) = [job for job in callee.stand.store.list_jobs(callee.stand.store.list_tenants()[0][0].id)[0] if job.kind is Kind.SCORE]
     assert job.state is State.CANCELLED
+
+
+def test_a_call_that_cannot_be_waited_for_is_cancelled(callee: Callee, us: Counter, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away(*_: Any, **__: Any) -> Any:
+        raise StoreUnavailable("the job store does not answer")
+
+    monkeypatch.setattr("api.scoring.wait_final", away)
+    callee.stand.queue.awake = {Lane.ERRANDS}
+    assert slug(score(us)) == "store-unavailable"
+    until(lambda: us.get("/v1/jobs", params={"state": "cancelled"}).json()["items"], seconds=10, what="a call that is cancelled")

@@ -22,7 +22,7 @@ COLUMNS = [{"name": "a", "type": "int64"}]
 
 def claimed(bench: Bench, columns: list[dict[str, Any]] | None) -> Job:
     batch, items, terms = batch_of(3, Isolation.BATCH, tenant=bench.tenant)
-    items = [replace(one, inputs={"dataset1": replace(one.inputs["dataset1"], columns=columns)}) for one in items]
+    batch = replace(batch, inputs={"script": replace(batch.inputs["script"], columns=columns)})
     bench.put(f"batches/{batch.id}/pack", bytes(200))
     bench.store.submit_batch(batch, items, terms)
     job = bench.store.claim(worker=bench.worker, lane=Kind.CHUNK.lane, disk_budget_bytes=2**60)

@@ -57,7 +57,8 @@ def script(stand: Stand, name: str, versions: int = 1) -> str:
     """Of another name than the document has as its example, which the walk deletes."""
     sample = stand.us.dataset()
     for _ in range(versions):
-        answer = stand.us.put(f"/v1/scripts/{name}", json={"script": SCRIPT, "sample": sample})
+        document = {"script": SCRIPT, "sample": sample, "concurrency": 100}
+        answer = stand.us.put(f"/v1/scripts/{name}", json=document)
         assert answer.status_code == 202, answer.text
         stand.worker.work(Lane.JOBS)
     return name

@@ -28,6 +28,7 @@ EXTRA: dict[type[FumehoodError], dict[str, Any]] = {
     problems.NothingAcceptable: {"available": ["text/csv"]},
     problems.UnknownMediaType: {"available": ["text/csv"]},
 }
+EXTRA |= {family: {"job": "job_1", "reason": "lost"} for family in (problems.CallFailed, *tree(problems.CallFailed))}
 
 
 @pytest.mark.parametrize("family", OURS, ids=lambda family: family.__name__)
@@ -46,7 +47,7 @@ def test_the_statuses_are_those_of_the_tree() -> None:
     for name, status in said.items():
         family = getattr(errors, name)
         assert problems.of_error(family("x", **EXTRA.get(family, {}))).status_code == status, name
-    assert len(said) == 17
+    assert len(said) == 18
 
 
 def test_slugs_are_unique() -> None:
@@ -66,6 +67,8 @@ def test_an_error_without_a_place_is_internal() -> None:
         (errors.Unauthenticated("x"), "www-authenticate", 'Bearer realm="fumehood"'),
         (errors.DiskFull("x", retry_after_seconds=30), "retry-after", "30"),
         (problems.RangeNotSatisfiable("x", total_bytes=8), "content-range", "bytes */8"),
+        (errors.TooManyCalls("x"), "retry-after", "1"),
+        (problems.CallLost("x", job="job_1", reason="lost"), "retry-after", "5"),
     ],
 )
 def test_headers_go_along(error: FumehoodError, header: str, value: str) -> None:

@@ -111,6 +111,14 @@ def test_a_report_of_another_shape_becomes_nothing(store: JobStore) -> None:
     assert (found.schemas, found.parameters, found.has_init) == ({"inputs": {}, "outputs": {"result": []}}, {}, False)
 
 
+def test_a_function_that_takes_whatever_is_given_has_no_list_of_parameters(store: JobStore) -> None:
+    named = [{"name": "n", "type": "int", "required": True}]
+    for number, (parameters, expected) in enumerate([([], None), (named, {"n": {"type": "int"}})], start=1):
+        published(store)
+        checked(store, report={**SAID, "entry": {"parameters": parameters, "more": True, "init": False}})
+        assert store.get_version(TENANT, "score", number).parameters == expected
+
+
 @pytest.mark.parametrize("reason", [Reason.SCRIPT_ERROR, Reason.TIMED_OUT])
 def test_a_check_that_fails_refuses_its_version_for_ever(store: JobStore, reason: Reason) -> None:
     ready(store)

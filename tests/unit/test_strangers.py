@@ -278,6 +278,8 @@ LEAKS: dict[str, tuple[Callable[[pytest.MonkeyPatch, str], None], set[str], str]
     "its joined table is": (whoever_has_it("get_batch", BATCHES), {"read_joined"}, TOLD),
     "its items are run again": (run_again, {"retry_batch"}, TOLD),
     "a version is read by its name alone": (any_version, {"read_version"}, TOLD),
+    "a version is called by its name alone": (of_the_other("version_for"), {"score_script"}, TOLD),
+    "jobs run any version": (of_the_other("version_for"), {"submit_script_job"}, TOLD),
     "the scripts of all": (of_the_other("list_scripts"), {"list_scripts"}, f"{TOLD}|{TELLS}"),
     "a version's key for all": (of_the_other("find_idempotent_version"), {"publish_version"}, f"{TOLD}|{NOT_OURS}"),
     "a delivery is read by its id alone": (whoever_has_it("get_delivery", DELIVERIES), {"read_delivery"}, TOLD),
