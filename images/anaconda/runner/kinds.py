@@ -4,7 +4,10 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
-from . import bundle, context, described, entry_point, failure, figures, formats, item, join, places, profile, refusing, script_module, tables_in, tables_out
+from . import (
+    bundle, context, described, entry_point, failure, figures, formats, item, join, parameter_texts, places, profile, refusing, script_module,
+    studio_in, tables_in, tables_out,
+)  # fmt: skip
 from .refused import Refused
 
 INIT_LEFT_OUT = (
@@ -19,8 +22,8 @@ def run_script(request: dict, progress, modules_at_start: frozenset[str], descri
     write_first = None if answer is None else answering(answer)
     with progress.part("read"):
         wheels = bundle.unpack(f"{places.IN}/bundle.zip" if "bundle" in inputs else None, places.BUNDLE, limits)
-        ports = [port for port in ("dataset1", "dataset2") if port in inputs]
-        tables = [tables_in.read(port, inputs[port]["format"], limits, progress, schema.get(port), description) for port in ports]
+        # Of the parameters, what is still text.
+        tables, texts = read_tables(inputs, limits, progress, schema, description)
     frames = [table.take_frame() for table in tables]
     script = script_module.Script.place(wheels)
     shadows = script_module.Shadows(places.BUNDLE, modules_at_start)
@@ -32,7 +35,8 @@ def run_script(request: dict, progress, modules_at_start: frozenset[str], descri
             module = script.execute()
             function, init = entry_point.find(module), context.Init.of(module)
             description.entry(function, init)
-            arguments, keywords = entry_point.bind(function, frames, request.get("parameters") or {}, init)
+            values = parameter_texts.read(function, texts, request.get("parameters") or {})
+            arguments, keywords = entry_point.bind(function, frames, values, init)
             if init.is_left_out():
                 progress.note("warning", INIT_LEFT_OUT)
             value = function(*arguments, **keywords)
@@ -43,6 +47,14 @@ def run_script(request: dict, progress, modules_at_start: frozenset[str], descri
     if progress.is_this_process():
         with progress.part("write"):
             tables_out.write(value, tables, limits["output_bytes"], progress, write_first, description)
+
+
+def read_tables(inputs: dict, limits: dict, progress, schema: dict, description) -> tuple[list, dict]:
+    """The connected tables, and the parameters that came with them."""
+    if studio_in.is_envelope(inputs):
+        return studio_in.read(places.INPUTS["dataset1"], limits, progress, schema, description)
+    ports = [port for port in ("dataset1", "dataset2") if port in inputs]
+    return [tables_in.read(port, inputs[port]["format"], limits, progress, schema.get(port), description) for port in ports], {}
 
 
 def check(request: dict, progress, modules_at_start: frozenset[str]) -> None:
@@ -119,7 +131,7 @@ def refused_as(target: str):
 
 def answering(form: object):
     """The function that writes a script's result in a format that somebody asked for; a table that it cannot hold is the script's."""
-    write = formats.writer(form)
+    write = formats.writer(form, formats.ANSWERS)
 
     def write_answer(table, path: str, progress) -> None:
         try:
