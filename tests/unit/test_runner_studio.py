@@ -1,5 +1,7 @@
 """Requests and answers as clients of Azure Machine Learning Studio (classic) write and read them. No container."""
 
+# ruff: noqa: E501 (requests are read best in one line)
+
 from __future__ import annotations
 
 import datetime as dt
@@ -160,7 +162,9 @@ def test_what_is_nothing_of_the_kind_is_refused(desk: Desk, cell: str, kind: str
 
 
 def test_missing_and_unknown_columns_are_named(desk: Desk) -> None:
-    refused = refusal(desk, envelope(input1=table(["size", "count"], ["1", "2"])), schema={"dataset1": columns(size="int64", counts="int64")})
+    refused = refusal(
+        desk, envelope(input1=table(["size", "count"], ["1", "2"])), schema={"dataset1": columns(size="int64", counts="int64")}
+    )
     assert "dataset1 has no column 'counts', which is expected as int64; is 'count' meant for it?" in refused.message
 
 
@@ -283,8 +287,9 @@ def test_global_parameters_are_read_by_the_entry_points_types(desk: Desk, parame
 
 
 def test_what_the_version_gives_is_the_default_and_says_the_type_where_nothing_else_does(desk: Desk) -> None:
-    desk.run(SHOW, inputs=envelope({"free": "2"}), parameters={"free": 1.5, "whole": 9})
-    assert [row["text"] for row in desk.result()] == ["9", "0.5", "w", "False", "3", "2.0"]
+    for default, text, shown in ((1.5, "2", "2.0"), (1, "2", "2"), (1, "2.5", "2.5"), (True, "false", "False"), ("w", "2", "2")):
+        desk.run(SHOW, inputs=envelope({"free": text}), parameters={"free": default, "whole": 9})
+        assert [row["text"] for row in desk.result()] == ["9", "0.5", "w", "False", "3", shown]
 
 
 @pytest.mark.parametrize(
@@ -346,7 +351,9 @@ def written(form: str, one: pa.Table, tmp_path: Path) -> Any:
 
 
 @pytest.mark.parametrize(("kind", "value", "name", "text"), WRITTEN)
-def test_every_cell_is_written_as_text_and_every_type_has_a_name(kind: pa.DataType, value: Any, name: str, text: str, tmp_path: Path) -> None:
+def test_every_cell_is_written_as_text_and_every_type_has_a_name(
+    kind: pa.DataType, value: Any, name: str, text: str, tmp_path: Path
+) -> None:
     one = pa.table({"a": pa.array([value], kind)})
     assert written("studio-types", one, tmp_path) == {"ColumnNames": ["a"], "ColumnTypes": [name], "Values": [[text]]}
     assert written("studio", one, tmp_path) == {"ColumnNames": ["a"], "Values": [[text]]}
@@ -377,7 +384,9 @@ CELLS = st.one_of(st.none(), st.text(max_size=5), st.integers(-(2**63), 2**63 - 
 @given(rows=st.lists(st.lists(CELLS, min_size=3, max_size=3), max_size=4))
 def test_whatever_the_cells_are_the_rows_are_as_many(rows: list[list[Any]]) -> None:
     texts = [[None if cell is None else cell if isinstance(cell, str) else json.dumps(cell) for cell in row] for row in rows]
-    one = pa.table({str(at): pa.array([runner("rows_in").without_lone_surrogates(row[at]) for row in texts], pa.string()) for at in range(3)})
+    one = pa.table(
+        {str(at): pa.array([runner("rows_in").without_lone_surrogates(row[at]) for row in texts], pa.string()) for at in range(3)}
+    )
     typed = text_columns.typed(one, {"0": "string", "1": "int64"})
     assert (typed.num_rows, typed.column_names) == (len(rows), ["0", "1", "2"])
     assert typed.column("0").to_pylist() == one.column("0").to_pylist()

@@ -17,8 +17,8 @@ WORDS = {int: "a whole number", float: "a number", bool: "true or false"}
 def read(function, texts: dict, given: dict) -> dict:
     """The job's parameters: `given`, and over them `texts`, whose texts become what their parameter is.
 
-    A type is the annotation's, else the default's, else that of the value that is given. Where there is none a text stays one. null, and
-    a text without a character for what is no text, say nothing: then it is as if the name were not there.
+    A type is the annotation's, else the default's, else that of the value that is given (beside an integer a fraction is fine, too). Where
+    there is none a text stays one. null, and a text without a character for what is no text, say nothing: it is as if the name were not there.
 
     Raises:
         Refused: `bad_parameters`: a text is nothing of the kind.
@@ -26,18 +26,20 @@ def read(function, texts: dict, given: dict) -> dict:
     known = entry_point.keywords_of(entry_point.signature(function) or [])
     values = dict(given)
     for name, value in texts.items():
-        kind = kind_of(known.get(name), given.get(name))
+        kind = kind_of(known.get(name))
+        if kind is None and type(given.get(name)) in entry_point.SIMPLE:
+            # What a publisher calls a number may have a whole one as its default.
+            kind = float if type(given[name]) is int and not INTEGER.fullmatch(str(value)) else type(given[name])
         if value is None or (value == "" and kind in WORDS):
             continue
         values[name] = of_text(name, value, kind) if isinstance(value, str) and kind in WORDS else value
     return values
 
 
-def kind_of(parameter: inspect.Parameter | None, given: object) -> type | None:
-    if parameter is not None and (kind := entry_point.simple_of(parameter)) is not None:
-        return kind
-    default = None if parameter is None else parameter.default
-    return next((type(value) for value in (default, given) if type(value) in entry_point.SIMPLE), None)
+def kind_of(parameter: inspect.Parameter | None) -> type | None:
+    if parameter is None:
+        return None
+    return entry_point.simple_of(parameter) or next((kind for kind in entry_point.SIMPLE if type(parameter.default) is kind), None)
 
 
 def of_text(name: str, text: str, kind: type) -> object:
@@ -47,4 +49,5 @@ def of_text(name: str, text: str, kind: type) -> object:
         return float(text)
     if kind is bool and text.strip().lower() in TRUTH:
         return TRUTH[text.strip().lower()]
-    raise Refused("bad_parameters", f"The parameter {cut(name, 100)!r} must be {entry_point.JSON_NAMES[kind]}; the text {cut(json.dumps(text), 60)} is not {WORDS[kind]}.")
+    what = f"The parameter {cut(name, 100)!r} must be {entry_point.JSON_NAMES[kind]}"
+    raise Refused("bad_parameters", f"{what}; the text {cut(json.dumps(text), 60)} is not {WORDS[kind]}.")
