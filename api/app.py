@@ -31,6 +31,8 @@ from api import (
     script_aliases,
     script_jobs,
     scripts,
+    studio,
+    studio_jobs,
     usage,
     webhooks,
 )
@@ -58,6 +60,8 @@ PARTS = (
     script_aliases,
     scoring,
     script_jobs,
+    studio,
+    studio_jobs,
     events,
     inputs,
     results,

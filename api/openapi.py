@@ -29,6 +29,7 @@ TAGS = [
     {"name": "jobs", "description": "Runs of a script."},
     {"name": "batches", "description": "One script over many inputs."},
     {"name": "scripts", "description": "Scripts under a name, in versions that a sandbox has checked."},
+    {"name": "studio", "description": "Scripts as web services of Azure Machine Learning Studio (classic), for clients written for those."},
     {"name": "events", "description": "What happens, as it happens."},
     {"name": "results", "description": "What a run left: log, tables, figures, artifacts."},
     {"name": "usage", "description": "What was used, by day and label."},
