@@ -124,7 +124,7 @@ class Problem(Response):
     included."""
 
     def __init__(self, document: dict[str, Any], headers: dict[str, str]) -> None:
-        self.document = document
+        self.document, self.said = document, headers
         super().__init__(json.dumps(document), document["status"], {"Cache-Control": "no-store", **headers}, MEDIA_TYPE)
 
 

@@ -83,8 +83,7 @@ def retold(problem: Problem) -> Problem:
     code, detail_code = next(CODES[key] for key in (reason, slug, status, 500) if key in CODES)
     document["status"] = status
     document["error"] = {"code": code, "message": document["detail"], "details": _details(document, detail_code)}
-    headers = {name: value for name, value in problem.headers.items() if name not in ("content-length", "content-type")}
-    return Problem(document, headers)
+    return Problem(document, problem.said)
 
 
 def _details(document: dict[str, Any], code: str) -> list[dict[str, str]]:

@@ -135,7 +135,10 @@ async def cancel_studio_job(
     "/{job_id}/outputs/{output}",
     summary="A table of a job, as CSV",
     response_class=Response,
-    responses={200: {"description": "The table.", "content": binary(CSV)}, **refusals(400, 404, 409)},
+    responses={
+        200: {"description": "The table.", "content": binary(CSV), "headers": headers("Content-Disposition", "Vary")},
+        **refusals(400, 404, 409),
+    },
 )
 async def read_studio_output(
     workspace: Workspace,
@@ -197,6 +200,7 @@ def _places(draft: Draft, document: dict[str, Any]) -> dict[str, Any]:
     if (one := document.get("Input")) is not None:
         if inputs is not None:
             draft.fault("/Input", "stands beside Inputs; say one of them")
+            return {}
         inputs = {"input1": one}
     if inputs is None:
         return {}
