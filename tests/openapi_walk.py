@@ -32,6 +32,7 @@ CALLBACK = "https://example.com/hook"
 ANSWER_SECONDS = 30
 WAIT_SECONDS_MAX = 0.5
 OPEN = ("/healthz", "/readyz", "/openapi.json")
+STUDIO_JOBS = "/compat/studio/workspaces/{workspace}/services/{service}/jobs"
 OF_A_SCRIPT = tuple(f"/v1/scripts/{{script}}/{what}" for what in ("score", "jobs", "batches"))
 # What callers say beside the call; headers that the document does not name are any caller's right.
 SAID: dict[str, list[str]] = {
@@ -161,6 +162,8 @@ class Walk:
             case.query.update({name: said for name, said in (("version", 1), ("alias", "latest")) if name in case.query})
             if {"version", "alias"} <= case.query.keys():
                 del case.query[("version", "alias")[pick % 2]]
+        if case.path == STUDIO_JOBS and case.method == "POST" and mode is GenerationMode.POSITIVE and pick % 2:
+            case.body = {"GlobalParameters": {}}
         part = {"/v1/jobs": "job", "/v1/batches": "batch", "/v1/scripts/{script}": "version"}.get(case.path)
         part = part or {OF_A_SCRIPT[1]: "job", OF_A_SCRIPT[2]: "batch"}.get(case.path)
         if part and case.method in ("POST", "PUT") and isinstance(case.body, dict):
