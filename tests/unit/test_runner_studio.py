@@ -179,6 +179,12 @@ def test_no_record_at_all_is_the_table_without_a_row(read: Any) -> None:
         assert (len(tables["dataset1"].frame), type_words.text_of(tables["dataset1"].arrow_types["a"])) == (0, "int64")
 
 
+@pytest.mark.parametrize("given_table", [[{}], {"ColumnNames": [], "Values": []}, {"ColumnNames": [], "Values": [[]]}])
+def test_a_table_without_the_column_lacks_it(desk: Desk, given_table: Any) -> None:
+    refused = refusal(desk, envelope(input1=given_table), schema={"dataset1": columns(a="int64")})
+    assert refused.message == "dataset1 has no column 'a', which is expected as int64."
+
+
 PORTS = [
     # Names of the inputs, and where each lands.
     (["input1", "input2"], {"dataset1": "input1", "dataset2": "input2"}),
@@ -243,7 +249,7 @@ REFUSED = [
     ('{"Inputs": {"input1": {"Values": [["1"]]}}}', "Input 'input1' (line 1, column 23) has no ColumnNames"),
     ('{"Inputs": {"input1": {"ColumnNames": [1], "Values": []}}}', "ColumnNames of input 'input1' (line 1, column 39) is an array; expected an array of"),
     ('{"Inputs": {"input1": {"ColumnNames": "a", "Values": []}}}', "ColumnNames of input 'input1' (line 1, column 39) is a text"),
-    ('{"Inputs": {"input1": {"ColumnNames": ["a"], "Values": "1"}}}', "Values of input 'input1' is a text (line 1, column 56); expected an array of rows."),
+    ('{"Inputs": {"Table": {"ColumnNames": ["a"], "Values": "1"}}}', "Values of input 'Table' is a text (line 1, column 55); expected an array of rows."),
     ('{"Inputs": {"input1": {"ColumnNames": ["a"], "Values": [["1", "2"]]}}}', "Row 1 of dataset1 (line 1, column 57) has 2 values; expected an array of 1"),
     ('{"Inputs": {"input1": {"ColumnNames": ["a"], "Values": ["1"]}}}', "Row 1 of dataset1 (line 1, column 57) is no array"),
     ('{"Inputs": {"input1": [["1"]]}}', "Record 1 of dataset1 (line 1, column 24) is an array; expected an object."),

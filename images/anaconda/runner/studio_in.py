@@ -114,7 +114,7 @@ def given_at(document: json_in.Document, at: int, what: str) -> tuple[Given, int
     """The input that begins there, and where it ends. Its rows are looked at one by one, and kept when they are read."""
     if document.has("[", at):
         return Given(None, at), json_rows.end_of(document, at)
-    found: dict[str, object] = {}
+    found, of = {}, f"of i{what[1:]}"
 
     def take(name: str, at: int) -> int:
         if name not in (COLUMNS, VALUES, TYPES):
@@ -122,11 +122,11 @@ def given_at(document: json_in.Document, at: int, what: str) -> tuple[Given, int
         if name == VALUES and document.has("[", at):
             found[VALUES] = at
             return json_rows.end_of(document, at)
-        value, after = document.value(at, f"{name} of {what.lower()}")
+        value, after = document.value(at, f"{name} {of}")
         if name == VALUES:
-            raise Refused("bad_input", f"{VALUES} of {what.lower()} is {json_in.what(value)} ({document.place(at)}); expected an array of rows.")
+            raise Refused("bad_input", f"{VALUES} {of} is {json_in.what(value)} ({document.place(at)}); expected an array of rows.")
         if name == COLUMNS and not (isinstance(value, list) and all(isinstance(one, str) for one in value)):
-            raise Refused("bad_input", f"{COLUMNS} of {what.lower()} ({document.place(at)}) is {json_in.what(value)}; expected an array of texts.")
+            raise Refused("bad_input", f"{COLUMNS} {of} ({document.place(at)}) is {json_in.what(value)}; expected an array of texts.")
         found[name] = value
         return after
 
@@ -166,7 +166,7 @@ def table_of(document: json_in.Document, port: str, given: Given, limits: dict, 
     if columns is None:
         return text_columns.typed(texts, {})
     wanted = expected.Expected(port, columns, FORMAT)
-    if texts.num_columns == 0:
+    if given.names is None and document.has("]", document.skip(given.at + 1)):
         # Records of which there is none lack no column either.
         return wanted.nothing()
     return wanted.hold(text_columns.typed(texts, {one["name"]: one["type"] for one in columns}), progress, texts.select)
