@@ -217,11 +217,11 @@ def _place(draft: Draft, at: str, given: Any) -> str | dict[str, str] | None:
         draft.fault(at, f"is {documents.kind_of(given)}; {EXPECTED}. A table itself goes to `execute`")
         return None
     where = given.get("RelativeLocation")
-    ids = [step for step in where.split("/") if is_id(step)] if isinstance(where, str) else []
+    steps = where.split("/") if isinstance(where, str) else []
+    ids = [step for step in steps if is_id(step)]
     if len(ids) == 1 and ids[0].startswith("ds_"):
         return ids[0]
-    if len(ids) == 1 and ids[0].startswith("job_"):
-        output = OUTPUTS.get(where.rsplit("/", 1)[1] if isinstance(where, str) and "/" in where else "output1", "result")
+    if len(ids) == 1 and ids[0].startswith("job_") and (output := OUTPUTS.get("output1" if steps[-1] == ids[0] else steps[-1])):
         return {"job": ids[0], "output": output}
     # Where else it leads is not repeated: beside it stands what opens it.
     draft.fault(f"{at}/RelativeLocation", f"leads out of this service, which fetches nothing; {EXPECTED}")

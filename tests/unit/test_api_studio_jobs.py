@@ -110,6 +110,7 @@ REFUSED = [
     ({"Inputs": {"input1": {"RelativeLocation": f"ds_{0:032}"}}}, "/Inputs/input1", "there is no dataset"),
     ({"Inputs": {"input1": {"RelativeLocation": f"job_{0:032}"}}}, "/Inputs/input1/job", "there is no job"),
     ({"Inputs": {"input1": {"RelativeLocation": f"ds_{0:032}/ds_{1:032}"}}}, "/Inputs/input1/RelativeLocation", "leads out"),
+    ({"Inputs": {"input1": {"RelativeLocation": f"job_{0:032}/outputs/output3"}}}, "/Inputs/input1/RelativeLocation", "leads out"),
     ({"Inputs": {"input1": {"RelativeLocation": 5}}}, "/Inputs/input1/RelativeLocation", "leads out"),
     ({"Inputs": []}, "/Inputs", "is an array of 0; expected an object of at most 2 inputs"),
     ({"Inputs": {"a": None, "b": None, "c": None}}, "/Inputs", "expected an object of at most 2 inputs"),
