@@ -32,6 +32,8 @@ from api import (
     script_jobs,
     script_pages,
     scripts,
+    studio,
+    studio_jobs,
     usage,
     webhooks,
 )
@@ -60,6 +62,8 @@ PARTS = (
     scoring,
     script_pages,
     script_jobs,
+    studio,
+    studio_jobs,
     events,
     inputs,
     results,

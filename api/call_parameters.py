@@ -51,6 +51,19 @@ def from_query(version: Version, given: Iterable[tuple[str, str]]) -> dict[str, 
     return values
 
 
+def from_texts(version: Version, given: dict[str, Any]) -> dict[str, Any]:
+    """The values of a client that may write each as a text. null, and a text without a character for what is no text, are left out. What
+    is of another type stays as it is, for `check_typed` to be named."""
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        kind = _kind(version, name)
+        if value is None or (value == "" and kind not in (None, "str")):
+            continue
+        text = value.lower() if kind == "bool" and isinstance(value, str) else value
+        values[name] = _read(kind, text) if isinstance(text, str) and kind is not None else value
+    return values
+
+
 def check_typed(draft: Draft, version: Version, parameters: dict[str, Any], *, at: str = "") -> None:
     """The same of those that stand in a document."""
     for name, value in parameters.items():

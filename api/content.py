@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from api.desk import Desk
 from api.problems import NothingAcceptable, RangeNotSatisfiable
-from fumehood.dataset import FORMATS
+from fumehood.dataset import ALL_FORMATS
 
 CHUNK_BYTES = 1024 * 1024
 SEND_SECONDS = 60.0  # a reader that takes longer for a piece is dropped
@@ -44,7 +44,7 @@ class Representation:
 
     @property
     def media_type(self) -> str:
-        return FORMATS[self.format][0][0]
+        return ALL_FORMATS[self.format][0][0]
 
 
 def is_head(request: Request) -> bool:
@@ -64,7 +64,8 @@ def choose(accept: str | None, available: list[Representation]) -> Representatio
     """
     wanted = _accepted(accept)
     rated = [
-        (max((quality(wanted, media) for media in FORMATS[entry.format][0]), default=0.0), -index) for index, entry in enumerate(available)
+        (max((quality(wanted, media) for media in ALL_FORMATS[entry.format][0]), default=0.0), -index)
+        for index, entry in enumerate(available)
     ]
     best, index = max(rated)
     if best <= 0:

@@ -21,7 +21,7 @@ from api.problems import FIELDS_MAX
 from api.schemas import JobOutput, Request
 from fumehood.batch import ITEMS_MAX
 from fumehood.callback import target_of
-from fumehood.dataset import FORMATS
+from fumehood.dataset import FORMATS, TABLE_FORMATS
 from fumehood.errors import BadField, BadRequest, NotFound
 from fumehood.job import PRIORITIES, Input, State
 from fumehood.job_store import Idempotency, JobStore
@@ -229,9 +229,11 @@ def _output(store: JobStore, tenant: str, reference: JobOutput) -> Input | BadFi
         return BadField("/output", f"job {job.id} has {job.state} without an output {reference.output}")
     if job.results_gone_at is not None:
         return BadField("/output", f"job {job.id} has no results any more{_expired(job.results_gone_at)}")
+    if (form := job.output_format(reference.output)) not in TABLE_FORMATS:
+        return BadField("/output", f"job {job.id} has left an answer in the form {form}; expected a table ({', '.join(TABLE_FORMATS)})")
     size = job.outcome.outputs[reference.output]
     source = {"job": job.id, "output": reference.output}
-    return Input(blob=job.output_blob(reference.output), format=job.output_format(reference.output), bytes=size, source=source)
+    return Input(blob=job.output_blob(reference.output), format=form, bytes=size, source=source)
 
 
 def check_labels(draft: Draft, labels: dict[str, str]) -> None:

@@ -29,6 +29,7 @@ TAGS = [
     {"name": "jobs", "description": "Runs of a script."},
     {"name": "batches", "description": "One script over many inputs."},
     {"name": "scripts", "description": "Scripts under a name, in versions that a sandbox has checked."},
+    {"name": "studio", "description": "Scripts as web services of Azure Machine Learning Studio (classic), for clients written for those."},
     {"name": "events", "description": "What happens, as it happens."},
     {"name": "results", "description": "What a run left: log, tables, figures, artifacts."},
     {"name": "usage", "description": "What was used, by day and label."},
@@ -79,6 +80,7 @@ def document(app: FastAPI, settings: Settings) -> dict[str, Any]:
             _say_limits(schemas[document]["properties"], settings)
         for path, method in TAKE_KEYS:
             _say_how_long_keys_are_kept(made["paths"][path][method]["parameters"], settings)
+        _leave_out_what_is_retold(made)
         for path, methods in made["paths"].items():
             for method, operation in methods.items():
                 if "security" in operation:
@@ -97,6 +99,16 @@ def _of_a_version(schema: dict[str, Any], name: str) -> dict[str, Any]:
     made["properties"]["limits"]["description"] = "Bounds of the run, none above the version's, which hold where nothing is said."
     made["properties"]["parameters"]["description"] = "As the version has them by name and type; its defaults hold where nothing is said."
     return made
+
+
+def _leave_out_what_is_retold(made: dict[str, Any]) -> None:
+    """The framework's own 422, where a route does not answer with one (api.studio_errors)."""
+    for methods in made["paths"].values():
+        for operation in methods.values():
+            if "HTTPValidationError" in str(operation["responses"].get("422")):
+                del operation["responses"]["422"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        made["components"]["schemas"].pop(name, None)
 
 
 def _say_that_the_rate_is_told(operation: dict[str, Any]) -> None:

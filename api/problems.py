@@ -119,6 +119,15 @@ INTERNAL = (500, "internal", "Something went wrong in the service")
 INTERNAL_DETAIL = "the service made a mistake; it is in its log, under the id in X-Request-Id"
 
 
+class Problem(Response):
+    """The answer that a problem document is. Written with escapes only: a detail may quote what a caller sent, half a surrogate pair
+    included."""
+
+    def __init__(self, document: dict[str, Any], headers: dict[str, str]) -> None:
+        self.document, self.said = document, headers
+        super().__init__(json.dumps(document), document["status"], {"Cache-Control": "no-store", **headers}, MEDIA_TYPE)
+
+
 def problem(
     status: int,
     slug: str,
@@ -128,15 +137,14 @@ def problem(
     fields: tuple[BadField, ...] = (),
     extensions: dict[str, Any] | None = None,
     headers: dict[str, str] | None = None,
-) -> Response:
+) -> Problem:
     body: dict[str, Any] = {"type": TYPE_PREFIX + slug, "title": title, "status": status, "detail": detail, **(extensions or {})}
     if fields:
         body["errors"] = [_field(field) for field in fields[:FIELDS_MAX]]
-    # Written with escapes only: a detail may quote what a caller sent, half a surrogate pair included.
-    return Response(json.dumps(body), status, {"Cache-Control": "no-store", **(headers or {})}, MEDIA_TYPE)
+    return Problem(body, headers or {})
 
 
-def of_error(error: FumehoodError) -> Response:
+def of_error(error: FumehoodError) -> Problem:
     status, slug, title = next((PROBLEMS[family] for family in type(error).__mro__ if family in PROBLEMS), INTERNAL)
     if status == 500:
         log.error("error without a place in the problem table", error=type(error).__name__)
@@ -170,7 +178,7 @@ def of_error(error: FumehoodError) -> Response:
     return problem(status, slug, title, error.detail, fields=error.errors, extensions=extensions, headers=headers)
 
 
-def of_validation(error: RequestValidationError) -> Response:
+def of_validation(error: RequestValidationError) -> Problem:
     """Path and query parameters that the framework refused; bodies are checked by our own code."""
     fields = tuple(BadField("/" + "/".join(str(step) for step in entry["loc"]), str(entry["msg"])) for entry in error.errors())
     return problem(*PROBLEMS[errors.BadRequest], "a parameter of the request cannot be used", fields=fields)
@@ -194,7 +202,7 @@ def _methods(request: Request) -> list[str]:
 _FRAMEWORK_DETAIL = {404: "there is nothing at this address", 405: "the methods of this address are in the Allow header"}
 
 
-def internal() -> Response:
+def internal() -> Problem:
     return problem(*INTERNAL, INTERNAL_DETAIL)
 
 

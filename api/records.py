@@ -21,7 +21,7 @@ from api.schemas import (
     OutputTable,
     UsageRecord,
 )
-from fumehood.dataset import FORMATS, Dataset
+from fumehood.dataset import ALL_FORMATS, Dataset
 from fumehood.expiry import expiry_of
 from fumehood.job import Input, Job, Origin
 from fumehood.outcome import Outcome
@@ -116,7 +116,7 @@ def expires_record(job: Job) -> Expires | None:
 def input_record(job: Job, port: str) -> InputRecord:
     """`port` is one that is connected."""
     given = job.inputs[port]
-    media_types, endings = FORMATS.get(given.format, (("text/x-python",), (".py",)))
+    media_types, endings = ALL_FORMATS.get(given.format, (("text/x-python",), (".py",)))
     return InputRecord(
         port=port,
         name=f"{port}{endings[0]}",

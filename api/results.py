@@ -150,13 +150,15 @@ async def _text(desk: Desk, job: Job) -> AsyncIterator[bytes]:
 async def _result(request: Request, desk: Desk, tenant: Tenant, job_id: str, output: str) -> Response:
     job = await _ended(desk, tenant, job_id)
     table = _output(job, output)
-    stored = Representation(format=table.format, key=table.blob)
-    return await table_content(request, desk, tenant, stored=stored, table=table, file_name=f"{job.id}-{output}")
+    stored, readable = Representation(format=table.format, key=table.blob), table if table.format in TABLE_FORMATS else None
+    return await table_content(request, desk, tenant, stored=stored, table=readable, file_name=f"{job.id}-{output}")
 
 
 async def _preview(request: Request, desk: Desk, tenant: Tenant, job_id: str, output: str) -> Response:
     job = await _ended(desk, tenant, job_id)
     table = _output(job, output)
+    if table.format not in TABLE_FORMATS:
+        raise NotFound(f"an answer in the form {table.format} has no preview; tables have one")
     key = f"{table.blob}.preview.json"
     return await table_preview(request, desk, tenant, table=table, key=key, owner=lambda: _ended(desk, tenant, job.id))
 

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from api.content import Representation, Streamed, accept_of, attachment, choose, is_head, nothing, send_blob
 from api.desk import Desk
 from api.errands import describe_limits, errand, profile_limits
-from fumehood.dataset import FORMATS, TABLE_FORMATS
+from fumehood.dataset import ALL_FORMATS, FORMATS, TABLE_FORMATS
 from fumehood.errors import Gone, NotFound
 from fumehood.job import Input, Kind
 from fumehood.tenant import Tenant
@@ -22,17 +22,18 @@ _ENDINGS = tuple(ending for _, endings in FORMATS.values() for ending in endings
 
 
 async def table_content(
-    request: Request, desk: Desk, tenant: Tenant, *, stored: Representation, table: Input | None, file_name: str
+    request: Request, desk: Desk, tenant: Tenant, *, stored: Representation, table: Input | None, file_name: str, accept: str | None = None
 ) -> Response:
     """The bytes of a dataset or a result in the form that the client wants: `stored` unless it minds, the form that a sandbox reads
-    (`table`: Arrow but for the answer of a call; None for a zip), or any other one of a table's, made for this answer.
+    (`table`: Arrow but for the answer of a call; None for what none reads), or any other one of a table's, made for this answer.
+    `accept` is said for a client that does not.
 
     Raises:
         NotAcceptable: lists what there is.
         BadRequest: the table cannot be written in that form, in the runner's words.
         Unavailable: no sandbox was free for a conversion.
     """
-    chosen = choose(accept_of(request), _forms(stored, table))
+    chosen = choose(accept or accept_of(request), _forms(stored, table))
     headers = {"Vary": "Accept", "Content-Disposition": attachment(named(file_name, chosen.format))}
     if chosen.key is not None:
         blob = await desk.file(desk.blobs.open, tenant.id, chosen.key)
@@ -104,7 +105,7 @@ def _forms(stored: Representation, table: Input | None) -> list[Representation]:
 
 def named(name: str, format: str) -> str:
     """A file name that ends as its format does. An ending of another format makes way; any other dot is part of the name."""
-    if name.lower().endswith(FORMATS[format][1]):
+    if name.lower().endswith(ALL_FORMATS[format][1]):
         return name
     old = next((ending for ending in sorted(_ENDINGS, key=len, reverse=True) if name.lower().endswith(ending)), "")
-    return (name.removesuffix(name[-len(old) :]) if old and len(name) > len(old) else name) + FORMATS[format][1][0]
+    return (name.removesuffix(name[-len(old) :]) if old and len(name) > len(old) else name) + ALL_FORMATS[format][1][0]

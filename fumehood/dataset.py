@@ -19,6 +19,11 @@ FORMATS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 ARROW = FORMATS["arrow"][0][0]
 TABLE_FORMATS = tuple(name for name in FORMATS if name != "zip")
+STUDIO = "studio"
+"""A whole request of a client of Azure Machine Learning Studio, or an answer for one; `-types` and `-records` are other answers. Only a
+call of a script reads or writes them, in its sandbox: nobody can upload one, and none is made of a stored table."""
+ALL_FORMATS = FORMATS | dict.fromkeys((STUDIO, f"{STUDIO}-types", f"{STUDIO}-records"), FORMATS["json"])
+"""Whatever a job's input or result may be in."""
 
 
 def format_of(media_type: str | None, file_name: str | None) -> str | None:

@@ -13,6 +13,7 @@ LASTING = {"POST /v1/admin/tenants", "POST /v1/webhooks/secret/rotate"}
 # In each of these a sandbox is started, or something goes that others need.
 SLOW = {"POST /v1/datasets": 3, "POST /v1/jobs": 3, "POST /v1/batches": 3, "PUT /v1/scripts/{script}": 3}
 SLOW |= {f"POST /v1/scripts/{{script}}/{what}": 3 for what in ("score", "jobs", "batches")}
+SLOW |= {f"POST /compat/studio/workspaces/{{workspace}}/services/{{service}}/{what}": 3 for what in ("execute", "score", "jobs")}
 
 
 def test_every_call_of_a_real_service_answers_as_the_document_says(stand: Stand, client: httpx.Client) -> None:
@@ -32,6 +33,7 @@ def test_every_call_of_a_real_service_answers_as_the_document_says(stand: Stand,
         "dataset_id": [dataset],
         "batch_id": [batch],
         "script": ["score"],
+        "service": ["score"],
         "DELETE script": ["none"],
         "alias": ["prod"],
         "other": ["1", "2"],

@@ -32,7 +32,7 @@ AGES = 400 * DAY_SECONDS
 
 # What a part of a path, of a query or of the headers can name of a tenant's, by its name or by that behind the call's own.
 IN_PATH = {"dataset_id": "dataset", "job_id": "job", "batch_id": "batch", "delivery_id": "delivery", "tenant": "tenant", "prefix": "prefix"}
-IN_PATH |= {"script": "script", "alias": "alias"}
+IN_PATH |= {"script": "script", "alias": "alias", "service": "script"}
 BESIDE = {
     "cursor": "cursor",
     "about": "about",
@@ -54,9 +54,11 @@ PLAIN_IN_PATH = {
     "name": ["models/ä b.bin"],
     "port": ["script", "dataset1"],
     "digest": [IMAGE],
+    "workspace": ["w"],
+    "output": ["output1"],
 }
 PLAIN_BESIDE = {"limit", "state", "wait", "seconds", "from", "to", "by", "pinned", "prefer", "range", "partial", "upload_dataset name"}
-PLAIN_BESIDE |= {"version"}
+PLAIN_BESIDE |= {"version", "api-version", "details", "format"}
 # Said with every call that knows them; streams would not end else.
 ALWAYS = {"seconds": "0"}
 # A cursor over values is only one where there are such values.
@@ -257,6 +259,11 @@ def bodies_of(names: Names) -> dict[str, list[tuple[dict[str, Any], dict[str, An
     versions += [({"sample": one}, {"sample": other}) for one, other in tables]
     versions += [({"bundle": one}, {"bundle": other}) for one, other in each("dataset")]
 
+    places: list[tuple[Any, Any]] = [
+        tuple({"Inputs": {"input1": {"RelativeLocation": one}}} for one in pair)  # type: ignore[misc]
+        for pair in each("dataset", "job")
+    ]
+
     def as_json(pairs: list[tuple[Any, Any]], **always: Any) -> list[tuple[dict[str, Any], dict[str, Any]]]:
         return [({"json": {**always, **one}}, {"json": {**always, **other}}) for one, other in pairs]
 
@@ -272,6 +279,9 @@ def bodies_of(names: Names) -> dict[str, list[tuple[dict[str, Any], dict[str, An
         "submit_batch": as_json(batches, script=SCRIPT),
         "publish_version": as_json(versions, script=SCRIPT),
         "score_script": list(uploads()),
+        "execute_studio_service": list(uploads()),
+        "score_studio_service": list(uploads()),
+        "submit_studio_job": as_json([({}, {}), *places]),
         "submit_script_job": as_json([pair for pair in jobs if "bundle" not in pair[0]]),
         "submit_script_batch": as_json([pair for pair in batches if "bundle" not in pair[0]]),
         "set_alias": as_json([({"versions": [{"number": 1}]}, {"versions": [{"number": 1}]})]),

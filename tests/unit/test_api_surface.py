@@ -205,7 +205,7 @@ def test_every_operation_is_described_and_answers_with_problems(stand: Stand) ->
     for method, path, operation in operations(stand):
         assert operation["summary"], path
         assert operation["tags"], path
-        if path.startswith("/v1"):
+        if path.startswith(("/v1", "/compat")):
             assert operation["security"], (method, path)
             for status, answer in operation["responses"].items():
                 if int(status) >= 400:
@@ -226,6 +226,8 @@ OPERATIONS = {
     "publish_version", "list_scripts", "read_script", "delete_script", "list_versions", "read_version", "read_version_source",
     "read_version_sample", "read_script_openapi", "read_script_help",
     "compare_versions", "delete_version", "list_aliases", "read_alias", "set_alias", "roll_back_alias", "delete_alias",
+    "execute_studio_service", "score_studio_service",
+    "submit_studio_job", "start_studio_job", "read_studio_job", "cancel_studio_job", "read_studio_output",
     "score_script", "submit_script_job", "submit_script_batch",
     "list_items", "read_item", "read_item_result", "read_item_result2", "read_item_log",
     "create_tenant", "list_tenants", "read_tenant", "change_tenant", "suspend_tenant", "resume_tenant", "delete_tenant",

@@ -15,7 +15,7 @@ from fumehood.settings import Settings
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "contract.md").read_text()
 RULES = 29
-EDGES = 45
+EDGES = 47
 NUMBERS = [*map(str, range(1, RULES + 1)), *(f"E{number}" for number in range(1, EDGES + 1))]
 ROW = re.compile(r"^\| (E?\d+) \| (.*) \|$", re.MULTILINE)
 TABLE = [(number, cell.split("<br>")) for number, cell in ROW.findall(PAGE)]

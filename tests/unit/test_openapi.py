@@ -27,6 +27,7 @@ from tests.services import until
 from tests.unit.front_desk import Made, Stand
 
 EXAMPLES = 15
+STUDIO_JOB = "/compat/studio/workspaces/{workspace}/services/{service}/jobs/{job_id}"
 
 
 class Server:
@@ -64,6 +65,12 @@ def script(stand: Stand, name: str, versions: int = 1) -> str:
     return name
 
 
+def studio_job(stand: Stand, name: str) -> str:
+    answer = stand.us.post(f"/compat/studio/workspaces/w/services/{name}/jobs", json={})
+    assert answer.status_code == 200, answer.text
+    return str(answer.json())
+
+
 def alias(stand: Stand, name: str, alias: str) -> str:
     for number in (1, 2):
         answer = stand.us.put(f"/v1/scripts/{name}/aliases/{alias}", json={"versions": [{"number": number}]})
@@ -87,6 +94,8 @@ def things_of_every_kind(stand: Stand) -> dict[str, list[str]]:
         assert stand.us.post(f"/v1/batches/{batch_id}/cancel").status_code == 202
     scripts, spare_scripts = [script(stand, "walked", 20)], [script(stand, f"spare-{number}") for number in range(10)]
     aliases, spare_aliases = [alias(stand, "walked", "lively")], [alias(stand, "walked", f"spare-{number}") for number in range(10)]
+    studio_jobs = [studio_job(stand, "walked") for _ in range(3)]
+    stand.worker.work(Lane.JOBS)
     failed = stand.us.job()
     claimed = stand.worker.claim()
     assert claimed is not None
@@ -125,6 +134,12 @@ def things_of_every_kind(stand: Stand) -> dict[str, list[str]]:
         "DELETE prefix": spare_keys,
         "prefix": keys,
         "dataset_id": datasets,
+        "service": scripts,
+        f"GET {STUDIO_JOB} job_id": studio_jobs,
+        f"DELETE {STUDIO_JOB} job_id": studio_jobs,
+        f"POST {STUDIO_JOB}/start job_id": studio_jobs,
+        f"GET {STUDIO_JOB}/outputs/{{output}} job_id": studio_jobs,
+        f"GET {STUDIO_JOB}/outputs/{{output}} output": ["output1", "output2"],
         "DELETE dataset_id": [stand.us.dataset(f"b,a\n{number},2\n".encode()) for number in range(10)],
         "DELETE /v1/datasets/{dataset_id}/pin dataset_id": datasets,
         "DELETE job_id": spare,

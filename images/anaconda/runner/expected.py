@@ -17,7 +17,7 @@ from .failure import cut, in_a_sentence
 from .refused import Refused
 
 # In these, types are inferred from what is written; in the others they were chosen.
-INFERRED = frozenset({"csv", "json", "ndjson"})
+INFERRED = frozenset({"csv", "json", "ndjson", "studio"})
 NAME_CHARACTERS, NAMES = 100, 10
 NOTES = 20
 COMPARED = 200

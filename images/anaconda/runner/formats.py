@@ -2,10 +2,11 @@
 
 import os
 import re
+from contextlib import contextmanager
 
 import pyarrow as pa
 
-from . import arrow_in, csv_in, csv_out, json_in, json_out, parquet_in, parquet_out, tables_out
+from . import arrow_in, csv_in, csv_out, json_in, json_out, parquet_in, parquet_out, studio_out, tables_out
 from .failure import in_a_sentence
 from .refused import Refused
 
@@ -28,8 +29,11 @@ WRITERS = {
     "parquet": parquet_out.write,
 }
 
+# What else a script's result can be written as.
+ANSWERS = WRITERS | studio_out.WRITERS
+
 # As answers to whoever asked for the format; of those with several names, the one that the service says.
-MEDIA_TYPES = {
+MEDIA_TYPES = dict.fromkeys(studio_out.WRITERS, "application/json") | {
     "arrow": "application/vnd.apache.arrow.file",
     "arrow-stream": "application/vnd.apache.arrow.stream",
     "csv": "text/csv",
@@ -53,10 +57,17 @@ def read(port: str, path: str, form: str, limits: dict, progress):
     """
     if form not in READERS:
         raise Refused("bad_input", f"{port} is in the format {str(form)[:40]!r}; possible are {', '.join(sorted(READERS))}.")
+    with understood(port, path, form, limits):
+        return READERS[form](port, path, limits, progress)
+
+
+@contextmanager
+def understood(port: str, path: str, form: str, limits: dict):
+    """Around reading a file: bytes that no sense can be made of are refused, and said to be the port's."""
     if os.stat(path).st_size == 0:
         raise Refused("bad_input", f"{port} is an empty file (0 bytes).")
     try:
-        return READERS[form](port, path, limits, progress)
+        yield
     except Refused:
         raise
     except MemoryError as error:
@@ -72,12 +83,12 @@ def read(port: str, path: str, form: str, limits: dict, progress):
         raise Refused("bad_input", f"{port} cannot be read as {form}: {in_a_sentence(error, 200)}.") from None
 
 
-def writer(form: object):
+def writer(form: object, writers: dict = WRITERS):
     """The function that writes a format.
 
     Raises:
         Refused: `bad_input`; there is none.
     """
-    if form not in WRITERS:
-        raise Refused("bad_input", f"Tables cannot be written as {str(form)[:40]!r}; possible are {', '.join(sorted(WRITERS))}.")
-    return WRITERS[form]
+    if form not in writers:
+        raise Refused("bad_input", f"Tables cannot be written as {str(form)[:40]!r}; possible are {', '.join(sorted(writers))}.")
+    return writers[form]

@@ -113,9 +113,13 @@ class Document:
         return self.has(mark, self.begin)
 
     def records(self):
-        """Records with their place, some thousands at a time."""
-        part, part_at, number = [], self.begin, 0
-        for value, at in self.items(self.begin, "Record"):
+        """Records with their place, some thousands at a time; the document is an array of them."""
+        return self.records_of(self.items(self.begin, "Record"), self.begin)
+
+    def records_of(self, values, part_at: int):
+        """The values of an array that begins there, as records."""
+        part, number = [], 0
+        for value, at in values:
             number += 1
             if not isinstance(value, dict):
                 raise Refused("bad_input", f"Record {number:,} of {self.port} ({self.place(at)}) is {what(value)}; expected an object.")
@@ -151,7 +155,7 @@ class Document:
         except RecursionError:
             raise Refused("bad_input", f"{what_it_is} of {self.port} ({self.place(at)}) is nested too deep.") from None
         except json.JSONDecodeError as error:
-            raise self._broken(error.pos, error.msg.removesuffix(" at")) from None
+            raise self.broken(error.pos, error.msg.removesuffix(" at")) from None
         except ValueError as error:
             raise Refused("bad_input", f"{what_it_is} of {self.port} ({self.place(at)}) cannot be read: {str(error)[:100]}.") from None
 
@@ -166,7 +170,7 @@ class Document:
         while not self.has("]", at):
             number += 1
             if number > 1:
-                at = self._expect(",", at)
+                at = self.expect(",", at)
             value, after = self.value(at, f"{what_it_is} {number:,}")
             yield value, at
             at = self.skip(after)
@@ -180,11 +184,11 @@ class Document:
         while not self.has("}", at):
             number += 1
             if number > 1:
-                at = self._expect(",", at)
+                at = self.expect(",", at)
             if not self.has('"', at):
-                raise self._broken(at, "Expecting a name in double quotes")
+                raise self.broken(at, "Expecting a name in double quotes")
             name, after = self.value(at, "A name")
-            at = self._expect(":", self.skip(after))
+            at = self.expect(":", self.skip(after))
             values, after = self.value(at, f"Column {name[:100]!r}")
             yield name, values, at
             at = self.skip(after)
@@ -193,23 +197,23 @@ class Document:
     def skip(self, at: int) -> int:
         return SPACE.match(self._text, at).end()
 
-    def _expect(self, mark: str, at: int) -> int:
+    def expect(self, mark: str, at: int) -> int:
         if not self.has(mark, at):
-            raise self._broken(at, f"Expecting {mark!r}")
+            raise self.broken(at, f"Expecting {mark!r}")
         return self.skip(at + 1)
 
     def close(self, at: int) -> None:
         """The object ends there, and the document with it."""
         if not self.has("}", at := self.skip(at)):
-            raise self._broken(at, "Expecting the end of an object of `columns` and `values`")
+            raise self.broken(at, "Expecting the end of an object of `columns` and `values`")
         self.finish(at + 1)
 
     def finish(self, at: int) -> None:
         if (at := self.skip(at)) != len(self._text):
             hint = "; is it NDJSON, a record a line?" if self._text.startswith("{", at) else ""
-            raise self._broken(at, f"Something follows after the end{hint}")
+            raise self.broken(at, f"Something follows after the end{hint}")
 
-    def _broken(self, at: int, message: str) -> Refused:
+    def broken(self, at: int, message: str) -> Refused:
         found = repr(self._text[at : at + 20]) if at < len(self._text) else "the end of the file"
         return Refused("bad_input", f"{self.port} is not readable JSON: {message} at {self.place(at)}, found {found}.")
 

@@ -4,22 +4,23 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
-from . import bundle, described, failure, figures, formats, item, join, places, profile, refusing, tables_in, tables_out
+from . import bundle, described, failure, figures, formats, item, join, places, profile, refusing, studio_in, tables_in, tables_out
 from .placed import Placed
 from .refused import Refused
+
 
 def run_script(request: dict, progress, modules_at_start: frozenset[str], description=described.UNASKED) -> None:
     """Run /in/script.py by the script contract. `description` is shown what it takes and gives."""
     write_first = writer_of(request)
     with progress.part("read"):
         wheels = unpack(request)
-        tables = read_tables(request, progress, description)
+        tables, texts = read_tables(request, progress, description)
     placed = Placed(wheels, modules_at_start)
     progress.say_script_starts()
     with ending_with_figures(request, progress):
         with progress.part("script"):
             placed.open(description)
-        value = call(placed, tables, request, progress)
+        value = call(placed, tables, texts, request, progress)
     write(value, tables, request, progress, write_first, description)
 
 
@@ -37,8 +38,8 @@ def run_prepared(placed: Placed, request: dict, progress) -> None:
     write_first = writer_of(request)
     with ending_with_figures(request, progress):
         with progress.part("read"):
-            tables = read_tables(request, progress)
-        value = call(placed, tables, request, progress)
+            tables, texts = read_tables(request, progress)
+        value = call(placed, tables, texts, request, progress)
     write(value, tables, request, progress, write_first)
 
 
@@ -48,16 +49,19 @@ def unpack(request: dict) -> list[str]:
     return bundle.unpack(f"{places.IN}/bundle.zip" if there else None, places.BUNDLE, request["limits"])
 
 
-def read_tables(request: dict, progress, description=described.UNASKED) -> list:
-    inputs, schema = request.get("inputs", {}), request.get("schema") or {}
+def read_tables(request: dict, progress, description=described.UNASKED) -> tuple[list, dict]:
+    """The connected tables, and the parameters that came with them, which are texts."""
+    inputs, limits, schema = request.get("inputs", {}), request["limits"], request.get("schema") or {}
+    if studio_in.is_envelope(inputs):
+        return studio_in.read(places.INPUTS["dataset1"], limits, progress, schema, description)
     ports = [port for port in ("dataset1", "dataset2") if port in inputs]
-    return [tables_in.read(port, inputs[port]["format"], request["limits"], progress, schema.get(port), description) for port in ports]
+    return [tables_in.read(port, inputs[port]["format"], limits, progress, schema.get(port), description) for port in ports], {}
 
 
-def call(placed: Placed, tables: list, request: dict, progress) -> object:
+def call(placed: Placed, tables: list, texts: dict, request: dict, progress) -> object:
     frames = [table.take_frame() for table in tables]
     with progress.part("script"):
-        return placed.call(frames, request.get("parameters") or {}, progress)
+        return placed.call(frames, request.get("parameters") or {}, texts, progress)
 
 
 @contextmanager
@@ -157,7 +161,7 @@ def refused_as(target: str):
 
 def answering(form: object):
     """The function that writes a script's result in a format that somebody asked for; a table that it cannot hold is the script's."""
-    write = formats.writer(form)
+    write = formats.writer(form, formats.ANSWERS)
 
     def write_answer(table, path: str, progress) -> None:
         try:

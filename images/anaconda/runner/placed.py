@@ -1,6 +1,6 @@
 """A script in its place: opened once, called once. Between the two its sandbox may wait for the call."""
 
-from . import context, described, entry_point, figures, places, script_module
+from . import context, described, entry_point, figures, parameter_texts, places, script_module
 
 INIT_LEFT_OUT = (
     f"The script defines {context.INIT}(), which is only called where {entry_point.NAME} has a parameter called {context.NAME!r} for what it returns."
@@ -34,13 +34,14 @@ class Placed:
         with self._shadows:
             entry_point.initialise(self._function, self._init)
 
-    def call(self, frames: list, values: dict, progress) -> object:
-        """What the entry point returns.
+    def call(self, frames: list, values: dict, texts: dict, progress) -> object:
+        """What the entry point returns. `texts` are further parameters, to be read as it takes them.
 
         Raises:
             Refused: `bad_entry_point`, `bad_parameters`. What the script raises, it raises.
         """
         with self._shadows:
+            values = parameter_texts.read(self._function, texts, values)
             arguments, keywords = entry_point.bind(self._function, frames, values, self._init)
             if self._init.is_left_out():
                 progress.note("warning", INIT_LEFT_OUT)

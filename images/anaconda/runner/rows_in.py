@@ -35,12 +35,16 @@ class Part:
 
 
 class Rows:
-    """Columns that grow part by part. Where `is_settled` says no, all parts must be added once more."""
+    """Columns that grow part by part. Where `is_settled` says no, all parts must be added once more.
 
-    def __init__(self, port: str, limits: dict, progress):
+    `all_text`: every column is one of text, numbers and truth values as JSON writes them.
+    """
+
+    def __init__(self, port: str, limits: dict, progress, *, all_text: bool = False):
         self._port = port
         self._memory_bytes = limits["memory_bytes"]
         self._progress = progress
+        self._all_text = all_text
         # Columns that turned out to hold plain values of several kinds: their text is read from the file again.
         self._as_text: set[str] = set()
         self._forget()
@@ -60,7 +64,7 @@ class Rows:
             if name not in self._columns:
                 if len(self._columns) == COLUMNS or len(name) > NAME_CHARACTERS:
                     raise Refused("bad_input", f"{self._port} has more than {COLUMNS:,} columns or names of {NAME_CHARACTERS:,} characters.")
-                self._columns[name] = Column(name, self._port, self._progress, name in self._as_text)
+                self._columns[name] = Column(name, self._port, self._progress, self._all_text or name in self._as_text)
             self._columns[name].add(part)
         needed = self._rows * sum(row_bytes(column.kind) for column in self._columns.values())
         if needed > self._memory_bytes:
@@ -121,7 +125,7 @@ class Column:
 
     def _text(self, value: object, place, row: int) -> str | None:
         if isinstance(value, (list, dict)):
-            raise self._misfit(place(row), value, "the column holds plain values elsewhere")
+            raise self._misfit(place(row), value, "expected a text, a number, true, false or null, as elsewhere in the column")
         return value if value is None or isinstance(value, str) else json.dumps(value)
 
     def _misfit(self, place: str, value: object, why: str) -> Refused:

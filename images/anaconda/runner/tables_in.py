@@ -50,6 +50,11 @@ def read(port: str, form: str, limits: dict, progress, columns: list[dict] | Non
         wanted = expected.Expected(port, columns, form)
         as_text = functools.partial(csv_in.as_text, port, path) if form == "csv" else nothing_more
         table = wanted.nothing() if has_no_record(path, form) else wanted.hold(table, progress, as_text)
+    return shown(port, table, description)
+
+
+def shown(port: str, table: pa.Table, description=UNASKED) -> InputTable:
+    """The table for the script, once `description` was shown its columns."""
     description.input(port, table)
     return from_arrow(port, table)
 
