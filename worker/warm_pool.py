@@ -136,9 +136,10 @@ class WarmPool:
                 self._stock.throw_away(waiting)
 
     def drop(self, names: set[str]) -> None:
-        """Those that wait under these names are for nobody any more."""
+        """Those that wait under these names are for nobody any more, and no others are made in their place."""
         with self._changed:
             for waiting in self._stock.take_named(names):
+                waiting.shelf.asked_at.clear()
                 self._stock.throw_away(waiting)
 
     def names(self) -> set[str]:

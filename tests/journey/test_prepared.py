@@ -97,8 +97,9 @@ def test_a_version_that_is_deleted_takes_its_sandboxes_along(workshop: Workshop)
     (waiting,) = prepared(workshop, 1)
     workshop.store.delete_script(workshop.tenant, "score")
     until(lambda: workshop.store.prepared_with([version.id]) == 0, seconds=SECONDS, what="nothing waits with it")
-    assert workshop.containers() == []
+    assert f"fumehood-{waiting}" not in workshop.containers()
     assert not (workshop.home / "scratch" / waiting).exists()
+    until(lambda: workshop.containers() == [], seconds=SECONDS, what="no other is made in its place")
 
 
 def test_those_of_a_killed_worker_end_and_the_next_one_takes_them_away_with_their_rows(workshop: Workshop) -> None:

@@ -202,6 +202,8 @@ def test_what_is_dropped_by_name_goes(make: Make, recipes: Recipes) -> None:
     assert pool.names() >= set(recipes.made["a"].furnished)
     pool.drop(set(recipes.made["a"].furnished))
     until(lambda: recipes.made["a"].over, seconds=SECONDS, what="it is gone")
+    pool.poke()
+    assert len(recipes.made["a"].furnished) == 1, "no other is made in its place"
 
 
 def test_without_room_none_is_made(make: Make, recipes: Recipes) -> None:
