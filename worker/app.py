@@ -105,6 +105,7 @@ class Worker:
             may_fill=lambda: self._slots.not_ready() is None,
             recipe_of=self._prepared.recipe_of,
             room=settings.prepared_max,
+            has_room=self._has_room,
         )
         self._traces = open_traces(settings, service="fumehood-worker", instance=worker)
         signing = _signing_key(settings, self._store)
@@ -187,6 +188,7 @@ class Worker:
 
     def _claim(self, lane: Lane, disk_budget_bytes: int) -> Job | None:
         """Names the sandbox that is ready in the claim itself, so that the usual way needs no second transaction."""
+        disk_budget_bytes -= self._pool.reserved_bytes()
         ready = self._pool.hold(lane)
         if ready is None:
             return self._store.claim(worker=self._deps.worker, lane=lane, disk_budget_bytes=disk_budget_bytes)
@@ -200,6 +202,14 @@ class Worker:
         if job is None:
             self._pool.put_back(ready)
         return job
+
+    def _has_room(self, size: int) -> bool:
+        """On the disk, beside what the jobs that run here were promised."""
+        promised = sum(running.job.reserved_bytes for running in self._slots.running())
+        try:
+            return self._slots.disk_budget_bytes() - promised >= size
+        except OSError:  # Why nothing is claimed then, the slots say.
+            return False
 
     def _carry(self, job: Job, stop: StopSignal) -> None:
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
@@ -26,8 +26,10 @@ log = structlog.get_logger(__name__)
 
 FILES = {"script": "script.py", "bundle": "bundle.zip"}
 """What is laid into one before its call; by port."""
-# What `init` leaves running must be done soon: nobody has asked for it, and nobody is told what it costs.
+# What `init` leaves running must be done soon: nobody has asked for it.
 IDLE_CPU_SECONDS = 5.0
+# So long a script may take to be opened; a call that takes longer opens it itself, within its own limit.
+OPEN_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,21 +48,27 @@ class VersionRecipe:
     at_least: int = 0
     idle_cpu_seconds: float | None = IDLE_CPU_SECONDS
 
+    @property
+    def owner(self) -> str:
+        return self.tenant
+
     def unfit(self, limits: Limits) -> str | None:
         return None if limits == self.limits else "its limits are not those of the version"
 
     def furnish(self, sandbox: Sandbox, stop: StopSignal) -> None:
         """Raises SandboxError."""
+        if sandbox.cpu_seconds() is None:
+            raise SandboxError("nobody can see here what a sandbox uses of the processors; expected to, of one that waits with a script")
         if not self.store.keep_prepared(tenant=self.tenant, version=self.version, worker=self.worker, sandbox=sandbox.name):
             raise SandboxError("the version is gone, or its tenant may not run anything; expected one that can be called")
         inside = sandbox.scratch.inside
         for port, given in self.inputs.items():
             self.blobs.link_into(self.tenant, given.blob, inside, FILES[port])
         _write(inside / "prepare.json", self.inputs, self.limits)
-        sandbox.open_script(self.limits, stop=stop)
+        sandbox.open_script(replace(self.limits, wall_seconds=min(self.limits.wall_seconds, OPEN_SECONDS)), stop=stop)
 
-    def gone(self, sandbox: Sandbox) -> None:
-        self.store.forget_prepared([sandbox.name])
+    def gone(self, sandbox: Sandbox, *, cpu_seconds: float) -> None:
+        self.store.end_prepared(sandbox.name, cpu_seconds=cpu_seconds)
 
 
 class PreparedSandboxes:

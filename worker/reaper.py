@@ -55,7 +55,7 @@ class Reaper:
         with self._registration.dead() as dead:
             failures: list[Exception] = []
             stuck = self._sweep_containers(failures)
-            self._sweep_scratch(failures, stuck_workers=set(stuck.values()))
+            left = set(stuck.values()) | self._sweep_scratch(failures, stuck_workers=set(stuck.values()))
             for job in self._deps.store.running():
                 if job.worker not in dead or job.sandbox in stuck:
                     continue
@@ -63,8 +63,8 @@ class Reaper:
                     self._take_back(job)
                 except Exception as error:
                     failures.append(error)
-            for worker in dead:
-                self._deps.store.forget_prepared_of(worker, but=sorted(stuck))
+            for worker in dead - left:
+                self._deps.store.forget_prepared_of(worker)
             if failures:
                 raise failures[0]
             self._removed.clear()
@@ -94,7 +94,9 @@ class Reaper:
                 failures.append(error)
         return stuck
 
-    def _sweep_scratch(self, failures: list[Exception], *, stuck_workers: set[str]) -> None:
+    def _sweep_scratch(self, failures: list[Exception], *, stuck_workers: set[str]) -> set[str]:
+        """Remove what is nobody's. The workers of whom something would not go."""
+        left = set()
         for directory, worker in owners(self._deps.home):
             # A container that is still there may be writing into one of its worker's directories.
             if worker in stuck_workers or self._registration.is_live(worker):
@@ -103,9 +105,11 @@ class Reaper:
                 erase_directory(directory, self._erased[directory.name])
             except Exception as error:
                 failures.append(error)
+                left.add(worker)
             else:
                 log.warning("orphan scratch removed", scratch=directory.name, worker=worker)
                 self._deps.telemetry.leftover("scratch")
+        return left
 
     def take_expired_leases(self) -> None:
         """Hand back every job whose beat stands still. Where its worker is another host's, only the lease is ours to take."""

@@ -33,11 +33,15 @@ class Making(Protocol):
     def unfit(self, limits: Limits) -> str | None:
         """Why a sandbox of this recipe cannot get `limits` any more; None where it can."""
 
+    @property
+    def owner(self) -> str | None:
+        """The tenant that they are for; None where they are for everybody."""
+
     def furnish(self, sandbox: Sandbox, stop: StopSignal) -> None:
         """Put into a sandbox that is ready what it is to wait with. Raises anything; the sandbox is thrown away then."""
 
-    def gone(self, sandbox: Sandbox) -> None:
-        """It and its files are gone, unused."""
+    def gone(self, sandbox: Sandbox, *, cpu_seconds: float) -> None:
+        """It and its files are gone, and it served nobody; it has used so much of the processors."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +54,7 @@ class Recipe:
     changeable: bool = True
     """Memory, processors and processes can be changed of a sandbox that waits: most runtimes can."""
     idle_cpu_seconds: float | None = None
+    owner: str | None = None
 
     def unfit(self, limits: Limits) -> str | None:
         """Its runner can lower the size of a file."""
@@ -68,7 +73,7 @@ class Recipe:
     def furnish(self, sandbox: Sandbox, stop: StopSignal) -> None:
         """They wait as they are."""
 
-    def gone(self, sandbox: Sandbox) -> None:
+    def gone(self, sandbox: Sandbox, *, cpu_seconds: float) -> None:
         """Nothing was written down of it."""
 
 

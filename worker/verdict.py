@@ -20,6 +20,8 @@ KILLED = 137  # 128 + SIGKILL
 SIGKILL = 9
 # The supervisor's own code for «stdin ended: the worker is gone», and for its absolute deadline.
 LEFT_ALONE = 3
+# And of one whose script was open and ended before its call came.
+BROKEN_OFF = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,12 @@ TABLE: tuple[Row, ...] = (
         lambda exit, report: not exit.done and exit.exit_code == LEFT_ALONE,
         Reason.SANDBOX_ERROR,
         "The sandbox lost touch with its worker.",
+    ),
+    Row(
+        "broken off",
+        lambda exit, report: not exit.done and exit.exit_code == BROKEN_OFF,
+        Reason.CRASHED,
+        "The script ended its process before it was called.",
     ),
     Row(
         "killed from inside",

@@ -22,10 +22,10 @@ from fumehood.job import Job, Lane
 from fumehood.limits import Limits
 from fumehood.log import said
 from worker.recipe import Making
-from worker.sandbox import READY_SECONDS_MAX, Sandbox, SandboxHost, Stop, StopSignal
+from worker.sandbox import READY_SECONDS_MAX, Sandbox, SandboxHost
 from worker.scratch import Scratch
 from worker.shelf import Shelf, Waiting, shares
-from worker.stock import AGE_SECONDS, Stock
+from worker.stock import AGE_SECONDS, LOOK_SECONDS, Stock
 
 log = structlog.get_logger(__name__)
 
@@ -33,8 +33,6 @@ AGE_SLACK_SECONDS = 120.0
 CLOSE_SECONDS = 30.0
 # How many a job tries that are not as they should be; an engine that cannot change a limit would spoil them all.
 FITS_MAX = 3
-# How often those are looked at that a script is open in.
-LOOK_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +60,19 @@ class WarmPool:
         may_fill: Callable[[], bool],
         recipe_of: Callable[[Job], tuple[str, Making] | None] = lambda job: None,
         room: int = 0,
+        has_room: Callable[[int], bool] = lambda size: True,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`may_fill` says whether the worker takes work at all; `poke` where that may have changed. `recipe_of` says what a sandbox
-        for such jobs only is made with, and its key; at most `room` of those wait."""
+        for such jobs only is made with, and its key; at most `room` of those are there, and none where the disk has no room (`has_room`)
+        for what its script may write."""
         self._host, self._home, self._worker = host, home, worker
         self._cpus, self._idle_seconds = cpus, idle_seconds
         self._may_fill, self._monotonic = may_fill, monotonic
-        self._recipe_of, self._room = recipe_of, room
+        self._recipe_of, self._room, self._has_room = recipe_of, room, has_room
         self._stock = Stock(recipes, monotonic=monotonic)
         self._changed = self._stock.changed
         self._running = 0
-        self._stop = StopSignal()
         self._thread = threading.Thread(target=self._keep, name="warm pool", daemon=True)
 
     def start(self) -> None:
@@ -111,7 +110,9 @@ class WarmPool:
         try:
             found = None if own is None else self._find_own(own, job.limits)
             if found is None:
-                self._ask(shelf)
+                with self._changed:
+                    shelf.ask(self._monotonic())
+                    self._changed.notify_all()
             reason = shelf.recipe.unfit(job.limits)
             if found is not None:
                 yield found
@@ -136,16 +137,19 @@ class WarmPool:
                 self._stock.throw_away(waiting)
 
     def drop(self, names: set[str]) -> None:
-        """Those that wait under these names are for nobody any more, and no others are made in their place."""
+        """Those under these names are for nobody any more."""
         with self._changed:
-            for waiting in self._stock.take_named(names):
-                waiting.shelf.asked_at.clear()
-                self._stock.throw_away(waiting)
+            self._stock.drop(names)
 
     def names(self) -> set[str]:
         """All that were made, and are neither handed out nor gone."""
         with self._changed:
             return set(self._stock.names)
+
+    def reserved_bytes(self) -> int:
+        """Of the disk, for those in which a script may write before it is called."""
+        with self._changed:
+            return self._stock.reserved_bytes
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -181,25 +185,21 @@ class WarmPool:
 
     def close(self) -> bool:
         """Destroy all that wait, and hand out no more. True where nothing is left."""
+        stock = self._stock
         with self._changed:
-            self._stock.closed = True
-            for waiting in self._stock.take_all():
-                self._stock.throw_away(waiting)
-            self._changed.notify_all()
-        self._stop.set(Stop.SHUTDOWN)
-        with self._changed:
-            return self._changed.wait_for(lambda: not self._stock.removing and not self._stock.preparing, timeout=CLOSE_SECONDS)
+            stock.close()
+            return self._changed.wait_for(lambda: not stock.removing and not stock.preparing, timeout=CLOSE_SECONDS) and not stock.stuck
 
     # finding one (with the lock held, but for `_find`, `_find_own`) -----------------------------------------------------
-    def _find(self, shelf: Shelf, first: Waiting | None, limits: Limits) -> Offer:
-        """`first`, or one that waits, or the next to get ready, where one is in the making that nobody waits for: it began
-        before another could."""
+    def _find(self, shelf: Shelf, first: Waiting | None, limits: Limits, *, may_wait: bool = True) -> Offer:
+        """`first`, or one that waits, or, if one `may_wait`, the next to get ready, where one is in the making that nobody waits for: it
+        began before another could."""
         reason = None
         for _ in range(FITS_MAX):
             if first is None:
                 with self._changed:
                     first = self._stock.take(shelf)
-                    if first is None and shelf.takers < shelf.preparing:
+                    if first is None and may_wait and shelf.takers < shelf.preparing:
                         reason = "no warm sandbox was ready; one was being prepared"
                         first = self._await(shelf)
                 if first is None:
@@ -216,21 +216,13 @@ class WarmPool:
                     return Offer(self._stock.hand_out(first), reason)
         return Offer(None, "no warm sandbox could be given the limits of the job")
 
-    def _ask(self, shelf: Shelf) -> None:
-        with self._changed:
-            shelf.asked_at.append(self._monotonic())
-            self._changed.notify_all()
-
     def _find_own(self, shelf: Shelf, limits: Limits) -> Offer | None:
         """One that the job's script is open in. None where none waits: any other is there sooner than one that is in the making."""
-        self._ask(shelf)
-        if shelf.recipe.unfit(limits) is not None:
-            return None
         with self._changed:
             first = self._stock.take(shelf)
         if first is None:
             return None
-        found = self._find(shelf, first, limits)
+        found = self._find(shelf, first, limits, may_wait=False)
         return None if found.sandbox is None else Offer(found.sandbox, None, prepared=True)
 
     def _await(self, shelf: Shelf) -> Waiting | None:
@@ -245,8 +237,18 @@ class WarmPool:
             shelf.takers -= 1
 
     def _shelf_of(self, job: Job) -> Shelf | None:
+        """The job's own, asked for one more. With another recipe than before it begins anew."""
         found = self._recipe_of(job) if self._room and not self._stock.closed else None
-        return None if found is None else self._stock.own.setdefault(found[0], Shelf(found[1]))
+        if found is None:
+            return None
+        key, recipe = found
+        shelf = self._stock.own.setdefault(key, Shelf(recipe))
+        if shelf.recipe.unfit(job.limits) is not None:
+            self._stock.drop({name for name, of in self._stock.names.items() if of is shelf})
+            shelf = self._stock.own[key] = Shelf(recipe)
+        shelf.ask(self._monotonic())
+        self._changed.notify_all()
+        return shelf
 
     # keeping -------------------------------------------------------------------------------------------------------------
     def _keep(self) -> None:
@@ -266,16 +268,16 @@ class WarmPool:
     def _tend(self, shelf: Shelf, wanted: int, may_fill: bool) -> float:
         """Throw away what is too old, broken or too many, begin what is missing; in how many seconds to look again."""
         now = self._monotonic()
-        for waiting in [each for each in shelf.waiting if not self._stock.is_good(each)]:
-            shelf.waiting.remove(waiting)
-            self._stock.throw_away(waiting)
+        self._stock.weed(shelf)
         while len(shelf.waiting) > wanted:
             self._stock.throw_away(shelf.waiting.popleft())
         while may_fill and now >= shelf.rests_until and self._is_missing(shelf, wanted):
             shelf.preparing += 1
+            if shelf.recipe.owner is not None:
+                self._stock.owned.append(shelf.recipe)
             threading.Thread(target=self._prepare, args=(shelf,), name="warm sandbox", daemon=True).start()
         moments = [shelf.rests_until] if shelf.rests_until > now else []
-        moments += [waiting.ready_at + AGE_SECONDS for waiting in shelf.waiting]
+        moments += [waiting.made_at + AGE_SECONDS for waiting in shelf.waiting]
         moments += [asked_at + self._idle_seconds for asked_at in shelf.asked_at]
         moments += [now + LOOK_SECONDS] if shelf.waiting and shelf.recipe.idle_cpu_seconds is not None else []
         return max(0.0, min(moments, default=now + AGE_SECONDS) - now)
@@ -283,13 +285,21 @@ class WarmPool:
     def _is_missing(self, shelf: Shelf, wanted: int) -> bool:
         """Starting one takes a processor for a while, and the engine from whoever ends one: not while jobs run, as long as the
         next job finds one."""
+        if shelf.there >= wanted:
+            return False
         # What is held for a claim comes back from most of them: there was no job.
         held = sum(waiting.shelf is shelf for waiting in self._stock.held.values())
-        # And where there was one, it runs in a moment.
-        busy = self._running + len(self._stock.held) + self._stock.preparing
-        if len(shelf.waiting) + held + shelf.preparing >= wanted or busy >= self._cpus:
+        # And where there was one, it runs in a moment. A script that is being opened takes what its limits are, and holds up nobody else.
+        busy = self._running + len(self._stock.held) + self._stock.starting
+        if shelf.there + held >= wanted or busy >= self._cpus:
+            return False
+        if shelf.recipe.owner is not None and not self._may_own(shelf.recipe):
             return False
         return not self._running or not shelf.waiting
+
+    def _may_own(self, recipe: Making) -> bool:
+        has_place = len(self._stock.owned) < self._room
+        return has_place and self._has_room(self._stock.reserved_bytes + recipe.limits.reserved_bytes)
 
     def _prepare(self, shelf: Shelf) -> None:
         made = None
@@ -300,7 +310,6 @@ class WarmPool:
         with self._changed:
             shelf.preparing -= 1
             if made is not None:
-                shelf.made_one()
                 self._stock.put(made)
             else:
                 shelf.failed(self._monotonic())
@@ -308,22 +317,28 @@ class WarmPool:
 
     def _make(self, shelf: Shelf) -> Waiting:
         """One that is ready. Raises anything; what was made of it goes as all others do."""
-        scratch, sandbox = Scratch.create(self._home, worker=self._worker), None
-        name = self._host.name_of(scratch)
-        with self._changed:
-            self._stock.names.add(name)
+        made_at, recipe, scratch, sandbox, name = self._monotonic(), shelf.recipe, None, None, ""
         try:
-            sandbox = self._host.prepare(scratch, shelf.recipe.limits, wait_seconds=AGE_SECONDS + AGE_SLACK_SECONDS)
-            if not sandbox.make_ready(self._stop):
+            scratch = Scratch.create(self._home, worker=self._worker)
+            name = self._host.name_of(scratch)
+            with self._changed:
+                stop = self._stock.begin(name, shelf)
+            sandbox = self._host.prepare(scratch, recipe.limits, wait_seconds=AGE_SECONDS + AGE_SLACK_SECONDS)
+            if not sandbox.make_ready(stop):
                 raise SandboxError("the runner of a warm sandbox did not get ready in time; expected `ready`")
-            shelf.recipe.furnish(sandbox, self._stop)
+            with self._stock.furnishing():
+                recipe.furnish(sandbox, stop)
             sandbox.on_end(self.poke)
-            return Waiting(shelf, sandbox, self._monotonic(), sandbox.cpu_seconds())
+            return Waiting(shelf, sandbox, made_at, sandbox.cpu_seconds() or 0.0)
         except BaseException:
+            if sandbox is None and scratch is not None:
+                scratch.erase()
             with self._changed:
                 if sandbox is not None:
-                    self._stock.throw_away(Waiting(shelf, sandbox, self._monotonic(), None))
+                    self._stock.throw_away(Waiting(shelf, sandbox, made_at))
                 else:
-                    self._stock.names.discard(name)
-                    scratch.erase()
+                    self._stock.forget(name, recipe)
             raise
+        finally:
+            with self._changed:
+                self._stock.making.pop(name, None)

@@ -203,8 +203,9 @@ class Verbs:
         yield "keep_prepared", lambda: store.keep_prepared(**named, sandbox="one")
         yield "prepared_of", lambda: store.prepared_of("wrk_test")
         yield "prepared_with", lambda: store.prepared_with([version])
+        yield "end_prepared", lambda: store.end_prepared("one", cpu_seconds=1.0)
         yield "forget_prepared", lambda: store.forget_prepared(["one"])
-        yield "forget_prepared_of", lambda: store.forget_prepared_of("wrk_test", but=["two"])
+        yield "forget_prepared_of", lambda: store.forget_prepared_of("wrk_test")
         yield "delete_version", lambda: store.delete_version(TENANT, "score", 1)
         yield "delete_script", lambda: store.delete_script(TENANT, "score")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from fumehood.errors import SandboxError
 from fumehood.job import Job, Lane
 from fumehood.limits import GIB, Limits
 from tests.services import until
+from worker import stock
 from worker.recipe import Recipe
 from worker.sandbox import Sandbox, StopSignal
 from worker.scratch import owners
@@ -34,9 +35,11 @@ class Own:
     at_least: int = 0
     at_most: int = 4
     idle_cpu_seconds: float | None = 1.0
+    owner: str | None = "ten_1"
     fault: Exception | None = None
     furnished: list[str] = field(default_factory=list)
     over: list[str] = field(default_factory=list)
+    cpu_seconds: float = 0.0
 
     def unfit(self, limits: Limits) -> str | None:
         return None if limits == self.limits else "other limits"
@@ -46,8 +49,9 @@ class Own:
             raise self.fault
         self.furnished.append(sandbox.name)
 
-    def gone(self, sandbox: Sandbox) -> None:
+    def gone(self, sandbox: Sandbox, *, cpu_seconds: float) -> None:
         self.over.append(sandbox.name)
+        self.cpu_seconds += cpu_seconds
 
 
 class Recipes:
@@ -79,7 +83,9 @@ def make(host: FakeSandboxHost, recipes: Recipes, tmp_path: Path) -> Iterator[Ma
     """A started pool; at its end nothing that waited is left, and each that was furnished is known to be gone or was handed out."""
     pools: list[WarmPool] = []
 
-    def made(*, room: int = 2, cpus: int = 4, idle_seconds: float = 60.0, at_least: int = 0) -> WarmPool:
+    def made(
+        *, room: int = 2, cpus: int = 4, idle_seconds: float = 60.0, at_least: int = 0, disk_bytes: int = 1 << 60
+    ) -> WarmPool:
         pool = WarmPool(
             {Lane.JOBS: Recipe(limits=Limits(), at_least=at_least, at_most=at_least)},
             host=host,
@@ -90,6 +96,7 @@ def make(host: FakeSandboxHost, recipes: Recipes, tmp_path: Path) -> Iterator[Ma
             may_fill=lambda: True,
             recipe_of=recipes.of,
             room=room,
+            has_room=lambda size: size <= disk_bytes,
         )
         pool.start()
         pools.append(pool)
@@ -134,6 +141,7 @@ def test_the_call_after_the_first_finds_one_and_uses_it_up(make: Make, recipes: 
     third = call(pool)
     assert third.sandbox is not second.sandbox
     assert recipes.made["a"].over == [], "what is handed out is its job's to take away"
+    assert recipes.made["a"].cpu_seconds == 0, "and counts for it"
 
 
 def test_nobody_else_gets_it(make: Make) -> None:
@@ -142,7 +150,6 @@ def test_nobody_else_gets_it(make: Make) -> None:
     waiting(pool, 1)
     assert not call(pool, key="b").prepared
     assert not call(pool, key=None).prepared
-    assert call(pool, limits=Limits(memory_bytes=1 * GIB)).prepared is False, "its limits are not those that it was made with"
     assert call(pool).prepared
 
 
@@ -157,14 +164,18 @@ def test_what_was_held_for_its_claim_waits_on(make: Make, host: FakeSandboxHost)
     pool.put_back(sandbox)
 
 
-def test_one_that_works_while_nobody_called_is_thrown_away(make: Make, host: FakeSandboxHost, recipes: Recipes) -> None:
+def test_one_that_works_while_nobody_called_is_thrown_away(
+    make: Make, host: FakeSandboxHost, recipes: Recipes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pool = make()
     call(pool)
     waiting(pool, 1)
     (busy,) = [sandbox for sandbox in host.made if sandbox.name in recipes.made["a"].furnished]
     busy.used_cpu_seconds += 1.5
-    assert call(pool).sandbox is not busy
-    until(lambda: recipes.made["a"].over == [busy.name], seconds=SECONDS, what="it is gone, and known to be")
+    monkeypatch.setattr(stock, "LOOK_SECONDS", 0.0)
+    pool.poke()
+    until(lambda: recipes.made["a"].over[:1] == [busy.name], seconds=SECONDS, what="it is gone, and known to be")
+    assert recipes.made["a"].cpu_seconds == 2.0, "what it used, and nobody asked for, is told"
 
 
 def test_one_that_cannot_be_furnished_is_gone_and_tried_again_later(make: Make, host: FakeSandboxHost, recipes: Recipes) -> None:
@@ -233,8 +244,114 @@ def test_a_preparation_that_is_closed_over_leaves_nothing(make: Make, recipes: R
     until(lambda: recipes.made["a"].over == recipes.made["a"].furnished != [], seconds=SECONDS, what="it is gone, and known to be")
 
 
-def shelf(*asked_at: float, at_most: int = 4) -> Shelf:
-    made = Shelf(replace(Own(key="any"), at_most=at_most))
+class Slow(Own):
+    """Is being furnished until it is let go on, or stopped."""
+
+    def __init__(self, key: str, **more: object) -> None:
+        super().__init__(key=key, **more)  # type: ignore[arg-type]
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def furnish(self, sandbox: Sandbox, stop: StopSignal) -> None:
+        super().furnish(sandbox, stop)
+        self.begun.set()
+        stop.on_set(self.go_on.set)
+        assert self.go_on.wait(SECONDS)
+        if stop.reason is not None:
+            raise SandboxError("stopped")
+
+
+def test_what_is_being_furnished_is_dropped_at_once(make: Make, recipes: Recipes) -> None:
+    slow = recipes.made["a"] = Slow("a")
+    pool = make()
+    call(pool)
+    assert slow.begun.wait(SECONDS)
+    with capture_logs():
+        pool.drop(set(slow.furnished))
+        until(lambda: slow.over == slow.furnished, seconds=SECONDS, what="it is gone, and known to be")
+    pool.poke()
+    assert len(slow.furnished) == 1, "no other is made in its place"
+
+
+def test_what_is_being_furnished_takes_its_place_and_holds_up_no_others(make: Make, recipes: Recipes) -> None:
+    slow = [recipes.made.setdefault(key, Slow(key, owner=key)) for key in ("a", "b")]
+    pool = make(room=2, cpus=2, at_least=1)
+    for each in slow:
+        call(pool, key=each.key)
+    for each in slow:
+        assert isinstance(each, Slow)
+        assert each.begun.wait(SECONDS)
+    until(lambda: pool.counts()[Lane.JOBS] == 1, seconds=SECONDS, what="one for any job is made meanwhile")
+    call(pool, key="c")
+    pool.poke()
+    assert recipes.made["c"].furnished == [], "there is no room beside the two"
+    for each in slow:
+        assert isinstance(each, Slow)
+        each.go_on.set()
+
+
+def test_none_is_made_where_the_disk_has_no_room_for_what_it_may_write(make: Make, recipes: Recipes) -> None:
+    one = Limits().reserved_bytes
+    pool = make(disk_bytes=2 * one - 1)
+    call(pool, key="a")
+    waiting(pool, 1)
+    assert pool.reserved_bytes() == one
+    call(pool, key="b")
+    pool.poke()
+    assert recipes.made["b"].furnished == []
+
+
+def test_one_that_ends_soon_lets_its_shelf_rest(make: Make, host: FakeSandboxHost, recipes: Recipes) -> None:
+    pool = make()
+    call(pool)
+    waiting(pool, 1)
+    (first,) = [sandbox for sandbox in host.made if sandbox.name in recipes.made["a"].furnished]
+    first.end()
+    until(lambda: recipes.made["a"].over == [first.name], seconds=SECONDS, what="it is gone")
+    pool.poke()
+    assert recipes.made["a"].furnished == [first.name], "another would not last longer"
+    waiting(pool, 1)
+
+
+def test_where_the_waiting_one_is_no_good_the_call_does_not_wait_for_the_next(
+    make: Make, host: FakeSandboxHost, recipes: Recipes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = make()
+    call(pool)
+    waiting(pool, 1)
+    monkeypatch.setattr(FakeSandbox, "fit", lambda self, limits: {}["altered"])
+    with capture_logs():
+        assert call(pool) == Offer(None, "no warm sandbox was ready")
+
+
+def test_with_other_limits_its_shelf_begins_anew(make: Make, recipes: Recipes) -> None:
+    pool = make()
+    call(pool)
+    waiting(pool, 1)
+    old = recipes.made["a"]
+    recipes.made["a"] = Own(key="a", limits=Limits(memory_bytes=1 * GIB))
+    assert not call(pool, limits=Limits(memory_bytes=1 * GIB)).prepared
+    until(lambda: old.over == old.furnished, seconds=SECONDS, what="what was made for the others is gone")
+    waiting(pool, 1)
+    assert call(pool, limits=Limits(memory_bytes=1 * GIB)).prepared
+
+
+def test_what_cannot_be_removed_is_told_at_the_end(host: FakeSandboxHost, recipes: Recipes, tmp_path: Path) -> None:
+    pool = WarmPool(
+        {Lane.JOBS: Recipe(limits=Limits(), at_least=0, at_most=0)}, host=host, home=tmp_path, worker=WORKER, cpus=4,
+        idle_seconds=60.0, may_fill=lambda: True, recipe_of=recipes.of, room=2,
+    )  # fmt: skip
+    pool.start()
+    call(pool)
+    waiting(pool, 1)
+    host.faults["destroy"] = SandboxError("the engine is away")
+    with capture_logs():
+        assert pool.close() is False
+    assert pool.names() == set(recipes.made["a"].furnished)
+    host.made[-1].scratch.erase()
+
+
+def shelf(*asked_at: float, at_most: int = 4, owner: str = "ten_1", there: int = 0) -> Shelf:
+    made = Shelf(Own(key="any", at_most=at_most, owner=owner), preparing=there)
     made.asked_at.extend(asked_at)
     return made
 
@@ -247,3 +364,14 @@ def test_the_room_is_shared_among_those_that_were_asked_for_last() -> None:
     assert shares(everybody, 4) == {old: 1, new: 1, newest: 2}
     assert shares(everybody, 99) == {old: 3, new: 1, newest: 3}
     assert shares([], 3) == {}
+
+
+def test_what_is_there_is_not_thrown_away_for_who_asks_next() -> None:
+    """Three that are called in turn, and room for two: two of them find theirs each time."""
+    first, second, third = shelf(1.0, there=1), shelf(2.0, there=1), shelf(3.0)
+    assert shares([first, second, third], 2) == {first: 1, second: 1, third: 0}
+
+
+def test_no_owner_has_a_second_before_each_has_one() -> None:
+    mine, also_mine, theirs = shelf(1.0, there=1), shelf(3.0, there=1), shelf(2.0, owner="ten_2")
+    assert shares([mine, also_mine, theirs], 2) == {mine: 0, also_mine: 1, theirs: 1}

@@ -11,6 +11,7 @@ from fumehood.prepared_store import PreparedRow
 from fumehood.script import Version
 from fumehood.tenant import TenantState, new_key
 from fumehood.testing import erasure, job, outcome
+from fumehood.usage import cpu_seconds_today
 from tests.unit.stores import version_of
 
 WORKER = "wrk_a"
@@ -70,13 +71,34 @@ def test_the_job_that_takes_one_has_it_from_that_moment_on(store: JobStore, vers
     assert store.prepared_of(WORKER) == []
 
 
-def test_those_of_a_worker_that_is_gone_are_forgotten_but_what_is_still_there(store: JobStore, version: Version) -> None:
-    for sandbox in ("one", "two"):
-        assert kept(store, version, sandbox)
-    store.forget_prepared_of(WORKER, but=["two"])
-    assert [row.sandbox for row in store.prepared_of(WORKER)] == ["two"]
-    store.forget_worker(WORKER)
+@pytest.mark.parametrize("forget", ["forget_prepared_of", "forget_worker"])
+def test_those_of_a_worker_that_is_gone_are_forgotten(store: JobStore, version: Version, forget: str) -> None:
+    for sandbox, worker in (("one", WORKER), ("two", WORKER), ("three", "wrk_b")):
+        assert kept(store, version, sandbox, worker=worker)
+    getattr(store, forget)(WORKER)
     assert store.prepared_of(WORKER) == []
+    assert store.prepared_with([version.id]) == 1
+
+
+def used_today(store: JobStore, tenant: str) -> float:
+    with store._database.reading() as connection:
+        return cpu_seconds_today(connection, tenant, store._clock())
+
+
+def test_what_one_used_that_served_nobody_counts_for_its_tenant_once(store: JobStore, version: Version) -> None:
+    before = used_today(store, version.tenant)
+    assert kept(store, version)
+    for _ in range(2):
+        store.end_prepared("one", cpu_seconds=2.5)
+    assert used_today(store, version.tenant) == before + 2.5
+    assert store.prepared_of(WORKER) == []
+
+
+def test_a_tenant_that_has_used_up_its_day_gets_none(store: JobStore, version: Version) -> None:
+    store.change_tenant(version.tenant, quota={"cpu_seconds_per_day": 10.0})
+    assert kept(store, version)
+    store.end_prepared("one", cpu_seconds=11.0)
+    assert not kept(store, version)
 
 
 def test_a_tenant_is_not_erased_while_one_waits_with_a_script_of_its(store: JobStore, version: Version) -> None:

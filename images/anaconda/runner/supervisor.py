@@ -26,6 +26,7 @@ COLLECT_SECONDS = 30.0
 COLLECT_SECONDS_LEAST = 0.3
 LINGER_SECONDS = 5.0
 EXIT_LEFT = 3
+EXIT_BROKEN_OFF = 4
 
 
 class Deadline:
@@ -176,7 +177,8 @@ def prepare(waiting: WaitingChild, worker: Worker, line: dict, deadline: Deadlin
     attempt.go_on(deadline.at)
     attempt.watch(child_ended, until=worker.has_line)
     if not worker.has_line():
-        os._exit(EXIT_LEFT)
+        # The script's doing, also where its call is on the way and only the go line is not here yet.
+        os._exit(EXIT_LEFT if attempt.timed_out else EXIT_BROKEN_OFF)
     return log, attempt
 
 
