@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -37,7 +36,7 @@ from fumehood.errors import BadField, BadRequest, StoreUnavailable
 from fumehood.job import Input, Lane, new_id
 from fumehood.job_store import Idempotency
 from fumehood.limits import PARAMETERS_BYTES, parameters_bytes
-from fumehood.script import Version, called_with, expected_columns
+from fumehood.script import Version, called_with
 from fumehood.tenant import Tenant
 
 REFUSED = "the batch cannot be taken"
@@ -99,10 +98,8 @@ async def _submit(
         draft.faults += [finding] if finding else []
     if draft.faults or limits is None:
         raise BadRequest(REFUSED, errors=tuple(draft.faults))
-    if version is not None:
-        own = {**version.called, "script": replace(version.called["script"], columns=expected_columns(version))}
-    else:
-        own = {"script": Input(blob=f"{prefix}/script.py", format="python", bytes=len(source or b""))}
+    script = Input(blob=f"{prefix}/script.py", format="python", bytes=len(source or b""))
+    own = {"script": script} if version is None else version.called
     batch = Batch(
         id=batch_id,
         tenant=tenant.id,

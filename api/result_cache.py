@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from api.desk import Desk
-from api.documents import digest
 from api.health import seen_seconds
 from fumehood.cache import cache_key, origin_of
 from fumehood.errors import NotFound, StoreUnavailable
@@ -50,9 +49,8 @@ def _key_of(desk: Desk, job: Job, digests: dict[str, str], image: str) -> str:
     """Raises NotFound where an input was deleted meanwhile."""
     inputs = {port: ["bytes", sha256, job.inputs[port].format] for port, sha256 in digests.items()}
     inputs |= {port: _known_by(desk, job.tenant, given) for port, given in job.inputs.items() if port not in inputs}
-    for port, given in job.inputs.items():
-        if given.columns is not None:  # The same bytes are another table where other columns are expected.
-            inputs[port] = [*inputs[port], "as", digest(given.columns)]
+    if version := job.inputs["script"].version:  # The same script and bytes are another run where other columns are expected.
+        inputs["script"] = [*inputs["script"], "of", version]
     return cache_key(tenant=job.tenant, image=image, inputs=inputs, parameters=job.parameters, limits=job.limits)
 
 

@@ -36,7 +36,7 @@ from fumehood.errors import BadField, Conflict, NotFound, StoreUnavailable
 from fumehood.job import Input, Job, Kind, State, new_id
 from fumehood.limits import at_most
 from fumehood.outcome import Blame, Outcome, Reason
-from fumehood.script import Version, called_with, expected_columns
+from fumehood.script import Version, called_with
 from fumehood.tenant import Tenant
 
 router = APIRouter(prefix="/v1/scripts", tags=["scripts"])
@@ -194,9 +194,7 @@ def _job(desk: Desk, tenant: Tenant, version: Version, *, table: Arrived | None,
     job_id = new_id("job")
     inputs = version.called
     if table is not None:
-        inputs["dataset1"] = Input(
-            blob=f"jobs/{job_id}/dataset1", format=table.format, bytes=table.incoming.bytes, columns=expected_columns(version)
-        )
+        inputs["dataset1"] = Input(blob=f"jobs/{job_id}/dataset1", format=table.format, bytes=table.incoming.bytes)
     return Job(
         id=job_id,
         tenant=tenant.id,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from typing import Any
 
 from api.call_parameters import check_typed
@@ -31,7 +30,7 @@ from fumehood import notices
 from fumehood.errors import BadRequest, StoreUnavailable
 from fumehood.job import Input, Job, Kind
 from fumehood.job_store import Idempotency, Submitted
-from fumehood.script import Version, called_with, expected_columns
+from fumehood.script import Version, called_with
 from fumehood.tenant import Tenant
 
 REFUSED = "the job cannot be taken"
@@ -96,8 +95,6 @@ async def _submit(
         raise BadRequest(REFUSED, errors=tuple(draft.faults))
     if version is not None:
         inputs, parameters = {**draft.inputs, **version.called}, called_with(version, document.parameters)
-        if "dataset1" in inputs:
-            inputs["dataset1"] = replace(inputs["dataset1"], columns=expected_columns(version))
     else:
         assert source is not None
         script = Input(blob=f"jobs/{job_id}/script.py", format="python", bytes=len(source))

@@ -186,23 +186,12 @@ def job_of(batch: Batch, item: Item, *, attempts_max: int) -> Job:
         tenant=batch.tenant,
         batch=batch.id,
         item=item.number,
-        inputs=_inputs(batch, item),
+        inputs={**batch.inputs, **item.inputs},
         parameters={**batch.parameters, **item.parameters},
         limits=batch.limits,
         attempts_max=attempts_max,
         retention=batch.retention,
     )
-
-
-def _inputs(batch: Batch, item: Item) -> dict[str, Input]:
-    """By port. What the batch's script expects of a first table stands at the table."""
-    inputs = {**batch.inputs, **item.inputs}
-    expected = batch.inputs["script"].columns if "script" in batch.inputs else None
-    if expected is not None:
-        inputs["script"] = replace(inputs["script"], columns=None)
-        if "dataset1" in inputs:
-            inputs["dataset1"] = replace(inputs["dataset1"], columns=expected)
-    return inputs
 
 
 def chunks_of(batch: Batch, items: Sequence[Item], terms: Terms) -> list[tuple[Job, Sequence[Item]]]:

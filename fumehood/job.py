@@ -98,9 +98,6 @@ class Input:
     """The id of the script's version whose file it is."""
     offset: int | None = None
     """Where the input begins in its blob, and it has `bytes`; None where it is the whole blob."""
-    columns: list[dict[str, Any]] | None = None
-    """What the table must have, each with its `name` and its `type` in the words of a dataset's description: the runner holds it
-    against them. None where any table will do. Of a batch's script: what the `dataset1` of each item must have."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -54,10 +54,6 @@ def stage_items(job: Job, store: JobStore, blobs: BlobStore, inside: Path) -> St
         inputs = {port: _window(given, files[given.blob]) for port, given in item.inputs.items()}
         items.append({"number": item.number, "inputs": inputs, "parameters": item.parameters})
     request: dict[str, Any] = {"items": items, "item_wall_seconds": chunk.wall_seconds}
-    # One script runs them all, so what it wants of a table is the same for each.
-    expected = job.inputs["script"].columns
-    if expected is not None:
-        request["schema"] = {"dataset1": expected}
     return StagedItems(request=request, numbers=tuple(item.number for item in chunk.items), bytes_in=sum(sizes))
 
 

@@ -26,6 +26,7 @@ from worker import prepared
 from worker.chunk import StagedItems, stage_items
 from worker.collect import Report, collect
 from worker.deps import Deps, announce, discard, insist, receipt
+from worker.expected import schema_of
 from worker.join import stage_results
 from worker.lease import Lease
 from worker.live_log import LiveLog
@@ -160,7 +161,7 @@ def stage(job: Job, deps: Deps, bench: Bench) -> Staged:
             bytes_in += deps.blobs.copy_into(job.tenant, given.blob, scratch.inside, FILE_OF_PORT[port], **window)
     stage_more = STAGES_MORE.get(job.kind)
     items = stage_more(job, deps.store, deps.blobs, scratch.inside) if stage_more is not None else StagedItems()
-    write_request(scratch.inside / "request.json", job, items.request)
+    write_request(scratch.inside / "request.json", job, items.request | schema_of(job, deps.store))
     return Staged(job=job, scratch=scratch, sandbox=sandbox, bytes_in=bytes_in + items.bytes_in, items=items)
 
 
@@ -307,8 +308,6 @@ def write_request(path: Path, job: Job, more: Mapping[str, Any] = MappingProxyTy
         "parameters": job.parameters,
         "limits": job.limits.as_dict(),
     }
-    if schema := {port: given.columns for port, given in job.inputs.items() if port != "script" and given.columns is not None}:
-        request["schema"] = {**more.get("schema", {}), **schema}
     if job.target_format is not None:
         request["answer" if job.kind.runs_scripts else "target_format"] = job.target_format
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)

@@ -10,6 +10,7 @@ import pytest
 from fumehood.job import Kind, Lane
 from tests.unit.front_desk import CSV, SCRIPT, Counter, Stand, pointers, slug
 from tests.unit.test_api_scoring import COLUMN, Callee
+from worker.expected import schema_of
 
 IMAGE = "sha256:" + "0" * 64
 
@@ -33,7 +34,7 @@ def test_a_job_of_a_script_has_what_its_version_has(callee: Callee, us: Counter)
     (job,) = callee.stand.worker.work(Lane.JOBS)
     version = callee.stand.store.get_version(job.tenant, "score", 1)
     assert (job.kind, job.inputs["script"], job.inputs["bundle"]) == (Kind.SCRIPT, version.inputs["script"], version.inputs["bundle"])
-    assert (job.inputs["dataset1"].columns, job.inputs["dataset1"].format) == ([COLUMN], "arrow")
+    assert (schema_of(job, callee.stand.store), job.inputs["dataset1"].format) == ({"schema": {"dataset1": [COLUMN]}}, "arrow")
     assert job.parameters == {"n": 5, "x": 1, "word": "w", "flag": False}
     assert (job.limits.wall_seconds, job.limits.memory_bytes, job.labels, job.target_format) == (7, 2**28, {"a": "b"}, None)
 
@@ -131,10 +132,9 @@ def test_the_items_of_a_batch_have_the_version_and_its_columns(callee: Callee, u
         jobs.append(job)
     if isolation == "batch":
         (chunk,) = jobs
-        assert (chunk.kind, chunk.inputs["script"].columns) == (Kind.CHUNK, [COLUMN])
+        assert (chunk.kind, schema_of(chunk, callee.stand.store)) == (Kind.CHUNK, {"schema": {"dataset1": [COLUMN]}})
         return
-    assert [job.inputs["script"].columns for job in jobs] == [None, None]
-    assert [job.inputs["dataset1"].columns if "dataset1" in job.inputs else None for job in jobs] == [[COLUMN], None]
+    assert [schema_of(job, callee.stand.store) for job in jobs] == [{"schema": {"dataset1": [COLUMN]}}, {}]
     assert jobs[0].parameters == {"n": 9, "word": "w", "flag": False, "x": 1.5}
 
 

@@ -12,6 +12,7 @@ from fumehood.errors import StoreUnavailable
 from fumehood.job import Job, Kind, Lane
 from fumehood.outcome import Reason
 from tests.unit.front_desk import CSV, SCRIPT, Counter, Made, Stand, body, ran, slug
+from worker.expected import schema_of
 
 ROOT = "/compat/studio/workspaces/w/services"
 JSON = "application/json"
@@ -95,7 +96,7 @@ def test_the_request_goes_into_the_sandbox_as_it_came(service: Service, us: Coun
         execute(us, content)
     assert service.bodies == [ENVELOPE, b"no JSON at all", b'{"Inputs": [' * 10_000]
     job = service.jobs[0]
-    assert (job.inputs["dataset1"].format, job.inputs["dataset1"].columns) == ("studio", [COLUMN])
+    assert (job.inputs["dataset1"].format, schema_of(job, service.stand.store)) == ("studio", {"schema": {"dataset1": [COLUMN]}})
     # What stands in the document is read there, and goes over these.
     assert job.parameters == {"n": 2, "x": 0.5, "word": "w", "flag": False}
 

@@ -17,6 +17,7 @@ from fumehood.receipt import document, verify
 from fumehood.testing import erasure
 from tests.contract.loading import runner
 from tests.unit.workbench import KEY, SCRIPT, Bench, fail_first_rmdir, in_thread
+from worker.expected import schema_of
 from worker.journey import write_request
 from worker.sandbox import Exit, Stop, StopSignal
 from worker.scratch import Removed, Scratch
@@ -136,13 +137,23 @@ def test_the_columns_that_a_table_must_have_and_the_format_of_an_answer_reach_th
 
     bench.host.behaviour = look
     columns = [{"name": "é", "type": "timestamp[ns, tz=UTC]", "nullable": True}]
-    plain = bench.submit()
-    table = replace(bench.put("table", b"[]"), format="json", columns=columns)
-    inputs = {**plain.inputs, "dataset1": table, "dataset2": bench.put("two", b"a")}
-    bench.carry(bench.claim(plain))
-    bench.carry(bench.claim(bench.submit(inputs=inputs, target_format="csv")))
-    assert [request.keys() & {"schema", "answer", "target_format"} for request in requests] == [set(), {"schema", "answer"}]
+    version, other = bench.publish(columns), bench.publish()
+    tables = {"dataset1": replace(bench.put("table", b"[]"), format="json"), "dataset2": bench.put("two", b"a")}
+    bench.carry(bench.claim(bench.submit()))
+    bench.carry(bench.claim(bench.submit(inputs={**version.called, **tables}, target_format="csv")))
+    bench.carry(bench.claim(bench.submit(inputs={**version.called})))
+    bench.carry(bench.claim(bench.submit(inputs={**other.called, **tables})))
+    told = [request.keys() & {"schema", "answer", "target_format"} for request in requests]
+    assert told == [set(), {"schema", "answer"}, set(), set()], "a run without a table, or of a version without a sample, expects nothing"
     assert (requests[1]["schema"], requests[1]["answer"]) == ({"dataset1": columns}, "csv")
+
+
+def test_a_check_holds_its_sample_against_nothing(bench: Bench) -> None:
+    """It is what others are held against."""
+    version = bench.publish([{"name": "a", "type": "int64", "nullable": True}])
+    check = Job(id="job_1", tenant=bench.tenant, kind=Kind.CHECK, inputs={**version.called, "dataset1": bench.put("table", b"a")})
+    assert schema_of(check, bench.store) == {}
+    assert schema_of(replace(check, kind=Kind.SCORE), bench.store) != {}
 
 
 @pytest.mark.parametrize("kind", [Kind.DESCRIBE, Kind.CONVERT])

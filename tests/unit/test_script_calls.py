@@ -22,9 +22,7 @@ from tests.unit.test_script_store import BUDGET, COLUMN, TENANT, published, read
 
 def call_of(version: Version, **overrides: Any) -> Job:
     made = job(kind=Kind.SCORE, target_format="json", **{"tenant": version.tenant, **overrides})
-    return replace(
-        made, inputs=version.called | {"dataset1": Input(blob=f"jobs/{made.id}/dataset1", format="csv", bytes=4, columns=[COLUMN])}
-    )
+    return replace(made, inputs=version.called | {"dataset1": Input(blob=f"jobs/{made.id}/dataset1", format="csv", bytes=4)})
 
 
 def claimed(store: JobStore) -> Job:
@@ -173,18 +171,6 @@ def test_defaults_stand_beside_what_a_call_says_unless_their_own_type_does_not_a
 def test_a_value_fits_its_type_or_does_not(kind: str, yes: list[Any], no: list[Any]) -> None:
     assert [fits(kind, value) for value in yes + no] == [True] * len(yes) + [False] * len(no)
     assert all(fits(None, value) for value in yes + no)
-
-
-def test_the_items_of_a_batch_expect_the_columns_that_its_script_does(store: JobStore) -> None:
-    batch, items, terms = batch_of(2)
-    script = replace(batch.inputs["script"], columns=[COLUMN])
-    items[1] = replace(items[1], inputs={})
-    store.submit_batch(replace(batch, inputs={"script": script}), items, terms)
-    jobs = [claimed(store), claimed(store)]
-    assert [{port: given.columns for port, given in each.inputs.items()} for each in jobs] == [
-        {"script": None, "dataset1": [COLUMN]},
-        {"script": None},
-    ]
 
 
 def test_a_table_is_held_against_the_columns_of_the_sample_where_there_was_one() -> None:

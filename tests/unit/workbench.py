@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,8 +17,9 @@ from fumehood.blob_store import BlobStore
 from fumehood.job import Input, Job, Kind, new_id
 from fumehood.job_store import JobStore
 from fumehood.receipt import SigningKey
+from fumehood.script import Version, check_of
 from fumehood.tenant import new_key
-from fumehood.testing import MemoryEvents, MemoryQueue
+from fumehood.testing import MemoryEvents, MemoryQueue, erasure, outcome
 from worker.deps import Deps
 from worker.journey import carry
 from worker.sandbox import StopSignal
@@ -98,6 +100,18 @@ class Bench:
             attempts_max=attempts_max,
         )
         return self.store.submit(replace(job, **overrides)).job  # type: ignore[arg-type]
+
+    def publish(self, columns: list[dict[str, Any]] | None = None) -> Version:
+        """A version that is ready, and expects these columns of its table."""
+        version_id = new_id("ver")
+        script = replace(self.put(f"scripts/{version_id}/script.py", SCRIPT), format="python", version=version_id)
+        version = Version(id=version_id, tenant=self.tenant, script="score", inputs={"script": script})
+        made, _ = self.store.publish(version, check_of(version, new_id("job"), attempts_max=1, retention=None))
+        claimed = self.store.claim(worker=self.worker, lane=Kind.CHECK.lane, disk_budget_bytes=2**60)
+        assert claimed is not None
+        schemas = {"inputs": {} if columns is None else {"dataset1": columns}, "outputs": {}}
+        self.store.finish(claimed, outcome(report={"schemas": schemas}), erasure(claimed))
+        return self.store.get_version(self.tenant, "score", made.number)
 
     def claim(self, job: Job | None = None) -> Job:
         """The next job of the lane, which is `job` where that is named."""
