@@ -8,11 +8,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from api import documents
-from api.calls import ASKED
 from api.drafts import Draft
 from fumehood.errors import BadField, BadRequest
 from fumehood.limits import check_parameters_size
-from fumehood.script import Version, fits
+from fumehood.script import CALLS_SAY, Version, fits
 
 _INTEGER = re.compile(r"-?[0-9]{1,300}")
 _NUMBER = re.compile(r"-?(?:[0-9]{1,300}(?:\.[0-9]{0,300})?|\.[0-9]{1,300})(?:[eE][+-]?[0-9]{1,4})?")
@@ -34,7 +33,7 @@ def from_query(version: Version, given: Iterable[tuple[str, str]]) -> dict[str, 
         at = f"/query/{name[:NAME_CHARACTERS]}"
         if name in seen:
             faults.append(BadField(at, "stands more than once"))
-        elif name in ASKED:
+        elif name in CALLS_SAY:
             pass
         elif (unknown := _unknown(version, name)) is not None:
             faults.append(BadField(at, unknown))

@@ -18,7 +18,6 @@ AskedVersion = Annotated[int | None, Query(description="Number of a version that
 AskedAlias = Annotated[
     str | None, Query(description="An alias, instead of `version`. Without either it is `latest`: the newest version that is ready.")
 ]
-ASKED = ("version", "alias")
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,7 @@ def help_page(script: ScriptRecord, version: VersionRecord, recent: list[Version
         _text("For programs it is described at <code>{}/openapi.json{}</code>.</p>", here, query),
         _section("Goes in", _columns(columns_in(version)) if call.columns is not None else _text("<p>No table.</p>")),
         _section("Comes out", _columns(columns_out(version))),
-        _section("Parameters", _parameters(parameters_of(version))),
+        _section("Parameters", _parameters(parameters_of(version), takes_any=version.parameters is None)),
         _section("Try it", _form(version, call, f"{here}/score{query}")),
         _section("Call it", _calls(samples(call), call.address)),
         _section("Answers", _table(("status", "meaning"), _ANSWERS)),
@@ -149,9 +149,9 @@ def _columns(columns: list[Column] | None) -> Markup:
     return table + _text("<p>And {} more.</p>", f"{more:,}") if more > 0 else table
 
 
-def _parameters(parameters: list[ParameterRecord]) -> Markup:
+def _parameters(parameters: list[ParameterRecord], *, takes_any: bool) -> Markup:
     if not parameters:
-        return _text("<p>None.</p>")
+        return _text("<p>Any name: the function takes whatever it is given.</p>" if takes_any else "<p>None.</p>")
     rows = (
         (one.name, one.type or "any", "has to be said" if one.required else _value(one.default), _value(one.example), one.description)
         for one in parameters

@@ -218,7 +218,8 @@ def _parameters_object(version: VersionRecord) -> Document:
         "type": "object",
         "properties": properties,
         "required": [one.name for one in found if one.required],
-        "additionalProperties": False,
+        # A function that takes whatever is given says no names.
+        "additionalProperties": version.parameters is None,
     }
 
 

@@ -49,8 +49,8 @@ async def read_script_openapi(
     given = chosen.inputs.get("dataset1")
     address = f"{_origin(request)}/v1/scripts/{script}/versions/{chosen.number}/sample"
     sample = Sample(address=address, format=given.format) if given is not None else None
-    made = script_document(version_record(chosen), _said(version, alias), request.app.openapi(), sample)
-    return JSONResponse(made)
+    whole = request.app.openapi()
+    return await desk.parse(lambda: JSONResponse(script_document(version_record(chosen), _said(version, alias), whole, sample)))
 
 
 async def reader_of(request: Request, desk: DeskDep, credentials: CredentialsDep) -> Tenant | None:
@@ -80,15 +80,15 @@ async def read_script_help(
         return HTMLResponse(DOOR, 401, {**DOOR_HEADERS, "WWW-Authenticate": 'Bearer realm="fumehood"'})
     found, aliases, chosen = await _chosen(desk, tenant, script, version, alias)
     recent, _ = await desk.ask(desk.store.list_versions, tenant.id, script, limit=VERSIONS_SHOWN)
-    said, record = _said(version, alias), version_record(chosen)
-    page = help_page(
-        script_record(found, aliases),
-        record,
-        [version_summary(one) for one in recent],
-        asked(record, f"{_origin(request)}/v1/scripts/{script}/score", said),
-        f"?{urlencode(said)}" if said else "",
-    )
-    return HTMLResponse(page, headers=PAGE_HEADERS)
+    said, address = _said(version, alias), f"{_origin(request)}/v1/scripts/{script}/score"
+
+    def page() -> str:
+        record, summaries = version_record(chosen), [version_summary(one) for one in recent]
+        return help_page(
+            script_record(found, aliases), record, summaries, asked(record, address, said), f"?{urlencode(said)}" if said else ""
+        )
+
+    return HTMLResponse(await desk.parse(page), headers=PAGE_HEADERS)
 
 
 def _said(version: int | None, alias: str | None) -> dict[str, str]:

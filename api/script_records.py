@@ -137,7 +137,7 @@ def _parameters(version: Version) -> list[ParameterRecord] | None:
         ParameterRecord(
             name=presentable(name),
             type=presentable(said.get("type")),
-            required="default" not in said,
+            required=said.get("required", "default" not in said),
             default=presentable(said.get("default")),
             example=presentable(said.get("example")),
             description=said.get("description", ""),

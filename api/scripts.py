@@ -228,7 +228,7 @@ async def compare_versions(
 ) -> Comparison:
     """Field by field: schemas, parameters, limits, and whether the files are the same bytes. Their text is at `source`."""
     before = await find_version(desk, tenant, script, number)
-    return comparison(before, await find_version(desk, tenant, script, other))
+    return await desk.parse(comparison, before, await find_version(desk, tenant, script, other))
 
 
 @router.delete("/{script}/versions/{number}", status_code=204, summary="Delete a version", responses=problems(404, 409))

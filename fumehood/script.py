@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -25,6 +25,8 @@ CONCURRENCY_DEFAULT, CONCURRENCY_MAX = 8, 100
 SAMPLE_BYTES = 64 * MIB
 PART_OF_PORT = {"script": "script", "bundle": "bundle", "dataset1": "sample"}
 """What a version's inputs are called by who publishes it."""
+CALLS_SAY = frozenset({"version", "alias"})
+"""Names that a call's query has a meaning for; no parameter can have them."""
 _COLUMNS_MAX = 10_000
 _PORTS = {"inputs": ("dataset1", "dataset2"), "outputs": ("result", "result2")}
 
@@ -175,8 +177,11 @@ def expected_columns(version: Version) -> list[dict[str, Any]] | None:
 def findings_of(outcome: Outcome, parameters: dict[str, dict[str, Any]] | None) -> dict[str, Any]:
     """What an ended check says of its version, by field. The runner's word is taken only in the shape that it should have; what its
     tenant said of the parameters stands."""
-    ready = outcome.reason is Reason.OK
     entry = _object(outcome.report.get("entry"))
+    if outcome.reason is Reason.OK and (taken := sorted(CALLS_SAY & (_parameters(entry) or {}).keys())):
+        message = f"azureml_main has a parameter called {taken[0]!r}, by which a call says what version it means; give it another name."
+        outcome = replace(outcome, reason=Reason.BAD_ENTRY_POINT, message=message)
+    ready = outcome.reason is Reason.OK
     return {
         "state": VersionState.READY if ready else VersionState.REFUSED,
         "parameters": _parameters(entry) if parameters is None and ready else parameters,
@@ -218,9 +223,15 @@ def _parameters(entry: dict[str, Any]) -> dict[str, dict[str, Any]] | None:
     for one in said:
         if isinstance(one, dict) and isinstance(one.get("name"), str):
             kind = one.get("type")
-            has_default = one.get("required") is False and "default" in one
-            found[one["name"]] = {"type": kind if isinstance(kind, str) else None} | ({"default": one["default"]} if has_default else {})
+            found[one["name"]] = {"type": kind if isinstance(kind, str) else None, **_default(one)}
     return None if not found and entry.get("more") is True else found
+
+
+def _default(said: dict[str, Any]) -> dict[str, Any]:
+    """Where JSON cannot say it, that there is one."""
+    if said.get("required") is not False:
+        return {}
+    return {"default": said["default"]} if "default" in said else {"required": False}
 
 
 def _object(value: Any) -> dict[str, Any]:

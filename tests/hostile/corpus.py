@@ -84,6 +84,7 @@ class Ground:
         self.canary.write_text(self.secret)
         self.canary.chmod(0o444)
         self.pool = open_pool(host, home, size=AT_ONCE, runtime=self.runtime)
+        self.opened_ahead: set[str] = set()
         self._threads = ThreadPoolExecutor(AT_ONCE)
         self._ran: dict[tuple[str, str], Future[Ran]] = {}
 
@@ -116,6 +117,7 @@ class Ground:
             # As in the service: the call of a script that cannot be opened ahead goes to another sandbox.
             with contextlib.suppress(SandboxError):
                 ready = open_ahead(self.host, self.home, script, limits=attack.limits)
+                self.opened_ahead.add(attack.name)
         return run_script(self.host, self.home, script, limits=attack.limits, ready=ready)
 
     def close(self) -> None:

@@ -102,7 +102,8 @@ def told(names: str, sentence: str) -> Iterable[tuple[str, str]]:
 NO_SINGLE_CONTROL = dict(
     [
         *told(
-            "arrow_capsule blame_the_service deep_recursion endless_error exit_137 forge_a_half_report huge_names "
+            "arrow_capsule blame_the_service break_off_before_the_call "
+            "deep_recursion endless_error exit_137 forge_a_half_report huge_names "
             "no_standard_streams patch_the_runner trick_the_readers report_and_linger",
             "It breaks its own process. That the supervisor is another, and that the worker has a verdict of its own, is no switch.",
         ),

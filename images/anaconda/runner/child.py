@@ -12,7 +12,7 @@ import time
 import traceback
 from contextlib import contextmanager
 
-from . import environment, failure, kinds, places, processes, rehearsal
+from . import failure, kinds, places, processes, rehearsal
 from .refused import Refused
 
 PREPARE = b"p"
@@ -158,7 +158,6 @@ def work(request: dict, progress: Progress, run) -> int:
 def ending_of(request: dict, progress: Progress, run) -> dict:
     """Whatever the script does comes out as one."""
     try:
-        environment.for_script(float(request["limits"]["cpus"]))
         run(request, progress)
     except Refused as refused:
         return {"reason": refused.reason, "message": refused.message}

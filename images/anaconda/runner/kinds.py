@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
-from . import bundle, described, failure, figures, formats, item, join, places, profile, refusing, studio_in, tables_in, tables_out
+from . import bundle, described, environment, failure, figures, formats, item, join, places, profile, refusing, studio_in, tables_in, tables_out
 from .placed import Placed
 from .refused import Refused
 
@@ -26,6 +26,7 @@ def run_script(request: dict, progress, modules_at_start: frozenset[str], descri
 
 def prepare(request: dict, progress, modules_at_start: frozenset[str]) -> Placed:
     """Bring a script as far as it comes without its call: `run_prepared` does the rest, with another request."""
+    environment.for_script(float(request["limits"]["cpus"]))
     placed = Placed(unpack(request), modules_at_start)
     progress.say_script_starts()
     placed.open()
@@ -36,9 +37,9 @@ def prepare(request: dict, progress, modules_at_start: frozenset[str]) -> Placed
 def run_prepared(placed: Placed, request: dict, progress) -> None:
     """Call what `prepare` has made, as `run_script` does."""
     write_first = writer_of(request)
+    with progress.part("read"):
+        tables, texts = read_tables(request, progress)
     with ending_with_figures(request, progress):
-        with progress.part("read"):
-            tables, texts = read_tables(request, progress)
         value = call(placed, tables, texts, request, progress)
     write(value, tables, request, progress, write_first)
 
@@ -185,4 +186,5 @@ KINDS = {
 
 def run(request: dict, progress, modules_at_start: frozenset[str]) -> None:
     """Do what is asked for."""
+    environment.for_script(float(request["limits"]["cpus"]))
     KINDS[request.get("kind", "script")](request, progress, modules_at_start)
