@@ -41,6 +41,7 @@ ROWS: dict[str, tuple[Report, dict[str, Any], Reason]] = {
     "supervisor out of memory": (NO_REPORT, {"done": False, "exit_code": 137, "oom_killed": True}, Reason.OUT_OF_MEMORY),
     "killed from outside": (NO_REPORT, {"done": False, "exit_code": 137}, Reason.SANDBOX_ERROR),
     "left alone": (NO_REPORT, {"done": False, "exit_code": 3}, Reason.SANDBOX_ERROR),
+    "broken off": (NO_REPORT, {"done": False, "exit_code": 4}, Reason.CRASHED),
     "killed from inside": (NO_REPORT, {"done": False, "exit_code": 137, "mortal": True}, Reason.CRASHED),
     "no word": (NO_REPORT, {"done": False, "exit_code": 139}, Reason.CRASHED),
     "no report": (NO_REPORT, {}, Reason.CRASHED),
