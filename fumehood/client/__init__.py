@@ -29,6 +29,7 @@ from fumehood.client.errors import (
     JobFailed,
     KeyRefused,
     NotConfigured,
+    NotInTime,
     NotSendable,
     NotThere,
     OutOfMemory,
@@ -46,6 +47,7 @@ from fumehood.client.errors import (
 from fumehood.client.figures import Figure
 from fumehood.client.handle import AsyncJobHandle, JobHandle
 from fumehood.client.result import AsyncResult, Result
+from fumehood.client.scripts import AsyncScript, Script
 from fumehood.client.surface import AsyncSurface, Surface
 from fumehood.client.values import Dataset, JobOutput
 
@@ -54,6 +56,7 @@ __all__ = [
     "AsyncClient",
     "AsyncJobHandle",
     "AsyncResult",
+    "AsyncScript",
     "AsyncSurface",
     "BadEntryPoint",
     "BadInput",
@@ -74,11 +77,13 @@ __all__ = [
     "JobOutput",
     "KeyRefused",
     "NotConfigured",
+    "NotInTime",
     "NotSendable",
     "NotThere",
     "OutOfMemory",
     "OutputTooLarge",
     "Result",
+    "Script",
     "ScriptError",
     "ServiceFault",
     "ServiceProblem",

@@ -5,12 +5,13 @@ ClientError
 ├── NotSendable         what was given cannot be sent, and nothing was: names the argument or variable and what to do
 ├── WaitedTooLong       `timeout_seconds` went by; `run` has cancelled the job, `wait` has not
 ├── Unreachable         no connection, or it broke and trying again did not help
-├── ServiceProblem      the service answered with a problem; `status`, `slug`, `errors`, `problem`
+├── ServiceProblem      the service answered with a problem; `status`, `slug`, `errors`, `problem`, `job`
 │   ├── KeyRefused      the key is not known, or may not do this             401, 403
 │   ├── NotThere        not there, or not yours                              404, 410
 │   ├── InTheWay        the thing is in the wrong state for this             409
 │   ├── Unusable        the request cannot be used                           400, 406, 413, 415, 422
 │   ├── TooBusy         later, please; `retry_after_seconds`                 429, 503
+│   ├── NotInTime       a call took longer than its caller waits, and is off 504
 │   └── Broken          the service's own fault, or not a Fumehood at all    anything else
 └── JobFailed           the job has ended, and not well; `reason`, `error`, `record`, `result`
     ├── ScriptError         the script raised; `str()` holds its traceback   script_error
@@ -65,7 +66,12 @@ class ServiceProblem(ClientError):
         self.status = status
         self.slug = str(problem.get("type", "")).rpartition("/")[2].rpartition(":")[2]
         self.problem = problem
+        self.job = str(problem["job"]) if problem.get("job") else None
+        """The call's, where a published script was called."""
         self.retry_after_seconds = retry_after_seconds
+
+    def __str__(self) -> str:
+        return f"{super().__str__()} ({self.job})" if self.job else super().__str__()
 
 
 class KeyRefused(ServiceProblem):
@@ -88,6 +94,10 @@ class TooBusy(ServiceProblem):
     pass
 
 
+class NotInTime(ServiceProblem):
+    pass
+
+
 class Broken(ServiceProblem):
     pass
 
@@ -98,10 +108,13 @@ BY_STATUS: dict[int, type[ServiceProblem]] = {
     409: InTheWay,
     **dict.fromkeys((400, 406, 413, 415, 422), Unusable),
     **dict.fromkeys((429, 503), TooBusy),
+    504: NotInTime,
 }
 
 
-TOO_FAST, TOO_FAST_SECONDS_MAX = "requests_per_second", 5
+TOO_FAST, BUSY_SCRIPT = "requests_per_second", "busy-script"
+"""What is over in a moment: a quota, and the problem of a script that has too many callers."""
+MOMENT_SECONDS_MAX = 5
 
 
 def pause_before_another(error: Unreachable | ServiceProblem, usual_seconds: float, *, busy_slug: str) -> float:
@@ -109,7 +122,8 @@ def pause_before_another(error: Unreachable | ServiceProblem, usual_seconds: flo
     if isinstance(error, Unreachable) or (isinstance(error, InTheWay) and error.slug == busy_slug):
         return usual_seconds
     wanted = error.retry_after_seconds
-    if isinstance(error, TooBusy) and error.problem.get("quota") == TOO_FAST and wanted is not None and wanted <= TOO_FAST_SECONDS_MAX:
+    for_a_moment = isinstance(error, TooBusy) and (error.problem.get("quota") == TOO_FAST or error.slug == BUSY_SCRIPT)
+    if for_a_moment and wanted is not None and wanted <= MOMENT_SECONDS_MAX:
         return max(usual_seconds, wanted)
     raise error
 
@@ -138,7 +152,8 @@ class JobFailed(ClientError):
         super().__init__(harmless(_in_own_lines(message, origins)))
 
     def __str__(self) -> str:
-        lines = [f"{self.detail}", f"({self.reason}, {self.record.get('id')}; its log is in .result.log)"]
+        log = "; its log is in .result.log" if self.result is not None else ""
+        lines = [f"{self.detail}", f"({self.reason}, {self.record.get('id')}{log})"]
         return "\n".join([*lines, *(["", self.traceback] if self.traceback else [])])
 
     def _render_traceback_(self, *_: object) -> list[str]:

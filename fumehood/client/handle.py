@@ -18,6 +18,11 @@ from fumehood.client.words import Document, is_final
 Origins = tuple[Origin | None, ...]
 
 
+def failure_of(record: Document, result: object, origins: Origins) -> JobFailed:
+    """What to raise for a job that has not succeeded."""
+    return BY_REASON.get(str(record.get("reason")), JobFailed)(record, result, origins)
+
+
 class AsyncJobHandle:
     """`record` is the job's record as it was last heard of."""
 
@@ -81,8 +86,7 @@ class AsyncJobHandle:
             self.record = await self._surface.job(self.id)
         result = AsyncResult(self._surface, self.record)
         if self.record["state"] != "succeeded":
-            kind = BY_REASON.get(str(self.record.get("reason")), JobFailed)
-            raise kind(self.record, self._view(result), self._origins)
+            raise failure_of(self.record, self._view(result), self._origins)
         return result
 
     async def attend(self, on_log: Callable[[str], object] | None, progress: Progress, patience: Patience) -> None:

@@ -19,11 +19,14 @@ from fumehood.client.functions import Script
 
 SCRIPT_BYTES_MAX = 2**20
 
+Given = str | Path | Callable[..., Any]
+"""A function, a path, or source text (what holds a newline)."""
+
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
-def script_of(given: str | Path | Callable[..., Any], *, bundle: Any = None) -> Script:
-    """`given`: a function, a path, or source text (what holds a newline). `bundle`: what comes along as `run` is given it.
+def script_of(given: Given, *, bundle: Any = None) -> Script:
+    """`bundle`: what comes along as `run` is given it.
 
     Raises:
         NotSendable: says what is wrong, by name, and what to do.

@@ -17,8 +17,9 @@ import httpx
 
 from fumehood import __version__
 from fumehood.client import wire
+from fumehood.client.answers import Answered, json_of, problem_of, read_bytes
 from fumehood.client.body import Body, OnBytes, Upload, form
-from fumehood.client.errors import BY_STATUS, Broken, ClientError, ServiceProblem, TooBusy, Unreachable, pause_before_another
+from fumehood.client.errors import Broken, ClientError, ServiceProblem, TooBusy, Unreachable, pause_before_another
 from fumehood.client.events import ServerEvent, read_events
 from fumehood.client.words import Document, is_final, quoted
 
@@ -165,10 +166,16 @@ class AsyncSurface:
 
     async def read(self, /, path: str, *, accept: str = "*/*", bytes_max: int, **query: str | None) -> bytearray:
         """The bytes of a GET, all of them, read again from the beginning where the connection breaks."""
+        given = {name: value for name, value in query.items() if value is not None}
+        request = wire.Request(method="GET", path=path, query=given, headers={"Accept": accept})
+        return (await self.exchange(request, bytes_max=bytes_max)).data
 
-        async def attempt() -> bytearray:
-            async with self.content(path, accept=accept, **query) as answer:
-                return await _read(answer, bytes_max)
+    async def exchange(self, request: wire.Request, *, bytes_max: int) -> Answered:
+        """The answer to a request that is harmless to repeat."""
+
+        async def attempt() -> Answered:
+            async with self._open(request) as answer:
+                return Answered(answer.response.headers, await read_bytes(answer, bytes_max))
 
         return await self._again(attempt)
 
@@ -229,19 +236,28 @@ class AsyncSurface:
 
     # -----------------------------------------------------------------------------------------------------------------
     async def send_form(
-        self, what: str, path: str, inputs: Inputs, request: Document, on_bytes: OnBytes, items: Sequence[Upload] = (), method: str = "POST"
+        self,
+        what: str,
+        path: str,
+        inputs: Inputs,
+        request: Document,
+        on_bytes: OnBytes,
+        items: Sequence[Upload] = (),
+        method: str = "POST",
+        query: Mapping[str, str] | None = None,
     ) -> Document:
         """Files and a document, the part `what`; whatever it makes is made once."""
         files = {port: value for port, value in inputs.items() if isinstance(value, Upload)}
         stored = {port: value for port, value in inputs.items() if port not in files}
         body, media_type = form({**request, **stored}, files, on_bytes, what=what, items=items)
         headers = {"Idempotency-Key": secrets.token_hex(16), "Content-Type": media_type}
-        call = wire.Request(method=method, path=path, headers=headers, body=body)
+        call = wire.Request(method=method, path=path, query=query or {}, headers=headers, body=body)
         return await self._again(lambda: self._document(call), busy_slug="idempotency-busy")
 
     async def _again(self, attempt: Callable[[], Awaitable[T]], *, busy_slug: str = "") -> T:
         """Try until an answer comes. An answer is never asked for twice, but for the 409 that says that the first try of
-        this very request is still being handled, and the 429 of a caller that was too fast for a moment."""
+        this very request is still being handled, and the 429 of a caller that was too fast, or of a script that has too many callers,
+        for a moment."""
         for pause in [BACKOFF_SECONDS * 2**n for n in range(ATTEMPTS_MAX - 1)]:
             try:
                 return await attempt()
@@ -251,7 +267,7 @@ class AsyncSurface:
 
     async def _document(self, request: wire.Request) -> Document:
         async with self._open(request) as answer:
-            document = _json_of(await _read(answer, DOCUMENT_BYTES_MAX))
+            document = json_of(await read_bytes(answer, DOCUMENT_BYTES_MAX))
             status = answer.response.status_code
         if document is None and status != 204:
             raise Broken(status, {"detail": f"{self.url} answered no JSON object; is this the address of a Fumehood?"})
@@ -262,19 +278,10 @@ class AsyncSurface:
         try:
             async with self.wire.open(request) as answer:
                 if not answer.response.is_success:
-                    raise await self._problem(answer)
+                    raise await problem_of(answer, self.url, DOCUMENT_BYTES_MAX)
                 yield answer
         except httpx.TransportError as error:
             raise Unreachable(f"{self.url} cannot be reached: {str(error) or type(error).__name__}") from error
-
-    async def _problem(self, answer: wire.Answer) -> ServiceProblem:
-        response = answer.response
-        is_document = response.headers.get("content-type", "").startswith("application/")
-        document = _json_of(await _read(answer, DOCUMENT_BYTES_MAX)) if is_document else None
-        retry_after = response.headers.get("retry-after", "")
-        kind = BY_STATUS.get(response.status_code, Broken)
-        fallback = {"detail": f"{self.url} answered {response.status_code} without saying why; is this the address of a Fumehood?"}
-        return kind(response.status_code, document or fallback, retry_after_seconds=int(retry_after) if retry_after.isdecimal() else None)
 
 
 class Surface:
@@ -297,6 +304,7 @@ class Surface:
     cancel = wire.at_once(AsyncSurface.cancel, wire.same)
     delete_job = wire.at_once(AsyncSurface.delete_job, wire.same)
     send_form = wire.at_once(AsyncSurface.send_form, wire.same)
+    exchange = wire.at_once(AsyncSurface.exchange, wire.same)
     submit_batch = wire.at_once(AsyncSurface.submit_batch, wire.same)
     batch = wire.at_once(AsyncSurface.batch, wire.same)
     cancel_batch = wire.at_once(AsyncSurface.cancel_batch, wire.same)
@@ -329,20 +337,3 @@ class Surface:
     def _content(self, path: str, accept: str, query: Mapping[str, str | None]) -> Iterator[httpx.Response]:
         with wire.within(self.later.content(path, accept=accept, **query)) as answer:
             yield answer.response
-
-
-async def _read(answer: wire.Answer, bytes_max: int) -> bytearray:
-    body = bytearray()
-    async for chunk in answer.chunks:
-        body += chunk
-        if len(body) > bytes_max:
-            raise Broken(answer.response.status_code, {"detail": f"the answer is longer than {bytes_max:,} bytes"})
-    return body
-
-
-def _json_of(body: bytes | bytearray) -> Document | None:
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return document if isinstance(document, dict) else None
