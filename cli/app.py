@@ -20,7 +20,7 @@ from cli.event_commands import events
 from cli.image_commands import images_app
 from cli.quota_commands import quota
 from cli.receipt_commands import receipt_app
-from cli.script_commands import publish, scripts_app
+from cli.script_commands import publish, score, scripts_app
 from cli.service_commands import config_app, datasets_app
 from cli.usage_commands import usage
 from cli.webhook_commands import webhook_app
@@ -107,6 +107,7 @@ for command in COMMANDS:
     app.command()(command)
 app.add_typer(batch_app, name="batch")
 app.command()(publish)
+app.command()(score)
 app.add_typer(scripts_app, name="scripts")
 app.add_typer(datasets_app, name="datasets")
 app.add_typer(receipt_app, name="receipt")

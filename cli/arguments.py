@@ -25,6 +25,11 @@ def parameters(pairs: Sequence[str]) -> dict[str, Any]:
     return {name: _json_or_string(value) for name, value in _pairs("--param", pairs).items()}
 
 
+def spoken_parameters(pairs: Sequence[str]) -> dict[str, str]:
+    """`k=v` as they stand, for a script that says itself of what types its parameters are."""
+    return _pairs("--param", pairs)
+
+
 def labels(pairs: Sequence[str]) -> dict[str, str]:
     return _pairs("--label", pairs)
 

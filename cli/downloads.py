@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from cli.terminal import one_line, say, size
 from fumehood.client.surface import Surface
@@ -36,16 +38,22 @@ def safe_path(name: str) -> PurePosixPath:
 
 def save(client: Surface, address: str, target: Path, *, accept: str = "*/*", **query: str | None) -> int:
     """Download to `target`, which appears when it is complete; what stood there is replaced. Returns its size in bytes."""
+    with client.content(address, accept=accept, **query) as response, whole(target) as file:
+        for chunk in response.iter_bytes():
+            file.write(chunk)
+        return file.tell()
+
+
+@contextmanager
+def whole(target: Path) -> Iterator[BinaryIO]:
+    """A file that is `target` once the block has ended well; what stood there is replaced."""
     unfinished = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        with client.content(address, accept=accept, **query) as response, unfinished.open("xb") as file:
-            for chunk in response.iter_bytes():
-                file.write(chunk)
-            count = file.tell()
+        with unfinished.open("xb") as file:
+            yield file
         unfinished.replace(target)
     finally:
         unfinished.unlink(missing_ok=True)
-    return count
 
 
 def save_all(client: Surface, job_id: str, what: str, directory: Path) -> Iterator[str]:

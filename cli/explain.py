@@ -7,7 +7,7 @@ from typing import Any
 
 from cli import terminal
 from cli.errors import ExitCode, NoLocalRun
-from fumehood.client.errors import Broken, KeyRefused, ServiceProblem, TooBusy, Unreachable
+from fumehood.client.errors import Broken, KeyRefused, NotInTime, ServiceProblem, TooBusy, Unreachable
 from fumehood.errors import FumehoodError, SandboxError
 
 HINTS: dict[type[FumehoodError], str] = {
@@ -15,7 +15,7 @@ HINTS: dict[type[FumehoodError], str] = {
     Unreachable: "`fumehood doctor` looks for the reason",
     TooBusy: "try again in {seconds} seconds",
 }
-SERVICE_FAULTS = (Broken, NoLocalRun, SandboxError, TooBusy, Unreachable)
+SERVICE_FAULTS = (Broken, NotInTime, NoLocalRun, SandboxError, TooBusy, Unreachable)
 
 
 def explain(error: FumehoodError) -> ExitCode:
@@ -23,6 +23,8 @@ def explain(error: FumehoodError) -> ExitCode:
     if isinstance(error, ServiceProblem):
         for field in error.problem.get("errors") or ():
             _explain_field(field)
+        if error.job:
+            print(f"  `fumehood log {terminal.one_line(error.job)}` prints what it said", file=sys.stderr)
     for kind, hint in HINTS.items():
         if isinstance(error, kind):
             print(f"  {hint.format(seconds=getattr(error, 'retry_after_seconds', None) or 'a few')}", file=sys.stderr)

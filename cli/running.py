@@ -184,16 +184,17 @@ def deliver_table(client: Surface, record: Document, port: str, target: Path | N
         if record[port]["bytes"] > PREVIEW_BYTES_MAX:
             print(report.labelled(port, f"{report.table_shape(record[port])}: too large for a preview"))
         elif target is not None and accept == ARROW:
-            _preview(target)
+            preview(target)
         else:
             with tempfile.TemporaryDirectory(prefix="fumehood-") as directory:
                 downloads.save(client, address, Path(directory, "table"), accept=ARROW)
-                _preview(Path(directory, "table"))
+                preview(Path(directory, "table"))
         if target is not None:
             print(report.labelled("saved", f"{one_line(target)}  ({size(target.stat().st_size)})"))
 
 
-def _preview(path: Path) -> None:
+def preview(path: Path) -> None:
+    """Show the first rows of an Arrow file, or say why there are none to show."""
     from cli.preview import show_table
 
     try:

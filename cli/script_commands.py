@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli import terminal
 from cli.errors import BadInput, ExitCode
-from cli.job_commands import AsJson, connect, print_json
+from cli.job_commands import AsJson, Out, connect, print_json
 from cli.request_options import Bundle, LimitPairs, Script
+from fumehood.dataset import TABLE_FORMATS
 
 if TYPE_CHECKING:
+    from fumehood.client.calls import Scored
+    from fumehood.client.errors import ServiceProblem
     from fumehood.client.surface import Surface
     from fumehood.client.words import Document
 
@@ -69,6 +73,40 @@ def publish(
             for line in str((record["error"] or {}).get("traceback") or "").splitlines():
                 terminal.say(terminal.one_line(line))
         raise typer.Exit(ExitCode.FAILED)
+
+
+def score(
+    name: Name,
+    dataset1: Annotated[
+        Path | None, typer.Option("--dataset1", "--data", metavar="FILE", help="A table (.csv, .parquet, .arrow, .json, .ndjson).")
+    ] = None,
+    param: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="A parameter; the script says of what type it is.")] = None,
+    version: Annotated[int | None, typer.Option(min=1, metavar="NUMBER", help="A version; without it and --alias the latest.")] = None,
+    alias: Annotated[str | None, typer.Option(metavar="ALIAS", help="Such as prod, instead of --version.")] = None,
+    out: Out = None,
+) -> None:
+    """Call a published script with a table, and show its answer or save it.
+
+    Exit codes are those of `run`. A call is answered within 60 seconds or not at all.
+    """
+    from cli import arguments, running
+    from fumehood.client import calls
+    from fumehood.client.errors import ServiceProblem
+    from fumehood.dataset import ARROW
+
+    accept = arguments.table_target("--out", out) or ARROW
+    table = arguments.dataset_file("--dataset1", dataset1, TABLE_FORMATS) if dataset1 is not None else None
+    query = arguments.spoken_parameters(param or ())
+    if meant := [one for one in calls.RESERVED if one in query]:
+        raise BadInput(f"--param: {meant[0]} is no parameter of a script; --{meant[0]} says which version is meant")
+    query |= {key: str(value) for key, value in (("version", version), ("alias", alias)) if value is not None}
+    with connect() as client, running.upload_progress([table] if table else [], quiet=False) as on_bytes:
+        call = calls.call_of(name, table, query, accept=accept, on_bytes=on_bytes)
+        try:
+            answer = calls.scored(client.exchange(call, bytes_max=calls.ANSWER_BYTES_MAX))
+        except ServiceProblem as problem:
+            raise _failed(problem) from None
+    _deliver(answer, out)
 
 
 @scripts_app.command("list")
@@ -173,6 +211,43 @@ def delete(
     """Delete a script, or one version of it."""
     with connect() as client:
         client.send("DELETE", _path(name) if number is None else _path(name, "versions", number))
+
+
+def _failed(problem: ServiceProblem) -> Exception:
+    """Of a call that the script did not answer, or not in time, all that is known of it; another problem is told as any."""
+    import sys
+
+    from cli import report
+    from fumehood.client.calls import ENDED
+    from fumehood.client.errors import NotInTime
+
+    if problem.job is None or not (problem.slug in ENDED or isinstance(problem, NotInTime)):
+        return problem
+    reason = problem.problem.get("reason")
+    terminal.complain(terminal.one_line(f"{problem.job} failed{f' ({reason})' if reason else ''}"))
+    for line in report.failure({**problem.problem, "message": problem.detail}):
+        print(f"  {line}", file=sys.stderr)
+    return typer.Exit(ExitCode.FAILED)
+
+
+def _deliver(answer: Scored, target: Path | None) -> None:
+    import tempfile
+
+    from cli import downloads, report, running
+
+    if target is not None:
+        with downloads.whole(target) as file:
+            file.write(answer.data)
+        print(report.labelled("saved", f"{terminal.one_line(target)}  ({terminal.size(len(answer.data))})"))
+    elif answer.data:
+        with tempfile.TemporaryDirectory(prefix="fumehood-") as directory:
+            table = Path(directory, "table")
+            table.write_bytes(answer.data)
+            running.preview(table)
+    else:
+        print(report.labelled("result", "no columns"))
+    print(report.labelled("version", terminal.one_line(answer.version)))
+    print(report.labelled("job", terminal.one_line(answer.job)))
 
 
 def _told(version: Document) -> Iterator[tuple[str, str]]:

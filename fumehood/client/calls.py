@@ -22,6 +22,10 @@ from fumehood.client.words import Document, quoted
 if TYPE_CHECKING:
     import pandas as pd
 
+ANSWER_BYTES_MAX = 16 * 2**30
+"""More than any result; a version bounds its own."""
+ENDED = ("script-failed", "score-cancelled")
+"""The problems that say how a call's job ended."""
 RESERVED = ("version", "alias")
 """In an address they say which version is meant."""
 _INSTEAD = "submit() sends parameters as JSON"

@@ -64,14 +64,12 @@ class AsyncPublishing:
         for_check = {one: has.get("default", has.get("example")) for one, has in said.items()}
         check_call(script, for_check, int(sample is not None))
         sent = script_of(script, bundle=bundle)
-        values = {"parameters": said, "limits": dict(limits or {}), "concurrency": concurrency, "description": description}
+        wishes = {"parameters": said, "limits": dict(limits or {}), "concurrency": concurrency, "description": description}
+        request = {key: value for key, value in wishes.items() if value not in (None, "", {})}
         with tempfile.TemporaryDirectory(prefix="fumehood-") as place, progress_line(progress) as shown:
             staged = await self._surface.wire.aside(lambda: stage(sent, {"sample": sample}, bundle, Path(place)))
             shown.begin_upload(staged.bytes)
-            inputs, request = (
-                {"script": staged.script, **staged.inputs},
-                {key: value for key, value in values.items() if value not in (None, "", {})},
-            )
+            inputs = {"script": staged.script, **staged.inputs}
             record = await self._surface.send_form("version", _path(name), inputs, request, shown.sent, method="PUT")
             patience = Patience(timeout_seconds, f"the check of {name} version {record['number']}")
             check = AsyncJobHandle(self._surface, await self._surface.job(record["job"]), sent.origins, view=self._view)

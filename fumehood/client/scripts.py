@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from fumehood.client import wire
 from fumehood.client.batches import AsyncBatchHandle, BatchHandle, check_items, stage_items
 from fumehood.client.body import Upload
-from fumehood.client.calls import call_of, framed, in_query, scored, table_of
+from fumehood.client.calls import ANSWER_BYTES_MAX, ENDED, call_of, framed, in_query, scored, table_of
 from fumehood.client.errors import ClientError, JobFailed, ServiceProblem, Unreachable
 from fumehood.client.handle import AsyncJobHandle, JobHandle, Origins, failure_of
 from fumehood.client.inputs import table_input
@@ -26,9 +26,6 @@ from fumehood.dataset import ARROW
 
 if TYPE_CHECKING:
     import pandas as pd
-
-ENDED = ("script-failed", "score-cancelled")
-"""The problems that say how a call's job ended."""
 
 
 class AsyncScript:
@@ -82,7 +79,7 @@ class AsyncScript:
             table = await self._surface.wire.aside(lambda: table_of(df1, Path(place)))
             try:
                 request = call_of(self.name, table, query, accept=ARROW)
-                answer = scored(await self._surface.exchange(request, bytes_max=self.record["limits"]["output_bytes"]))
+                answer = scored(await self._surface.exchange(request, bytes_max=ANSWER_BYTES_MAX))
             except ServiceProblem as problem:
                 raise await self._meant(problem) from None
         return await self._surface.wire.aside(lambda: framed(answer))

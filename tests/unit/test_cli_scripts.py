@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fumehood.job import Job, Kind, Lane
+from fumehood.outcome import Reason
 from tests.unit.cli_desk import Listening, failed, fumehood, made, script
 from tests.unit.front_desk import Made
 
@@ -16,12 +17,29 @@ __all__ = ["fumehood", "script"]
 COLUMN = {"name": "a", "type": "int64", "nullable": False}
 
 
+def scored(job: Job) -> Made:
+    """Calls end as their `word` says."""
+    if job.parameters.get("word") == "bad":
+        error = {"type": "ValueError", "message": "no", "line": 2, "source": "raise ValueError"}
+        return failed(said="ValueError: \x1b[31mno", error=error)
+    if job.parameters.get("word") == "wrong":
+        ended = failed(Reason.BAD_INPUT, "the table does not fit")
+        ended.report = {"notes": [{"kind": "unexpected_column", "column": "a", "text": "the column 'a' is missing"}]}
+        return ended
+    if job.parameters.get("word") == "none":
+        return Made()
+    return made(result=b"n\n1\n") if job.target_format == "csv" else made()
+
+
 @pytest.fixture
-def checks(fumehood: Listening) -> None:
-    """Checks end at once: well, but where the script says `bad`."""
-    usual = fumehood.stand.worker._make
+def checks(fumehood: Listening) -> list[Job]:
+    """Checks end at once: well, but where the script says `bad`. The jobs of calls."""
+    usual, calls = fumehood.stand.worker._make, list[Job]()
 
     def work(job: Job, content: bytes) -> Made:
+        if job.kind is Kind.SCORE:
+            calls.append(job)
+            return scored(job)
         if job.kind is not Kind.CHECK:
             return usual(job, content)
         if "limits" in job.parameters:
@@ -32,6 +50,7 @@ def checks(fumehood: Listening) -> None:
 
     fumehood.stand.worker.make = work
     fumehood.stand.queue.awake = {Lane.JOBS, Lane.ERRANDS}
+    return calls
 
 
 pytestmark = pytest.mark.usefixtures("checks")
@@ -108,3 +127,55 @@ def test_an_alias_is_set_shown_rolled_back_and_deleted(fumehood: Listening, scri
     assert fumehood("scripts", "delete", "score", "1").exit_code == 0
     assert fumehood("scripts", "delete", "score").exit_code == 0
     assert fumehood.stand.us.get("/v1/scripts").json()["items"] == []
+
+
+def test_score_shows_the_answer_or_saves_it_in_the_format_of_the_file(
+    fumehood: Listening, checks: list[Job], script: Path, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        publish(fumehood, script, "--param", "n=2", "--param", "word=x")
+    (tmp_path / "table.csv").write_text("a\n1\n")
+    done = fumehood("score", "score", "--data", tmp_path / "table.csv", "--param", "n=3", "--param", "word=5")
+    assert done.exit_code == 0, done.output
+    assert "glucose" in done.stdout
+    assert "version  score/2" in done.stdout
+    (job,) = checks
+    assert (job.id in done.stdout, job.parameters, job.inputs["dataset1"].format) == (True, {"n": 3, "word": "5"}, "csv")
+    done = fumehood("score", "score", "--dataset1", tmp_path / "table.csv", "--version", 1, "--out", tmp_path / "answer.csv")
+    assert (done.exit_code, (tmp_path / "answer.csv").read_text()) == (0, "n\n1\n"), done.output
+    assert "version  score/1" in done.stdout
+    fumehood("scripts", "alias", "score", "prod", "1")
+    done = fumehood("score", "score", "--alias", "prod", "--param", "word=none")
+    assert (done.exit_code, "no columns" in done.stdout, "score/1" in done.stdout) == (0, True, True), done.output
+
+
+def test_score_says_who_failed_by_its_exit_code_and_names_the_job(
+    fumehood: Listening, checks: list[Job], script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(fumehood, script, "--param", "word=x")
+    out = tmp_path / "answer.csv"
+    done = fumehood("score", "score", "--param", "word=bad", "--out", out)
+    assert (done.exit_code, checks[-1].id in done.stderr, out.exists()) == (1, True, False)
+    for told in ("(script_error)", "script.py, line 2", "ValueError: "):
+        assert told in done.stderr
+    assert "\x1b" not in done.output
+    done = fumehood("score", "score", "--param", "word=wrong")
+    assert (done.exit_code, checks[-1].id in done.stderr) == (2, True)
+    assert "/body/a: the column 'a' is missing" in done.stderr
+    monkeypatch.setattr("api.scoring.SCORE_SECONDS", 0.2)
+    fumehood.stand.queue.awake = set()
+    done = fumehood("score", "score")
+    assert (done.exit_code, "cancelled" in done.stderr, "within 0.2 seconds" in done.stderr) == (1, True, True)
+
+
+def test_what_cannot_be_called_is_said(fumehood: Listening, script: Path, tmp_path: Path) -> None:
+    publish(fumehood, script)
+    for options, said in (
+        (["--param", "version=1"], "--version says which version is meant"),
+        (["--data", tmp_path / "gone.csv"], "there is no file"),
+        (["--out", tmp_path / "answer.txt"], "does not end in"),
+        (["--alias", "prod", "--version", "1"], "stands beside version"),
+        (["--alias", "prod"], "no alias"),
+    ):
+        done = fumehood("score", "score", *options)
+        assert (done.exit_code, said in done.stderr) == (2, True), done.output
