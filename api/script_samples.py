@@ -46,6 +46,10 @@ class Asked:
     query: list[tuple[str, str]]
     columns: list[Column] | None
     rows: list[dict[str, Any]] = field(default_factory=list)
+    chosen: dict[str, str] = field(default_factory=dict)
+    """What of the query chooses the version."""
+    parameters: dict[str, Any] = field(default_factory=dict)
+    """What of it is the script's, as values."""
 
     @property
     def whole(self) -> str:
@@ -54,14 +58,18 @@ class Asked:
 
 def asked(version: VersionRecord, address: str, chosen: dict[str, str]) -> Asked:
     """`address` is that of `score`; `chosen` what a query says to get this version."""
-    columns = columns_in(version)
-    return Asked(address=address, query=[*chosen.items(), *_said(version)], columns=columns, rows=example_rows(columns or []))
+    columns, said = columns_in(version), _said(version)
+    query = [*chosen.items(), *((name, as_text(value) or "") for name, value in said.items())]
+    rows = example_rows(columns or [])
+    return Asked(address=address, query=query, columns=columns, rows=rows, chosen=chosen, parameters=said)
 
 
 def samples(call: Asked) -> list[Sample]:
     made = [("curl", _curl), ("Python", _python), ("R", _r)]
     forms = [("JSON", JSON), ("CSV", CSV), ("Arrow", ARROW)] if call.columns is not None else [("JSON", JSON)]
-    return [Sample(language=language, format=name, text=make(call, media)) for language, make in made for name, media in forms]
+    found = [Sample(language=language, format=name, text=make(call, media)) for language, make in made for name, media in forms]
+    found.insert(len(forms), Sample(language="Python", format="fumehood.client", text=_client(call)))
+    return found
 
 
 def columns_in(version: VersionRecord) -> list[Column] | None:
@@ -97,15 +105,16 @@ def as_text(value: Any) -> str | None:
     return json.dumps(value) if isinstance(value, bool | int | float) else None
 
 
-def _said(version: VersionRecord) -> list[tuple[str, str]]:
-    found = []
+def _said(version: VersionRecord) -> dict[str, Any]:
+    """Parameters that a query can say, with a value for each."""
+    found: list[tuple[str, Any]] = []
     for one in sorted(parameters_of(version), key=lambda one: not one.required):
-        value = as_text(one.default if not one.required else one.example)
-        if value is None and one.required:
-            value = as_text(_OF_TYPE.get(one.type or "", 1))
-        if value is not None:
+        value = one.default if not one.required else one.example
+        if as_text(value) is None and one.required:
+            value = _OF_TYPE.get(one.type or "", 1)
+        if as_text(value) is not None:
             found.append((one.name, value))
-    return found[:SAID_MAX]
+    return dict(found[:SAID_MAX])
 
 
 def _cell(value: Any) -> str:
@@ -171,7 +180,26 @@ def _python(call: Asked, media: str) -> str:
     return "\n".join([*imports, "import os", "", *packages, "", *table, *post])
 
 
-def _arrow(call: Asked) -> list[str]:
+def _client(call: Asked) -> str:
+    """With the client of this service."""
+    service, _, path = call.address.partition("/v1/scripts/")
+    chosen = {name: int(said) if name == "version" else said for name, said in call.chosen.items()}
+    script = ", ".join([repr(path.removesuffix("/score")), *(f"{name}={said!r}" for name, said in chosen.items())])
+    table = _arrow_table(call) if call.columns is not None else []
+    given = ["table"] if call.columns is not None else []
+    if call.parameters:
+        given.append(f"parameters={call.parameters!r}")
+    lines = [
+        *(table if table is not None else ["table = 'rows.csv'"]),
+        f"client = Client({service!r}, os.environ['FUMEHOOD_KEY'])",
+        f"score = client.script({script})",
+        f"print(score({', '.join(given)}))",
+    ]
+    return "\n".join(["import os", "", *(["import pyarrow as pa"] if table else []), "from fumehood.client import Client", "", *lines])
+
+
+def _arrow_table(call: Asked) -> list[str] | None:
+    """None where it is too long."""
     columns = []
     for column in call.columns or ():
         kind = column_type(column.type)
@@ -182,12 +210,12 @@ def _arrow(call: Asked) -> list[str]:
         else:
             made = f"pa.array({values!r}){f'.cast({kind.arrow})' if kind.arrow else ''}"
         columns.append(f"    {column.name!r}: {made},")
-    if sum(map(len, columns)) > INLINE_CHARACTERS:
-        table = ["import pandas as pd", "", "table = pa.Table.from_pandas(pd.read_csv('rows.csv'))"]
-    else:
-        table = ["table = pa.table({", *columns, "})"]
+    return ["table = pa.table({", *columns, "})"] if sum(map(len, columns)) <= INLINE_CHARACTERS else None
+
+
+def _arrow(call: Asked) -> list[str]:
     return [
-        *table,
+        *(_arrow_table(call) or ["import pandas as pd", "", "table = pa.Table.from_pandas(pd.read_csv('rows.csv'))"]),
         "sink = pa.BufferOutputStream()",
         "with pa.ipc.new_file(sink, table.schema) as writer:",
         "    writer.write_table(table)",

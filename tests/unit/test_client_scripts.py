@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -315,6 +317,18 @@ def test_a_script_that_has_too_many_callers_is_asked_again() -> None:
         with pytest.raises(TooBusy, match="busy"):
             score(FRAME)
         assert (pauses, answers) == ([1, 1, 1, 1, 1], [])
+
+
+def test_the_sample_on_its_page_makes_the_call(score: Any, desk: Desk, fumehood: Listening, capsys: pytest.CaptureFixture[str]) -> None:
+    """Run as it stands, with the key in the environment."""
+    key = {"Authorization": f"Bearer {fumehood.stand.key}"}
+    page = httpx.get(f"{fumehood.url}/v1/scripts/score/help?version=1", headers=key).raise_for_status().text
+    (sample,) = [html.unescape(text) for text in re.findall(r"<pre>(.*?)</pre>", page, re.DOTALL) if "fumehood.client" in text]
+    exec(sample, {})
+    assert "1152921504606846977" in capsys.readouterr().out
+    (job,) = desk.ran
+    assert (job.parameters, job.inputs["script"].version) == ({"times": 2, "word": "w", "more": None}, bare(score).record["id"])
+    assert pa.ipc.open_file(io.BytesIO(desk.tables[0])).read_all().schema == pa.schema({"a": pa.int64()})
 
 
 # jobs and batches --------------------------------------------------------------------------------------------------------

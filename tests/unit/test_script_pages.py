@@ -266,7 +266,8 @@ def test_the_page_says_what_one_needs_to_call_it(stand: Stand, us: Counter) -> N
     links = {attributes["href"] for tag, attributes in page.tags if tag == "a"}
     assert links == {"?alias=latest", "?alias=prod", "?version=1", "?version=2"}
     assert page.within("h3") == ["curl", "Python", "R"]
-    assert page.within("summary") == ["JSON", "CSV", "Arrow"] * 3
+    forms = ["JSON", "CSV", "Arrow"]
+    assert page.within("summary") == [*forms, "fumehood.client", *forms, *forms]
     form = next(attributes for tag, attributes in page.tags if tag == "form")
     assert (form["data-address"], "hidden" in form, "action" in form) == ("/v1/scripts/stretch/score", True, False)
     fields = [attributes["data-parameter"] for tag, attributes in page.tags if "data-parameter" in attributes]
@@ -383,13 +384,13 @@ def test_a_real_shell_hands_them_over_as_they_are(hostile: Stand, tmp_path: Path
 
 def test_words_of_a_tenant_are_literals_to_python(hostile: Stand) -> None:
     programs = [text for text in Page(shown(hostile.us).text).within("pre") if text.startswith("import ")]
-    assert len(programs) == 3
+    assert len(programs) == 4
     called = {ast.unparse(node.func) for text in programs for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)}
     assert called <= {
         *("httpx.post", "answer.raise_for_status", "answer.json", "print", "open", "open('rows.csv').read", "table.encode", "json.load"),
         *("pa.table", "pa.array", "pa.array(['a', 'b']).cast", "pa.string", "pa.BufferOutputStream", "pa.ipc.new_file", "pd.read_csv"),
         *("writer.write_table", "sink.getvalue", "sink.getvalue().to_pybytes", "pa.ipc.open_file", "pa.Table.from_pandas"),
-        *("pa.ipc.open_file(answer.content).read_pandas",),
+        *("pa.ipc.open_file(answer.content).read_pandas", "Client", "client.script", "score"),
     }
 
 
