@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 # What a reader meets first, and what only calls hand out, whose making is nobody's business.
-FIRST = ("Client", "Result", "JobHandle", "BatchHandle", "Dataset", "Figure")
+FIRST = ("Client", "Result", "JobHandle", "BatchHandle", "Script", "Dataset", "Figure")
 MADE_BY_USERS = ("Client", "AsyncClient")
 # For tests: not offered.
 NOT_OFFERED = ("transport", "sleep")
+CALLED = "__call__"
 
 
 def reference() -> str:
@@ -32,9 +33,10 @@ def reference() -> str:
 def _class(name: str, kind: type) -> str:
     parts = [f"## {name}", f"```\n{name}{_signature(kind, name)}\n```" if name in MADE_BY_USERS else "", _docstring(kind)]
     for member, one in _members(kind):
-        parts.append(f"### {name}.{member}")
+        called = member == CALLED
+        parts.append(f"### {name}(…)" if called else f"### {name}.{member}")
         if inspect.isfunction(one):
-            parts.append(f"```\n{member}{_signature(one, name)}\n```")
+            parts.append(f"```\n{name.lower() if called else member}{_signature(one, name)}\n```")
         parts.append(_docstring(one))
     return "\n\n".join(part for part in parts if part)
 
@@ -46,7 +48,7 @@ def _members(kind: type) -> Iterator[tuple[str, Any]]:
         if base.__module__.split(".")[0] == "fumehood":
             for name, member in vars(base).items():
                 member = getattr(member, "__func__", member)
-                if not name.startswith("_") and name not in seen and _docstring(member):
+                if (not name.startswith("_") or name == CALLED) and name not in seen and _docstring(member):
                     seen.add(name)
                     yield name, member
 

@@ -99,9 +99,8 @@ class AsyncScript:
         progress: bool | None = None,
         **more_parameters: Any,
     ) -> AsyncJobHandle:
-        """Queue a job of it and return at once, as `Client.submit` does; tables may be stored ones, parameters any JSON.
-
-        limits: those of the version, lowered.
+        """Queue a job of it and return at once, as `Client.submit` does; tables may be stored ones, parameters any JSON. Its limits are
+        those of the version, or lower.
 
         Raises:
             NotSendable: what was given cannot be sent; nothing was.

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from fumehood.client import AsyncClient, BadReturn, Client, OutOfMemory, ScriptError, TimedOut
+from fumehood.client import AsyncClient, BadReturn, Client, OutOfMemory, ScriptError, TimedOut, Unusable
 from tests.e2e.stand import ROOT, TABLE, Stand
 from tests.services import until
 
@@ -66,6 +66,16 @@ def total(frame):  # type: ignore[no-untyped-def]
 def broken(frame):  # type: ignore[no-untyped-def]
     print("still here")
     return _scaled(None)
+
+
+def init():  # type: ignore[no-untyped-def]
+    return {"loaded": 1}
+
+
+def served(frame, context, *, column: str = "age", fail: bool = False):  # type: ignore[no-untyped-def]
+    if fail:
+        raise ValueError(f"no {column}")
+    return _scaled(frame[[column]]).assign(loaded=context["loaded"])
 
 
 @pytest.fixture
@@ -145,3 +155,42 @@ def test_many_wait_at_once_on_one_loop(stand: Stand) -> None:
             return [int((await result.frame)["a"].sum()) for result in results[1:]]
 
     assert asyncio.run(main()) == [9, 9]
+
+
+def test_a_function_is_published_and_called_as_a_function(sdk: Client, stand: Stand) -> None:
+    table = pd.read_csv(TABLE)
+    score = sdk.publish(served, sample=table, limits={"wall_seconds": 20})
+    assert (score.name, score.version) == ("served", 1)
+    assert {one["name"]: one["type"] for one in score.record["parameters"]} == {"column": "str", "fail": "bool"}
+
+    answer = score(table, column="diabetes_pedigree")
+    assert answer["diabetes_pedigree"].equals(3 * table["diabetes_pedigree"])
+    assert set(answer["loaded"]) == {1}
+    assert sdk.job(answer.attrs["job"]).record["erasure"]["job"] == answer.attrs["job"]
+
+    with pytest.raises(ScriptError, match="no age") as failed:
+        score(table, fail=True)
+    line = served.__code__.co_firstlineno + 2
+    assert f'File "test_sdk.py", line {line}, in served' in failed.value.traceback
+    with pytest.raises(Unusable) as refused:
+        score(table[["age"]].rename(columns={"age": "years"}))
+    assert {"/body/age", "/body/years"} <= {field.pointer for field in refused.value.errors}
+    assert refused.value.job is not None
+
+    frames = sdk.script("served").map([table.head(rows) for rows in (1, 2, 3)])
+    assert [len(frame) for frame in frames] == [1, 2, 3]
+    assert [len(frame) for frame in score.map([table.head(1), table.head(2)], isolation="batch")] == [1, 2]
+    assert len(score.submit(sdk.upload(table)).result().frame) == len(table)
+
+    async def both() -> list[int]:
+        async with AsyncClient(stand.address, stand.key_file.read_text().strip()) as client:
+            later = await client.script("served", version=1)
+            return [len(frame) for frame in await asyncio.gather(*(later(table.head(rows)) for rows in (4, 5)))]
+
+    assert asyncio.run(both()) == [4, 5]
+
+
+def test_a_function_whose_check_fails_is_refused_with_its_traceback(sdk: Client) -> None:
+    with pytest.raises(ScriptError, match="TypeError") as caught:
+        sdk.publish(broken, sample=ALL_TYPES)
+    assert f'File "test_sdk.py", line {broken.__code__.co_firstlineno + 2}, in broken' in caught.value.traceback
