@@ -158,9 +158,9 @@ def _document(name: str, said: Any) -> Document:
 
 def _defaults(own: Mapping[str, inspect.Parameter], said: Mapping[str, Document]) -> Iterator[tuple[str, Document]]:
     """A default of another kind has no type that could be said: the function keeps it."""
-    annotated = {spelled: kind for python, kind in _TYPES.items() for spelled in (python, kind)}
     for name, one in own.items():
-        kind = annotated.get(one.annotation) or _TYPES.get(type(one.default))
+        annotated = next((kind for python, kind in _TYPES.items() if one.annotation in (python, kind)), None)
+        kind = annotated or _TYPES.get(type(one.default))
         if name not in said and kind is not None and (one.default is None or type(one.default) in _TYPES):
             yield name, {"type": kind, "default": one.default}
 

@@ -109,7 +109,7 @@ class AsyncScript:
         values = {**(parameters or {}), **more_parameters}
         check_call(None, values, 0)
         tables = {port: value for port, value in (("dataset1", df1), ("dataset2", df2)) if value is not None}
-        said = {"parameters": plain(values), "limits": dict(limits or {}), "labels": dict(labels or {})}
+        said: Document = {"parameters": plain(values), "limits": dict(limits or {}), "labels": dict(labels or {})}
         said |= {"priority": priority, "callback_url": callback_url, "cache": cache}
         with tempfile.TemporaryDirectory(prefix="fumehood-") as place, progress_line(progress) as shown:
             inputs = await self._surface.wire.aside(lambda: {port: table_input(port, one, Path(place)) for port, one in tables.items()})
@@ -177,7 +177,12 @@ class AsyncScript:
         """
         if not (listed := list(items)):
             return []
-        said = {"limits": limits, "labels": labels, "progress": progress, "parameters": {**(parameters or {}), **more_parameters}}
+        said: dict[str, Any] = {
+            "limits": limits,
+            "labels": labels,
+            "progress": progress,
+            "parameters": {**(parameters or {}), **more_parameters},
+        }
         batch = await self.batch(listed, df2, isolation=isolation, **said)
         try:
             record = await batch.wait(timeout_seconds)
@@ -206,11 +211,11 @@ class AsyncScript:
     async def _failed_item(self, batch: AsyncBatchHandle) -> JobFailed:
         found = await batch.items(state="failed") or await batch.items(state="cancelled")
         item = await batch.item(found[0]["number"])
-        record, result = {**item, "id": f"item {item['number']} of {batch.id}"}, None
         if item["job"]:
             record = await self._surface.job(item["job"])
-            result = self._view(AsyncResult(self._surface, record))
-        failure = failure_of(record, result, self._origins)
+            failure = failure_of(record, self._view(AsyncResult(self._surface, record)), self._origins)
+        else:
+            failure = failure_of({**item, "id": f"item {item['number']} of {batch.id}"}, None, self._origins)
         failure.add_note(f"This was item {item['number']}; find_batch({batch.id!r}) has the results of the others.")
         return failure
 

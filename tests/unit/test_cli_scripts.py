@@ -172,8 +172,8 @@ def test_what_cannot_be_called_is_said(fumehood: Listening, script: Path, tmp_pa
     publish(fumehood, script)
     for options, said in (
         (["--param", "version=1"], "--version says which version is meant"),
-        (["--data", tmp_path / "gone.csv"], "there is no file"),
-        (["--out", tmp_path / "answer.txt"], "does not end in"),
+        (["--data", str(tmp_path / "gone.csv")], "there is no file"),
+        (["--out", str(tmp_path / "answer.txt")], "does not end in"),
         (["--alias", "prod", "--version", "1"], "stands beside version"),
         (["--alias", "prod"], "no alias"),
     ):

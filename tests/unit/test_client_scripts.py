@@ -170,14 +170,15 @@ def test_a_path_and_a_text_are_published_too(client: Any, desk: Desk, tmp_path: 
 
 
 def test_what_cannot_be_published_is_refused_before_anything_is_sent(client: Any, desk: Desk) -> None:
-    for given, options, said in (
+    refused: list[tuple[Any, dict[str, Any], str]] = [
         ("def azureml_main():\n    return None\n", {}, "say what it is published as"),
         (lambda frame: frame, {}, "a lambda has no source"),
         (needs, {}, "no value for the parameter 'rows'"),
         (needs, {"parameters": {"rows": [5]}}, "'rows' is a list; expected its default"),
         (needs, {"parameters": {"rows": 5, "row": 1}}, "no parameter called 'row'; did you mean 'rows'"),
         (times_two, {"sample": 5}, "sample is a int"),
-    ):
+    ]
+    for given, options, said in refused:
         with pytest.raises(NotSendable, match=said):
             client.publish(given, **options)
     assert desk.stand.us.get("/v1/scripts").json()["items"] == []
@@ -200,7 +201,9 @@ def test_a_script_is_found_by_its_name_a_number_or_an_alias(client: Any, desk: D
 
 def test_what_is_not_published_is_not_there(client: Any, desk: Desk) -> None:
     client.publish(times_two, "score", sample=FRAME)
-    for name, asked in (("other", {}), ("other", {"alias": "prod"}), ("score", {"alias": "prod"}), ("score", {"version": 7}), ("a/b", {})):
+    absent: list[tuple[str, dict[str, Any]]] = [("other", {}), ("other", {"alias": "prod"}), ("a/b", {})]
+    absent += [("score", {"alias": "prod"}), ("score", {"version": 7})]
+    for name, asked in absent:
         with pytest.raises(NotThere):
             client.script(name, **asked)
     with pytest.raises(NotSendable, match="expected one of them"):
