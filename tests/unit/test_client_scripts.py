@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import inspect
 import io
 import re
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pytest
 
 from fumehood.client import (
+    AsyncScript,
     Cancelled,
     Client,
     InTheWay,
@@ -22,6 +24,7 @@ from fumehood.client import (
     NotInTime,
     NotSendable,
     NotThere,
+    Script,
     ScriptError,
     TimedOut,
     TooBusy,
@@ -387,3 +390,12 @@ def test_isolation_batch_sends_the_tables_into_one_sandbox(score: Any, desk: Des
     with pytest.raises(ScriptError, match=r"item 1 of bat_\w+\)") as caught:
         score.map(tables, isolation="batch")
     assert (caught.value.traceback, caught.value.result) == ("the lines", None)
+
+
+def test_both_scripts_have_the_same_calls_with_the_same_words() -> None:
+    public = ["__call__", *(name for name in vars(AsyncScript) if not name.startswith("_"))]
+    calls = [name for name in public if inspect.isfunction(vars(AsyncScript)[name])]
+    assert calls == ["__call__", "submit", "batch", "map"]
+    for name in calls:
+        one, other = getattr(Script, name), getattr(AsyncScript, name)
+        assert (one.__doc__, inspect.signature(one).parameters) == (other.__doc__, inspect.signature(other).parameters)
