@@ -24,7 +24,7 @@ def explain(error: FumehoodError) -> ExitCode:
         for field in error.problem.get("errors") or ():
             _explain_field(field)
         if error.job:
-            print(f"  `fumehood log {terminal.one_line(error.job)}` prints what it said", file=sys.stderr)
+            print(f"  `fumehood status {terminal.one_line(error.job)}` shows the call", file=sys.stderr)
     for kind, hint in HINTS.items():
         if isinstance(error, kind):
             print(f"  {hint.format(seconds=getattr(error, 'retry_after_seconds', None) or 'a few')}", file=sys.stderr)

@@ -8,6 +8,9 @@
     result = Client().run(fit, frame, rows=5)
     result.frame, result.log, result.figures, result.artifacts
 
+    score = Client().publish(fit, sample=frame)
+    score(frame, rows=5)
+
 `Client` answers at once, `AsyncClient` is awaited; both are one logic. Errors: the tree in `fumehood.client.errors`. `Surface` is the HTTP
 surface below them, documents in and documents out.
 """

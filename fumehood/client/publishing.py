@@ -21,6 +21,7 @@ from fumehood.client.watching import Patience
 from fumehood.client.words import Document, quoted
 
 LATEST = "latest"
+POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _TYPES: dict[type, str] = {bool: "bool", int: "int", float: "float", str: "str"}
 _A_PARAMETER = "its default (a number, a text, true or false), or a dict such as {'type': 'float', 'example': 2.0}"
 
@@ -63,6 +64,7 @@ class AsyncPublishing:
         name, said = name or name_of(script), documents_of(script, parameters)
         for_check = {one: has.get("default", has.get("example")) for one, has in said.items()}
         check_call(script, for_check, int(sample is not None))
+        check_tables(script, sample)
         sent = script_of(script, bundle=bundle)
         wishes = {"parameters": said, "limits": dict(limits or {}), "concurrency": concurrency, "description": description}
         request = {key: value for key, value in wishes.items() if value not in (None, "", {})}
@@ -129,6 +131,17 @@ def name_of(script: Given) -> str:
     else:
         said = Path(script).stem
     return said.replace("_", "-").strip("-").lower()
+
+
+def check_tables(script: Given, sample: Any) -> None:
+    """Compare what a call has with what a function needs. Raises NotSendable."""
+    if not inspect.isfunction(script):
+        return
+    needed = [one.name for one in functions.parameters_of(script) if one.kind in POSITIONAL and one.default is one.empty]
+    if len(needed) > 1:
+        raise NotSendable(f"{script.__name__} needs {len(needed)} tables ({', '.join(needed)}); a call has one: give the others a default")
+    if needed and sample is None:
+        raise NotSendable(f"{script.__name__} needs a table; give one as sample=…, for the check and as the pattern of all that come")
 
 
 def documents_of(script: Given, parameters: Mapping[str, Any] | None) -> dict[str, Document]:

@@ -200,20 +200,22 @@ class AsyncScript:
         """What to raise for the answer to a call: of a job that ended what `run` raises."""
         if problem.job is None or problem.slug not in ENDED:
             return problem
+        said = {name: problem.problem.get(name) for name in ("reason", "error")}
+        return await self._failure(problem.job, {"state": "failed", "message": problem.detail, **said})
+
+    async def _failure(self, job_id: str, said: Document) -> JobFailed:
+        """Of a job that `said` tells the most of: it may be forgotten, or the key may not read."""
         try:
-            record = await self._surface.job(problem.job)
+            record = await self._surface.job(job_id)
         except (Unreachable, ServiceProblem):
-            # It is forgotten already, or the key may not read: the answer said the most of it.
-            said = {name: problem.problem.get(name) for name in ("reason", "error")}
-            record = {"id": problem.job, "state": "failed", "message": problem.detail, **said}
+            record = {**said, "id": job_id}
         return failure_of(record, self._view(AsyncResult(self._surface, record)), self._origins)
 
     async def _failed_item(self, batch: AsyncBatchHandle) -> JobFailed:
         found = await batch.items(state="failed") or await batch.items(state="cancelled")
         item = await batch.item(found[0]["number"])
         if item["job"]:
-            record = await self._surface.job(item["job"])
-            failure = failure_of(record, self._view(AsyncResult(self._surface, record)), self._origins)
+            failure = await self._failure(item["job"], item)
         else:
             failure = failure_of({**item, "id": f"item {item['number']} of {batch.id}"}, None, self._origins)
         failure.add_note(f"This was item {item['number']}; find_batch({batch.id!r}) has the results of the others.")

@@ -54,6 +54,10 @@ def needs(frame, *, rows: int, share: float = 1, names: list[str] | None = None)
     return frame.head(rows)
 
 
+def joined(left, right):  # type: ignore[no-untyped-def]
+    return left.merge(right)
+
+
 def broken(frame):  # type: ignore[no-untyped-def]
     raise ValueError("no")
 
@@ -149,7 +153,7 @@ def test_a_version_that_is_refused_is_the_error_of_its_check(client: Any, desk: 
 def test_a_check_is_waited_for_no_longer_than_is_said(client: Any, desk: Desk) -> None:
     desk.stand.queue.awake = {Lane.ERRANDS}
     with pytest.raises(WaitedTooLong, match="the check of broken version 1 has not ended"):
-        client.publish(broken, timeout_seconds=0.2)
+        client.publish(broken, sample=FRAME, timeout_seconds=0.2)
     assert desk.stand.us.get("/v1/scripts/broken/versions/1").json()["state"] == "checking"
 
 
@@ -180,6 +184,8 @@ def test_what_cannot_be_published_is_refused_before_anything_is_sent(client: Any
         (needs, {"parameters": {"rows": [5]}}, "'rows' is a list; expected its default"),
         (needs, {"parameters": {"rows": 5, "row": 1}}, "no parameter called 'row'; did you mean 'rows'"),
         (times_two, {"sample": 5}, "sample is a int"),
+        (times_two, {}, "times_two needs a table; give one as sample="),
+        (joined, {"sample": FRAME}, r"joined needs 2 tables \(left, right\); a call has one"),
     ]
     for given, options, said in refused:
         with pytest.raises(NotSendable, match=said):
