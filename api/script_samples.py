@@ -191,9 +191,9 @@ def _client(call: Asked) -> str:
         given.append(f"parameters={call.parameters!r}")
     lines = [
         *(table if table is not None else ["table = 'rows.csv'"]),
-        f"client = Client({service!r}, os.environ['FUMEHOOD_KEY'])",
-        f"score = client.script({script})",
-        f"print(score({', '.join(given)}))",
+        f"with Client({service!r}, os.environ['FUMEHOOD_KEY']) as client:",
+        f"    score = client.script({script})",
+        f"    print(score({', '.join(given)}))",
     ]
     return "\n".join(["import os", "", *(["import pyarrow as pa"] if table else []), "from fumehood.client import Client", "", *lines])
 

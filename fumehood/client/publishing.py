@@ -64,8 +64,8 @@ class AsyncPublishing:
         name, said = name or name_of(script), documents_of(script, parameters)
         for_check = {one: has.get("default", has.get("example")) for one, has in said.items()}
         check_call(script, for_check, int(sample is not None))
-        check_tables(script, sample)
         sent = script_of(script, bundle=bundle)
+        check_tables(script, sample)
         wishes = {"parameters": said, "limits": dict(limits or {}), "concurrency": concurrency, "description": description}
         request = {key: value for key, value in wishes.items() if value not in (None, "", {})}
         with tempfile.TemporaryDirectory(prefix="fumehood-") as place, progress_line(progress) as shown:
