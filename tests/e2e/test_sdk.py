@@ -188,9 +188,13 @@ def test_a_function_is_published_and_called_as_a_function(sdk: Client, stand: St
             return [len(frame) for frame in await asyncio.gather(*(later(table.head(rows)) for rows in (4, 5)))]
 
     assert asyncio.run(both()) == [4, 5]
+    with stand.client() as http:
+        assert http.delete("/v1/scripts/served").status_code == 204
 
 
-def test_a_function_whose_check_fails_is_refused_with_its_traceback(sdk: Client) -> None:
+def test_a_function_whose_check_fails_is_refused_with_its_traceback(sdk: Client, stand: Stand) -> None:
     with pytest.raises(ScriptError, match="TypeError") as caught:
         sdk.publish(broken, sample=ALL_TYPES)
     assert f'File "test_sdk.py", line {broken.__code__.co_firstlineno + 2}, in broken' in caught.value.traceback
+    with stand.client() as http:
+        assert http.delete("/v1/scripts/broken").status_code == 204
