@@ -197,7 +197,11 @@ def _of_answers(moves: list[Move], told: Told) -> Iterable[str]:
 
 
 def _of_containers(moves: Sequence[Move], happened: Sequence[Happened]) -> list[str]:
-    """The engine's word against the rows': nothing runs of what has ended, no attempt beside the next one, no sandbox twice."""
+    """The engine's word against the rows': nothing runs of what has ended, no attempt beside the next one, no sandbox twice.
+
+    An engine that answers late makes a container after its worker has stopped waiting and handed the job on. It never starts and holds
+    nothing: the reaper takes it away, and whoever reckons looks that none is left.
+    """
     found = []
     starts: Mapping[str, list[Happened]] = _grouped((each for each in happened if each.what == "start"), lambda each: each.container)
     gone = {each.container: each.at for each in happened if each.what == "destroy"}
@@ -214,7 +218,7 @@ def _of_containers(moves: Sequence[Move], happened: Sequence[Happened]) -> list[
         late = [each for each in starts.get(move.sandbox, []) if each.at > move.at + CLOCKS_SECONDS]
         if late:
             found.append(f"{move.job}: its container {move.sandbox} was started {late[0].at - move.at:.3f} s after it ended")
-        if gone.get(move.sandbox, move.at) > move.at + CLOCKS_SECONDS:
+        if move.sandbox in starts and gone.get(move.sandbox, move.at) > move.at + CLOCKS_SECONDS:
             found.append(f"{move.job}: its container {move.sandbox} was removed {gone[move.sandbox] - move.at:.3f} s after it ended")
     return found
 

@@ -36,10 +36,11 @@ class Diary:
     def submit(self) -> Job:
         return self.store.submit(job(attempts_max=3)).job
 
-    def claim(self, sandbox: str) -> Job:
+    def claim(self, sandbox: str, *, starts: bool = True) -> Job:
         claimed = self.store.claim(worker="w", lane=Lane.JOBS, disk_budget_bytes=2**60, sandbox=sandbox, scratch=sandbox)
         assert claimed is not None
-        self.engine("start", sandbox)
+        if starts:
+            self.engine("start", sandbox)
         return claimed
 
     def engine(self, what: str, sandbox: str) -> None:
@@ -94,6 +95,16 @@ def test_a_cancelled_job_that_never_ran_is_in_order(diary: Diary) -> None:
     cancelled = diary.submit()
     diary.store.request_cancel(cancelled.tenant, cancelled.id)
     diary.told.append(replace(told(cancelled.id, state="cancelled", reason="cancelled"), expected=frozenset({"cancelled"})))
+    assert diary.violations() == []
+
+
+def test_a_container_that_the_engine_makes_late_and_nobody_starts_is_in_order(diary: Diary) -> None:
+    diary.submit()
+    late = diary.claim("s1", starts=False)
+    diary.store.give_back(late, erasure(late, container=None, container_id=None, began_at=None), outcome(Reason.SANDBOX_ERROR))
+    _wait_a_tick(diary)
+    diary.engine("destroy", "s1")
+    diary.finish(diary.claim("s2"), "s2")
     assert diary.violations() == []
 
 
