@@ -18,8 +18,9 @@ from fumehood.job_store import Idempotency, JobStore
 from fumehood.limits import MIB, Limits
 from fumehood.outcome import Erasure, Reason, Usage
 from fumehood.quota import Quota
+from fumehood.script import Target
 from fumehood.testing import dataset, erasure, job, outcome
-from tests.unit.stores import TERMS, batch_of
+from tests.unit.stores import TERMS, batch_of, version_of
 
 BUDGET = 2**60
 KEY = Idempotency("key-1", "a" * 64)
@@ -556,6 +557,8 @@ def test_no_verb_shows_another_tenants_things(store: JobStore) -> None:
     secret = store.webhook_secrets(told.tenant).newest
     gone, _ = store.add_dataset(dataset(kept_seconds=-1.0))
     assert store.expire_dataset(gone.tenant, gone.id)
+    version, check = version_of("score", tenant=theirs.tenant)
+    store.publish(version, check, key="key-2", request_sha256=KEY.request_sha256)
     asked: dict[str, Callable[[], object]] = {
         "get_job": lambda: store.get_job("ten_b", theirs.id),
         "request_cancel": lambda: store.request_cancel("ten_b", theirs.id),
@@ -596,6 +599,21 @@ def test_no_verb_shows_another_tenants_things(store: JobStore) -> None:
         "shrink_batch": lambda: store.shrink_batch("ten_b", batch.id),
         "due_datasets": lambda: store.due_datasets("ten_b"),
         "expire_dataset": lambda: store.expire_dataset("ten_b", owned.id),
+        "find_idempotent_version": lambda: store.find_idempotent_version("ten_b", "key-2", KEY.request_sha256),
+        "get_script": lambda: store.get_script("ten_b", "score"),
+        "list_scripts": lambda: store.list_scripts("ten_b"),
+        "delete_script": lambda: store.delete_script("ten_b", "score"),
+        "get_version": lambda: store.get_version("ten_b", "score", 1),
+        "get_version_by_id": lambda: store.get_version_by_id("ten_b", version.id),
+        "list_versions": lambda: store.list_versions("ten_b", "score"),
+        "delete_version": lambda: store.delete_version("ten_b", "score", 1),
+        "version_for": lambda: store.version_for("ten_b", "score", number=1),
+        "get_alias": lambda: store.get_alias("ten_b", "score", "latest"),
+        "list_aliases": lambda: store.list_aliases("ten_b", "score"),
+        "set_alias": lambda: store.set_alias("ten_b", "score", "prod", (Target(1),)),
+        "roll_back": lambda: store.roll_back("ten_b", "score", "prod"),
+        "delete_alias": lambda: store.delete_alias("ten_b", "score", "prod"),
+        "keep_prepared": lambda: store.keep_prepared(tenant="ten_b", version=version.id, worker="wrk_a", sandbox="one"),
     }
     verbs = {name for name, verb in inspect.getmembers(JobStore, inspect.isfunction) if "tenant" in inspect.signature(verb).parameters}
     assert {name for name in verbs if not name.startswith("_")} - OPERATORS == set(asked)
@@ -605,6 +623,7 @@ def test_no_verb_shows_another_tenants_things(store: JobStore) -> None:
     assert store.get_job(theirs.tenant, theirs.id) == theirs
     assert store.get_dataset(owned.tenant, owned.id) == owned
     assert store.get_batch(batch.tenant, batch.id) == batch
+    assert store.get_version(version.tenant, "score", 1).id == version.id
 
 
 # errands -----------------------------------------------------------------------------------------------------------------

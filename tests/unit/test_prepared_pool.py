@@ -83,9 +83,7 @@ def make(host: FakeSandboxHost, recipes: Recipes, tmp_path: Path) -> Iterator[Ma
     """A started pool; at its end nothing that waited is left, and each that was furnished is known to be gone or was handed out."""
     pools: list[WarmPool] = []
 
-    def made(
-        *, room: int = 2, cpus: int = 4, idle_seconds: float = 60.0, at_least: int = 0, disk_bytes: int = 1 << 60
-    ) -> WarmPool:
+    def made(*, room: int = 2, cpus: int = 4, idle_seconds: float = 60.0, at_least: int = 0, disk_bytes: int = 1 << 60) -> WarmPool:
         pool = WarmPool(
             {Lane.JOBS: Recipe(limits=Limits(), at_least=at_least, at_most=at_least)},
             host=host,
