@@ -25,8 +25,12 @@ def test_every_call_of_a_real_service_answers_as_the_document_says(stand: Stand,
     assert client.get(f"/v1/batches/{batch}", params={"wait": 60}).json()["finished_at"]
     dataset = client.post("/v1/datasets", content=table, headers={"Content-Type": "text/csv"}).raise_for_status().json()["id"]
     for _ in range(2):
-        published = client.put("/v1/scripts/score", json={"script": SCRIPT}, headers={"Prefer": "wait=60"})
-        assert published.raise_for_status().json()["state"] == "ready"
+        published = (
+            client.put("/v1/scripts/score", json={"script": SCRIPT, "sample": dataset}, headers={"Prefer": "wait=60"})
+            .raise_for_status()
+            .json()
+        )
+        assert (published["state"], published["message"]) == ("ready", "")
     known = {
         "job_id": jobs,
         "DELETE job_id": jobs[1:],
