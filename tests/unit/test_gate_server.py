@@ -83,10 +83,12 @@ class Engine:
                 asked = head.decode().rsplit(" ", 1)[0]
                 self.asked.append((asked, reader.read(size)))
                 said = self._say(asked)
-                line.sendall(said)
                 if b"HTTP/1.1 101" in said:
+                    # Before whoever reads the answer looks.
                     self.upgraded.append(line)
+                    line.sendall(said)
                     return
+                line.sendall(said)
 
     def _say(self, asked: str) -> bytes:
         if asked in self.says:
