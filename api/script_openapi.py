@@ -62,12 +62,12 @@ def script_document(version: VersionRecord, chosen: dict[str, str], service: Doc
         f"/v1/scripts/{version.script}/{call}": {"post": operation}
         for call, operation in (
             ("score", _score(version, chosen, sample)),
-            ("jobs", _submit("job", "JobDocument", "JobRecord", chosen)),
-            ("batches", _submit("batch", "BatchDocument", "BatchRecord", chosen)),
+            ("jobs", _submit("job", "ScriptJobDocument", "JobRecord", chosen)),
+            ("batches", _submit("batch", "ScriptBatchDocument", "BatchRecord", chosen)),
         )
     }
     shared = service["components"]["schemas"]
-    bodies = {name: _without_script(shared[name]) for name in ("JobDocument", "BatchDocument")}
+    bodies = {name: _with_its_parameters(shared[name]) for name in ("ScriptJobDocument", "ScriptBatchDocument")}
     return {
         "openapi": SPECIFICATION,
         "info": {"title": version.script, "version": str(version.number), "description": one_line(version.description)},
@@ -223,14 +223,11 @@ def _parameters_object(version: VersionRecord) -> Document:
     }
 
 
-def _without_script(schema: Document) -> Document:
-    """The document of a job or of a batch, where script and bundle are the version's."""
+def _with_its_parameters(schema: Document) -> Document:
+    """The document of a job or of a batch; a batch says parameters by its items."""
     made = deepcopy(schema)
-    for name in ("script", "bundle"):
-        made["properties"].pop(name, None)
-    if "parameters" in made["properties"] and "items" not in made["properties"]:
+    if "items" not in made["properties"]:
         made["properties"]["parameters"] = {"$ref": f"{_PREFIX}Parameters"}
-    made["required"] = [name for name in made.get("required", ()) if name in made["properties"]]
     return made
 
 

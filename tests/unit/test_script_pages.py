@@ -162,7 +162,7 @@ def test_a_script_describes_its_own_calls_and_no_others(stand: Stand, us: Counte
     problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     assert all(answer["content"] == problem for status, answer in score["responses"].items() if status != "200")
     assert document["components"]["securitySchemes"].keys() == {"key"}
-    for name in ("JobDocument", "BatchDocument"):
+    for name in ("ScriptJobDocument", "ScriptBatchDocument"):
         assert not {"script", "bundle"} & set(document["components"]["schemas"][name]["properties"])
 
 
