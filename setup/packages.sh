@@ -29,6 +29,10 @@ if [ "${1:-}" = test ] || [ "${1:-}" = bench ]; then
     knows initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 fi
 [ "${1:-}" != bench ] || knows nginx || missing="$missing nginx-light"
+# A browser for the pages, where the release packages one and not a hint at another shop.
+if [ "${1:-}" = test ]; then
+    knows chromium || knows chromium-browser || knows google-chrome || { [ -z "$missing" ] && ! packaged chromium; } || missing="$missing [browser]"
+fi
 # gVisor, where the release packages it: the attacks run on it too. What is packaged is known for certain when the lists are fresh.
 [ "${1:-}" != test ] || knows runsc || { [ -z "$missing" ] && ! packaged runsc; } || missing="$missing [gvisor]"
 [ -n "$missing" ] || exit 0
@@ -64,6 +68,7 @@ for word in $missing; do
     # Newer releases package the engine's command line apart from the engine.
     "[engine]") chosen="$chosen docker.io"; ! packaged docker-cli || chosen="$chosen docker-cli" ;;
     "[compose]") if packaged docker-compose-v2; then chosen="$chosen docker-compose-v2"; else chosen="$chosen docker-compose"; fi ;;
+    "[browser]") ! packaged chromium || chosen="$chosen chromium" ;;
     "[gvisor]") ! packaged runsc || chosen="$chosen runsc" ;;
     *) chosen="$chosen $word" ;;
     esac
