@@ -1,7 +1,7 @@
 """The tests in as many processes as pay: the unit rung in several, the faults beside what computes, and then one rung after the other.
 
-The faults mostly wait, on an engine of their own, while the unit rung and the contract compute. The hostile corpus is shared out by its
-files: each has its own ground, or an engine of its own. Later rungs are about limits, time and what is left on the machine: nothing
+The faults mostly wait, on an engine of their own, while the unit rung and the contract compute. The contract and the hostile corpus are
+shared out by their files: each has its own ground, or an engine of its own. Later rungs are about limits, time and what is left on the machine: nothing
 runs beside them.
 """
 
@@ -57,7 +57,7 @@ def run(python: Path, *, logs: Path = ROOT / ".build") -> int:
     with _aside([*pytest, FAULTS], log=logs / "faults.log") as faults:
         say(f"{UNIT}, then {CONTRACT}, and {FAULTS} beside them")
         failed = _session([*POLITELY, *pytest, UNIT, f"--numprocesses={workers()}", "--dist=worksteal"])
-        failed = failed or _session([*POLITELY, *pytest, CONTRACT])
+        failed = failed or _session([*POLITELY, *pytest, CONTRACT, f"--numprocesses={workers()}", "--dist=loadfile"])
         if not failed or faults.process.poll() is not None:
             failed = faults.ended() or failed
     if not failed:

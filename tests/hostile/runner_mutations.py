@@ -91,7 +91,9 @@ OF_THE_REPORT = {
     "a report that fits": Weaker(
         change="import json; report.shrink = lambda whole: json.dumps(whole).encode()", attack="a_report_too_large", ends=Reason.CRASHED
     ),
-    "a good word needs a table": Weaker(change="report.are_written = lambda results: True", attack="forge_a_result", ends=Reason.OK),
+    "a good word needs a table": Weaker(
+        change="report.are_written = lambda results, answer: True", attack="forge_a_result", ends=Reason.OK
+    ),
     "the disk is full when we see it": Weaker(
         change="report.disk.is_full = lambda: True", attack="blame_through_the_pipe", ends=Reason.SANDBOX_ERROR
     ),

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -29,6 +28,8 @@ from worker.container import DockerSandbox
 from worker.docker_engine import DockerEngine
 from worker.docker_sandbox import DockerHost
 from worker.sandbox import Stop, StopSignal
+from worker.shelf import Shelf, Waiting
+from worker.stock import Stock
 from worker.warm_pool import WarmPool
 
 QUOTAS = (Path(__file__).parent / "leavings" / "quotas.py").read_text()
@@ -109,12 +110,12 @@ def test_a_sandbox_that_has_run_is_none_to_hand_out(host: DockerHost, ground: Gr
 def take_and_leave(pool: WarmPool, monkeypatch: pytest.MonkeyPatch, host: DockerHost, ground: Ground) -> bool:
     """A pool that forgets to take what it hands out off its shelf: whether two tenants then get the same sandbox."""
 
-    def peek(self: WarmPool, shelf: Any) -> Any:
+    def peek(self: Stock, shelf: Shelf) -> Waiting | None:
         return shelf.waiting[0] if shelf.waiting else None
 
     until(lambda: pool.counts()[Lane.JOBS], seconds=READY_SECONDS, what="a warm sandbox")
     with monkeypatch.context() as weaker:
-        weaker.setattr(WarmPool, "_pop", peek)
+        weaker.setattr(Stock, "take", peek)
         one, other = take(pool), take(pool)
     return one is other
 
