@@ -182,7 +182,7 @@ MUTATIONS: dict[str, Mutation] = {
         attack=CROWDS["answers that nobody reads"],
         ends=SEEN,
         away={"api.protocol.PatientProtocol.on_response_complete": H11Protocol.on_response_complete},
-        ground={"api.places.REQUESTS_MAX": 30},
+        ground={"api.places.REQUESTS_MAX": 10},
     ),
     "number of connections": Mutation(
         attack=CROWDS["idle connections"], ends="300 open", settings={"connections_max": 4096}, connections_max=128
