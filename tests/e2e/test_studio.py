@@ -29,18 +29,18 @@ def azureml_main(people=None, cities=None, *, fewest: int = 1):
 
 @pytest.fixture(scope="module")
 def services(stand: Stand) -> Iterator[str]:
-    """The address of the workspace: `stretch` as docs/how-to/studio.md publishes it, and `joined`, whose tables nobody described."""
+    """The address of the workspace: `widen` as docs/how-to/studio.md publishes it, and `joined`, whose tables nobody described."""
     said = {block.file: block.text for block in blocks_of(ROOT / "docs" / "how-to" / "studio.md")}
     files = {
-        "script": ("script.py", said["stretch.py"].encode(), "text/x-python"),
+        "script": ("script.py", said["widen.py"].encode(), "text/x-python"),
         "sample": ("sample.csv", said["sample.csv"].encode(), "text/csv"),
     }
     with stand.client() as client:
-        for name, request in (("stretch", {"files": files}), ("joined", {"json": {"script": JOINED}})):
+        for name, request in (("widen", {"files": files}), ("joined", {"json": {"script": JOINED}})):
             answer = client.put(f"/v1/scripts/{name}", headers={"Prefer": "wait=60"}, **request)
             assert (answer.status_code, answer.json()["state"]) == (201, "ready"), answer.text
         yield f"http://127.0.0.1:{stand.port}/compat/studio/workspaces/w/services"
-        for name in ("stretch", "joined"):
+        for name in ("widen", "joined"):
             assert client.delete(f"/v1/scripts/{name}").status_code == 204
 
 
@@ -60,14 +60,14 @@ def table(columns: list[str], *rows: list[Any]) -> dict[str, Any]:
 
 def test_texts_go_in_and_texts_come_out(services: str, stand: Stand) -> None:
     document = {"Inputs": {"input1": table(["a"], ["1"], [2], [""])}, "GlobalParameters": {"factor": "1.5"}}
-    status, answer = call(stand, f"{services}/stretch/execute?api-version=2.0&details=true", document)
+    status, answer = call(stand, f"{services}/widen/execute?api-version=2.0&details=true", document)
     value = {"ColumnNames": ["a", "b"], "ColumnTypes": ["Int64", "Double"], "Values": [["1", "1.5"], ["2", "3"], [None, None]]}
     assert (status, answer) == (200, {"Results": {"output1": {"type": "table", "value": value}}})
 
 
 def test_records_go_in_and_records_come_out(services: str, stand: Stand) -> None:
     document = {"Inputs": {"input1": [{"a": "1"}, {"a": "2"}]}, "GlobalParameters": {}}
-    status, answer = call(stand, f"{services}/stretch/execute?api-version=2.0&format=swagger", document)
+    status, answer = call(stand, f"{services}/widen/execute?api-version=2.0&format=swagger", document)
     assert (status, answer) == (200, {"Results": {"output1": [{"a": "1", "b": "2"}, {"a": "2", "b": "4"}]}})
 
 
@@ -92,7 +92,7 @@ def test_two_tables_that_nobody_described_are_read_as_csv_would_be(services: str
 def test_what_does_not_fit_is_told_in_their_form(
     services: str, stand: Stand, inputs: dict[str, Any], parameters: dict[str, Any], expected: tuple[int, str, str]
 ) -> None:
-    status, answer = call(stand, f"{services}/stretch/execute?api-version=2.0", {"Inputs": inputs, "GlobalParameters": parameters})
+    status, answer = call(stand, f"{services}/widen/execute?api-version=2.0", {"Inputs": inputs, "GlobalParameters": parameters})
     assert (status, answer["error"]["code"], answer["error"]["details"][0]["code"]) == expected
 
 
@@ -106,9 +106,9 @@ def test_a_script_that_fails_is_told_with_its_traceback(services: str, stand: St
 def test_a_batch_call_reads_a_dataset_and_leaves_csv(services: str, stand: Stand, client: httpx.Client) -> None:
     dataset = client.post("/v1/datasets", content=b"a\n3\n", headers={"Content-Type": "text/csv"}).json()["id"]
     document = {"Inputs": {"input1": {"RelativeLocation": dataset}}, "GlobalParameters": {"factor": "10"}}
-    status, job = call(stand, f"{services}/stretch/jobs?api-version=2.0", document)
+    status, job = call(stand, f"{services}/widen/jobs?api-version=2.0", document)
     assert status == 200
-    address = f"{services}/stretch/jobs/{job}"
+    address = f"{services}/widen/jobs/{job}"
     assert client.post(f"{address}/start").status_code == 204
     until(lambda: client.get(address).json()["StatusCode"] > 1, seconds=60, what="the job's end")
     record = client.get(address).json()
