@@ -27,7 +27,6 @@ from api.errands import check_space
 from api.health import workers_seen
 from api.multipart import ArrivedItem, Form
 from api.names import showable
-from api.problems import IdempotencyBusy
 from api.schemas import JobOutput
 from fumehood import notices
 from fumehood.batch import ITEMS_MAX, JOBS_PARAMETERS_BYTES, Batch, Isolation, Item, OnFailure, Terms
@@ -58,23 +57,17 @@ async def submit(
         DiskFull: there is no room for a run.
     """
     idempotency = idempotency_of(raw if of is None else of.beside(raw), form, key)
-    version = of.version if of is not None else None
     if idempotency is None:
-        return await _submit(desk, tenant, raw, form, None, version)
-    place = (tenant.id, idempotency.key)
-    if place in desk.in_flight:
-        raise IdempotencyBusy("the first request with this idempotency key is still being handled; try again in a moment")
-    desk.in_flight.add(place)
-    try:
+        return await _submit(desk, tenant, raw, form, None, of)
+    with desk.handling(tenant.id, idempotency.key):
         known = await desk.ask(desk.store.find_idempotent_batch, tenant.id, idempotency.key, idempotency.request_sha256)
-        return (known, True) if known else await _submit(desk, tenant, raw, form, idempotency, version)
-    finally:
-        desk.in_flight.discard(place)
+        return (known, True) if known else await _submit(desk, tenant, raw, form, idempotency, of)
 
 
 async def _submit(
-    desk: Desk, tenant: Tenant, raw: dict[str, Any], form: Form, idempotency: Idempotency | None, version: Version | None
+    desk: Desk, tenant: Tenant, raw: dict[str, Any], form: Form, idempotency: Idempotency | None, of: Asked | None
 ) -> tuple[Batch, bool]:
+    version = of.version if of is not None else None
     # Ten thousand items take longer than the way to a thread and back.
     document = await desk.parse(partial(shape_of, BatchDocument, raw, refused=REFUSED, inner={"items": BatchItemDocument}))
     draft, batch_id = Draft(), new_id("bat")

@@ -10,7 +10,7 @@ from fastapi import Query
 
 from api.desk import Desk
 from api.script_names import asked_for_script, is_number, no_alias, no_script, no_version
-from fumehood.errors import BadField, BadRequest, FumehoodError, NotFound
+from fumehood.errors import BadField, BadRequest, Conflict, FumehoodError, NotFound
 from fumehood.script import LATEST, NAME, Version
 from fumehood.tenant import Tenant
 
@@ -22,15 +22,35 @@ AskedAlias = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The version that a job or a batch runs, and what was said of it: an alias may stand for another one the next time."""
+    """The version that a job or a batch runs, or why there is none, and what was said of it: an alias may stand for another one the next
+    time."""
 
-    version: Version
+    script: str
     number: int | None
     alias: str | None
+    found: Version | FumehoodError
+
+    @property
+    def version(self) -> Version:
+        """Raises what `asked_version` raises."""
+        if isinstance(self.found, FumehoodError):
+            raise self.found
+        return self.found
 
     def beside(self, raw: dict[str, Any]) -> dict[str, Any]:
         """The document, which is another request where another version is asked for."""
-        return {**raw, "/script": [self.version.script, self.number, self.alias]}
+        return {**raw, "/script": [self.script, self.number, self.alias]}
+
+
+async def asked(desk: Desk, tenant: Tenant, script: str, number: int | None, alias: str | None, *, again: bool = False) -> Asked:
+    """`again`: the request may have come before, while there still was what it asks for; then that it is not there is told by whoever
+    reads `version`. Raises as `asked_version` otherwise."""
+    try:
+        return Asked(script, number, alias, await asked_version(desk, tenant, script, number, alias))
+    except (NotFound, Conflict) as error:
+        if not again:
+            raise
+        return Asked(script, number, alias, error)
 
 
 async def asked_version(desk: Desk, tenant: Tenant, script: str, number: int | None, alias: str | None) -> Version:

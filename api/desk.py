@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any, ParamSpec, TypeVar
@@ -15,6 +15,7 @@ import structlog
 from fastapi import Depends, Request
 
 from api.places import Places
+from api.problems import IdempotencyBusy
 from api.rates import Rates
 from api.script_check import ScriptChecker, ScriptField
 from fumehood.blob_store import BlobStore
@@ -60,10 +61,10 @@ class Desk:
     parse_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(PARSE_THREADS))
     follow_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(FOLLOW_THREADS))
     check_threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(CHECK_THREADS))
-    in_flight: set[tuple[str, str]] = field(default_factory=set)
-    """(tenant, idempotency key) of the requests that are being handled by this process."""
     keys_told: dict[str, float] = field(default_factory=dict)
     """Prefix of a key → when its use was last written by this process (monotonic)."""
+    _in_flight: set[tuple[str, str]] = field(default_factory=set)
+    """(tenant, idempotency key) of the requests that are being handled by this process."""
     _chores: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def ask(self, verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -81,6 +82,18 @@ class Desk:
     async def look(self, verb: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The same for those who follow a stream: they look again and again, however many they are, and wait for one another only."""
         return await anyio.to_thread.run_sync(partial(verb, *args, **kwargs), limiter=self.follow_threads)
+
+    @contextmanager
+    def handling(self, tenant: str, key: str) -> Iterator[None]:
+        """One request with an idempotency key at a time, in this process; between processes the store decides. Raises IdempotencyBusy."""
+        place = (tenant, key)
+        if place in self._in_flight:
+            raise IdempotencyBusy("the first request with this idempotency key is still being handled; try again in a moment")
+        self._in_flight.add(place)
+        try:
+            yield
+        finally:
+            self._in_flight.discard(place)
 
     async def forget(self, tenant: str, prefix: str, forget_row: Callable[[], object]) -> None:
         """A row and then the blobs below `prefix`, which it named; a worker finishes what this process does not live to end."""

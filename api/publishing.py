@@ -11,7 +11,6 @@ from api.drafts import Draft, check_parameters, connect, idempotency_of, limits_
 from api.errands import check_space
 from api.multipart import Form
 from api.names import showable
-from api.problems import IdempotencyBusy
 from api.script_schemas import ParameterDocument, VersionDocument
 from fumehood import notices
 from fumehood.errors import BadField, BadRequest, NotFound, StoreUnavailable
@@ -56,15 +55,9 @@ async def publish(
     idempotency = idempotency_of({**raw, "/name": name}, form, key)
     if idempotency is None:
         return await _publish(desk, tenant, name, raw, form, None, job_id)
-    place = (tenant.id, idempotency.key)
-    if place in desk.in_flight:
-        raise IdempotencyBusy("the first request with this idempotency key is still being handled; try again in a moment")
-    desk.in_flight.add(place)
-    try:
+    with desk.handling(tenant.id, idempotency.key):
         known = await desk.ask(desk.store.find_idempotent_version, tenant.id, idempotency.key, idempotency.request_sha256)
         return (known, True) if known else await _publish(desk, tenant, name, raw, form, idempotency, job_id)
-    finally:
-        desk.in_flight.discard(place)
 
 
 async def _publish(

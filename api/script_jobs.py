@@ -10,7 +10,7 @@ from api import batches, jobs
 from api.answers import problems
 from api.auth import TenantDep, known_parameters
 from api.batch_schemas import BatchRecord
-from api.calls import Asked, AskedAlias, AskedVersion, asked_version
+from api.calls import AskedAlias, AskedVersion, asked
 from api.desk import DeskDep
 from api.multipart import OF_SCRIPT_BATCH, OF_SCRIPT_JOB
 from api.reading import JSON, MULTIPART
@@ -53,7 +53,7 @@ async def submit_script_job(
 ) -> JobRecord:
     """A job as any other, whose script, bundle, defaults and highest limits are those of a version. Its `dataset1` is held against the
     columns of the sample, as that of a call is. It does not count among the calls at once."""
-    of = Asked(await asked_version(desk, tenant, script, version, alias), version, alias)
+    of = await asked(desk, tenant, script, version, alias, again=idempotency_key is not None)
     return await jobs.take_in(request, response, desk, tenant, idempotency_key, OF_SCRIPT_JOB, of)
 
 
@@ -76,5 +76,5 @@ async def submit_script_batch(
     idempotency_key: batches.Key = None,
 ) -> BatchRecord:
     """A batch as any other, of a version as a job is: one version for all of its items, also where an alias shares its calls."""
-    of = Asked(await asked_version(desk, tenant, script, version, alias), version, alias)
+    of = await asked(desk, tenant, script, version, alias, again=idempotency_key is not None)
     return await batches.take_in(request, response, desk, tenant, idempotency_key, OF_SCRIPT_BATCH, of)

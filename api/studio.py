@@ -15,7 +15,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from api import bodies
 from api.answers import headers
 from api.auth import TenantDep, known_parameters
-from api.calls import Asked, asked_version
+from api.calls import Asked, asked
 from api.content import CHUNK_BYTES, Streamed
 from api.desk import Desk, DeskDep
 from api.multipart import Arrived
@@ -97,7 +97,7 @@ async def asked_service(desk: Desk, tenant: Tenant, service: str) -> Asked:
     name, at, which = service.partition("@")
     number = int(which[:NUMBER_CHARACTERS]) if which.isascii() and which.isdecimal() else None
     alias = which if at and number is None else None
-    return Asked(await asked_version(desk, tenant, name, number, alias), number, alias)
+    return await asked(desk, tenant, name, number, alias)
 
 
 # -------------------------------------------------------------------------------------------------------------------------

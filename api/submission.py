@@ -23,7 +23,6 @@ from api.drafts import (
 )
 from api.errands import check_space
 from api.multipart import Arrived, Form
-from api.problems import IdempotencyBusy
 from api.result_cache import look_up, take_over
 from api.schemas import JobDocument
 from fumehood import notices
@@ -48,19 +47,12 @@ async def submit(
         DiskFull: there is no room for a run.
     """
     idempotency = idempotency_of(raw if of is None else of.beside(raw), form, key)
-    version = of.version if of is not None else None
     if idempotency is None:
-        return await _submit(desk, tenant, raw, form, None, job_id, version)
-    place = (tenant.id, idempotency.key)
-    if place in desk.in_flight:
-        raise IdempotencyBusy("the first request with this idempotency key is still being handled; try again in a moment")
-    desk.in_flight.add(place)
-    try:
-        # Before all checks: the first answer is given again also when its inputs have been deleted since.
+        return await _submit(desk, tenant, raw, form, None, job_id, of)
+    with desk.handling(tenant.id, idempotency.key):
+        # Before all checks: the first answer is given again also when its inputs, or its version, have been deleted since.
         known = await desk.ask(desk.store.find_idempotent, tenant.id, idempotency)
-        return Submitted(known, replayed=True) if known else await _submit(desk, tenant, raw, form, idempotency, job_id, version)
-    finally:
-        desk.in_flight.discard(place)
+        return Submitted(known, replayed=True) if known else await _submit(desk, tenant, raw, form, idempotency, job_id, of)
 
 
 async def _submit(
@@ -70,8 +62,9 @@ async def _submit(
     form: Form,
     idempotency: Idempotency | None,
     job_id: str,
-    version: Version | None,
+    of: Asked | None,
 ) -> Submitted:
+    version = of.version if of is not None else None
     document = shape_of(JobDocument, raw, refused=REFUSED, inner={})
     draft = Draft()
     if version is None:

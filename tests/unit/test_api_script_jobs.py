@@ -94,6 +94,21 @@ def test_the_same_request_with_its_key_is_one_job_of_the_same_script(callee: Cal
         assert slug(submit(us, what, of="other", headers=key, **document)) == "idempotency-reuse"
 
 
+@pytest.mark.parametrize(("what", "document"), [("jobs", {}), ("batches", {"items": [{}]})])
+def test_the_first_answer_is_given_again_when_its_version_is_gone(what: str, document: dict[str, Any], callee: Callee, us: Counter) -> None:
+    key = {"Idempotency-Key": "key"}
+    first = submit(us, what, headers=key, **document)
+    assert us.post(f"/v1/{what}/{first.json()['id']}/cancel").status_code in (200, 202)
+    assert us.delete("/v1/scripts/score").status_code == 204
+    again = submit(us, what, headers=key, **document)
+    assert (again.status_code, again.json().get("id"), again.headers.get("idempotency-replayed")) == (
+        first.status_code,
+        first.json()["id"],
+        "true",
+    )
+    assert submit(us, what, headers={"Idempotency-Key": "new"}, **document).status_code == 404
+
+
 def test_prefer_waits_for_the_job(callee: Callee, us: Counter) -> None:
     callee.stand.queue.awake = set(Lane)
     answer = submit(us, headers={"Prefer": "wait=20"})
