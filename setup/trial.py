@@ -1,8 +1,8 @@
 """The tests in as many processes as pay: the unit rung in several, the faults beside what computes, and then one rung after the other.
 
-The faults mostly wait, on an engine of their own, while the unit rung and the contract compute. The contract and the hostile corpus are
-shared out by their files: each has its own ground, or an engine of its own. Later rungs are about limits, time and what is left on the machine: nothing
-runs beside them.
+The faults mostly wait, on an engine of their own, while the unit rung and the contract compute. The contract and the hostile corpus
+are shared out by their files: each has its own ground, or an engine of its own. Later rungs are about limits, time and what is left on
+the machine: nothing runs beside them.
 """
 
 from __future__ import annotations
