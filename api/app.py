@@ -86,15 +86,17 @@ def prepare(store: JobStore, settings: Settings) -> None:
         store.ensure_tenant(BOOTSTRAP_TENANT, key, scopes=ALL_SCOPES)
 
 
-def create_app(settings: Settings, *, queue: JobQueue | None = None, events: Events | None = None) -> FastAPI:
-    """`queue` and `events` stand in for Redis (tests)."""
+def create_app(
+    settings: Settings, *, queue: JobQueue | None = None, events: Events | None = None, checker: ScriptChecker | None = None
+) -> FastAPI:
+    """`queue` and `events` stand in for Redis, and a `checker` lasts longer than the application (tests)."""
     desk = Desk(
         settings=settings,
         store=JobStore(settings.store_url, idempotency_hours=settings.idempotency_hours, defaults=settings.tenant_defaults),
         blobs=BlobStore(settings.home),
         queue=queue or CeleryQueue(settings),
         events=events or RedisEvents(settings),
-        checker=ScriptChecker(image_python=settings.image_python),
+        checker=checker or ScriptChecker(image_python=settings.image_python),
         traces=open_traces(settings, service="fumehood-api", instance=f"{socket.gethostname()}:{settings.api_port}"),
     )
 

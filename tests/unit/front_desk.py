@@ -21,6 +21,7 @@ from starlette.types import Message
 
 from api.app import create_app
 from api.desk import Desk
+from api.script_check import ScriptChecker
 from fumehood import log, notices
 from fumehood.job import Job, Kind, Lane
 from fumehood.job_store import JobStore
@@ -197,6 +198,9 @@ class Served:
         self._loop.close()
 
 
+DESCRIBED: dict[str, Any] = {}
+
+
 def require_described(app: FastAPI, answer: httpx.Response) -> None:
     """Whatever any test is answered stands in the OpenAPI document: the status, the media type, and the headers."""
     method, scope = answer.request.method, {"type": "http", "method": "GET", "path": answer.request.url.path, "root_path": ""}
@@ -204,7 +208,10 @@ def require_described(app: FastAPI, answer: httpx.Response) -> None:
     found = [route for route in app.state.routes if route.matches(scope)[0] is Match.FULL]
     if not found or answer.status_code == 500:
         return
-    operation = app.openapi()["paths"][found[0].path_format][scope["method"].lower()]
+    # Making the document takes longer than most tests, and what it says of answers hangs on no setting: one for all stands.
+    if not DESCRIBED:
+        DESCRIBED.update(app.openapi()["paths"])
+    operation = DESCRIBED[found[0].path_format][scope["method"].lower()]
     place = (method, found[0].path_format, answer.status_code)
     described = operation["responses"].get(str(answer.status_code))
     assert described is not None, place
@@ -245,6 +252,16 @@ class Counter:
         return str(answer.json()["id"])
 
 
+class Lasting(ScriptChecker):
+    """To start its helper takes longer than most tests: one for all stands, which ends with this process."""
+
+    def close(self) -> None:
+        pass
+
+
+CHECKER = Lasting(image_python="3.11", seconds=5.0)
+
+
 class Stand:
     def __init__(self, home: Path, template: Path, **settings: Any) -> None:
         home.mkdir(mode=0o700, exist_ok=True)
@@ -255,7 +272,8 @@ class Stand:
         self.log = io.StringIO()
         log.configure(stream=self.log)
         self.queue, self.events = WorkedQueue(), MemoryEvents()
-        self.app = create_app(self.settings, queue=self.queue, events=self.events)
+        checker = None if "image_python" in settings else CHECKER
+        self.app = create_app(self.settings, queue=self.queue, events=self.events, checker=checker)
         self.desk: Desk = self.app.state.desk
         self.queue.worker = self.worker = Worker(self.desk)
         self.served = Served(self.app)
