@@ -25,7 +25,7 @@ from api.waiting import preferred_wait, wait_final
 from fumehood.dataset import FORMATS
 from fumehood.errors import NotFound
 from fumehood.job import Input, new_id
-from fumehood.script import Version
+from fumehood.script import Version, blob_prefix_of
 from fumehood.tenant import Tenant
 
 LEAVING_SECONDS, LOOK_SECONDS = 10.0, 0.25
@@ -255,8 +255,8 @@ def _forget_all(desk: Desk, tenant: str, name: str) -> list[str]:
     them go: a worker removes what has no row when it comes by."""
     versions = desk.store.delete_script(tenant, name)
     for version in versions:
-        desk.blobs.delete(tenant, version.blob_prefix)
-    return [version.id for version in versions]
+        desk.blobs.delete(tenant, blob_prefix_of(version))
+    return versions
 
 
 async def _until_nothing_waits(desk: Desk, versions: list[str]) -> None:

@@ -20,7 +20,7 @@ from fumehood.pages import read_page
 from fumehood.readings import Readings
 from fumehood.receipt import PublicKey
 from fumehood.rows import dataset_from_row, dataset_to_row, image_from_row
-from fumehood.schema import DATASETS, IMAGES, PREPARED, RECEIPT_KEYS, WORKERS
+from fumehood.schema import DATASETS, IMAGES, RECEIPT_KEYS, WORKERS
 
 
 class Records(Readings, Keys):
@@ -119,9 +119,8 @@ class Records(Readings, Keys):
             return [row.facts | {"worker": row.id, "seen_at": row.seen_at} for row in rows]
 
     def forget_worker(self, worker: str) -> None:
-        """It has left, or nobody has seen it for long."""
+        """It has left, or nobody has seen it for long. What it prepared is told gone by who took it away."""
         with self._database.writing() as connection:
-            connection.execute(delete(PREPARED).where(PREPARED.c.worker == worker))
             connection.execute(delete(WORKERS).where(WORKERS.c.id == worker))
 
     # the keys of receipts ---------------------------------------------------------------------------------------------

@@ -19,6 +19,8 @@ LATEST = "latest"
 NUMBER_MAX = 2**31 - 1
 VERSIONS_MAX = 1000
 """Of one script. They are deleted in one step."""
+VERSIONS_OF_TENANT_MAX = 10_000
+"""What is recorded of one may be as large as a MiB."""
 SHARES_MAX = 10
 """Versions that one alias stands for."""
 CONCURRENCY_DEFAULT, CONCURRENCY_MAX = 8, 100
@@ -82,7 +84,7 @@ class Version:
 
     @property
     def blob_prefix(self) -> str:
-        return f"scripts/{self.id}"
+        return blob_prefix_of(self.id)
 
     @property
     def called(self) -> dict[str, Input]:
@@ -129,6 +131,10 @@ class Alias:
             if left < 0:
                 return target.number
         return self.targets[-1].number
+
+
+def blob_prefix_of(version_id: str) -> str:
+    return f"scripts/{version_id}"
 
 
 _PYTHON: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}

@@ -19,7 +19,7 @@ from fumehood.pages import read_page
 from fumehood.records import Records
 from fumehood.rows import job_to_row
 from fumehood.schema import IDEMPOTENCY, JOB_NEEDS, SCRIPT_ALIASES, SCRIPT_VERSIONS, SCRIPTS
-from fumehood.script import VERSIONS_MAX, Alias, Script, Target, Version, VersionState
+from fumehood.script import VERSIONS_MAX, VERSIONS_OF_TENANT_MAX, Alias, Script, Target, Version, VersionState
 from fumehood.script_rows import alias_from_row, select_versions, version_from_row, version_to_row
 
 
@@ -43,6 +43,9 @@ class Scripts(Records):
             made = {"tenant": version.tenant, "name": version.script, "created_at": now, "numbers": 0}
             self._database.insert_or_get(connection, SCRIPTS, made, unique=("tenant", "name"))
             script = find_script(connection, version.tenant, version.script, lock=True)
+            of_tenant = connection.execute(_count_of(version.tenant)).scalar_one()
+            if of_tenant >= VERSIONS_OF_TENANT_MAX:
+                raise Conflict(f"the tenant has {of_tenant:,} versions of scripts, which is the limit; delete some of them")
             there = connection.execute(_count(script.seq)).scalar_one()
             if there >= VERSIONS_MAX:
                 raise Conflict(f"the script has {there:,} versions, which is the limit; delete some of them")
@@ -115,14 +118,13 @@ class Scripts(Records):
         except IntegrityError as error:  # the foreign key of job_needs
             raise Conflict(f"version {number} is needed by a job that has not ended; cancel the job or wait for its end") from error
 
-    def delete_script(self, tenant: str, name: str) -> list[Version]:
-        """With its versions, which are returned, and its aliases. Raises NotFound; Conflict while a job that has not ended needs it."""
+    def delete_script(self, tenant: str, name: str) -> list[str]:
+        """With its versions, whose ids are returned, and its aliases. Raises NotFound; Conflict while a job that has not ended needs it."""
         try:
             with self._database.writing() as connection:
                 script = find_script(connection, tenant, name, lock=True)
-                rows = connection.execute(select_versions().where(SCRIPT_VERSIONS.c.script == script.seq)).all()
-                versions = [version_from_row(row) for row in rows]
-                _forget_keys(connection, tenant, [version.id for version in versions])
+                versions = list(connection.execute(select(SCRIPT_VERSIONS.c.id).where(SCRIPT_VERSIONS.c.script == script.seq)).scalars())
+                _forget_keys(connection, tenant, versions)
                 for table in (SCRIPT_ALIASES, SCRIPT_VERSIONS):
                     connection.execute(delete(table).where(table.c.script == script.seq))
                 connection.execute(delete(SCRIPTS).where(SCRIPTS.c.seq == script.seq))
@@ -193,6 +195,10 @@ def require_ready(connection: Connection, script: Row[Any], targets: tuple[Targe
 
 def _count(seq: int) -> Any:
     return select(func.count()).select_from(SCRIPT_VERSIONS).where(SCRIPT_VERSIONS.c.script == seq)
+
+
+def _count_of(tenant: str) -> Any:
+    return select(func.count()).select_from(SCRIPT_VERSIONS).where(SCRIPT_VERSIONS.c.tenant == tenant)
 
 
 def _script(connection: Connection, row: Row[Any]) -> Script:

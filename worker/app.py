@@ -24,6 +24,7 @@ from fumehood.receipt import SigningKey, unsealed
 from fumehood.settings import Settings
 from fumehood.tracing import open_traces
 from worker import runtimes
+from worker.claims import Claims
 from worker.consumer import Consumer
 from worker.deps import Deps, unsigned
 from worker.docker_sandbox import DockerHost
@@ -78,7 +79,7 @@ class Worker:
         self._tickets_dropped: set[Lane] = set()
         self._slots = Slots(
             {Lane.JOBS: settings.slots, Lane.ERRANDS: settings.errand_slots},
-            claim=self._claim,
+            claim=lambda lane, disk_budget_bytes: self._claims.claim(lane, disk_budget_bytes),
             carry=self._carry,
             free_bytes=blobs.free_bytes,
             floor_bytes=settings.disk_floor_bytes,
@@ -107,6 +108,7 @@ class Worker:
             room=settings.prepared_max,
             has_room=self._has_room,
         )
+        self._claims = Claims(self._store, self._pool, worker=worker)
         self._traces = open_traces(settings, service="fumehood-worker", instance=worker)
         signing = _signing_key(settings, self._store)
         self._seal = signing.seal if signing else unsealed
@@ -182,26 +184,10 @@ class Worker:
 
     def _forget(self) -> None:
         try:
+            self._store.forget_prepared_of(self._deps.worker)
             self._store.forget_worker(self._deps.worker)
         except Exception as error:  # Others forget us in an hour.
             log.warning("worker's row not removed", error=said(error))
-
-    def _claim(self, lane: Lane, disk_budget_bytes: int) -> Job | None:
-        """Names the sandbox that is ready in the claim itself, so that the usual way needs no second transaction."""
-        disk_budget_bytes -= self._pool.reserved_bytes()
-        ready = self._pool.hold(lane)
-        if ready is None:
-            return self._store.claim(worker=self._deps.worker, lane=lane, disk_budget_bytes=disk_budget_bytes)
-        try:
-            job = self._store.claim(
-                worker=self._deps.worker, lane=lane, disk_budget_bytes=disk_budget_bytes, sandbox=ready.name, scratch=ready.scratch.name
-            )
-        except BaseException:
-            self._pool.discard(ready)
-            raise
-        if job is None:
-            self._pool.put_back(ready)
-        return job
 
     def _has_room(self, size: int) -> bool:
         """On the disk, beside what the jobs that run here were promised."""

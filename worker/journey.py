@@ -33,8 +33,8 @@ from worker.live_log import LiveLog
 from worker.rooms import Rooms
 from worker.sandbox import Container, Exit, Sandbox, Stop, StopSignal
 from worker.scratch import OUTPUTS, Removed, Scratch
+from worker.shelf import Offer
 from worker.verdict import judge
-from worker.warm_pool import Offer
 
 log = structlog.get_logger(__name__)
 

@@ -15,6 +15,16 @@ BACKOFF_SECONDS, BACKOFF_SECONDS_MAX = 1.0, 60.0
 DOUBLINGS_MAX = 10
 
 
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What the pool has for a job. `reason` says why that is not a sandbox that was ready; None where it is."""
+
+    sandbox: Sandbox | None
+    reason: str | None
+    prepared: bool = False
+    """The job's own script is open in it."""
+
+
 @dataclass(slots=True, eq=False)
 class Waiting:
     """One that waits, or is held for a claim under way. Moments are monotonic."""
@@ -38,6 +48,8 @@ class Shelf:
     takers: int = 0
     """Jobs that wait for one that is being prepared."""
     asked_at: deque[float] = field(default_factory=deque)
+    taken_at: float = float("-inf")
+    """When the last one was taken, where it is a shelf of somebody's own."""
     failures: int = 0
     """Preparations that failed, and sandboxes that were no good before their time, one after the other."""
     rests_until: float = float("-inf")

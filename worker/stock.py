@@ -39,6 +39,8 @@ class Stock:
         """All that are neither handed out nor gone, those in the making too."""
         self.owned: list[Making] = []
         """What those of them are made with that are for somebody only."""
+        self.preparing = 0
+        """Those in the making of all shelves, also of one that another has taken the place of."""
         self.removing = 0
         self.stuck = 0
         """Removals that were given up."""
@@ -55,10 +57,6 @@ class Stock:
         if self.closed:
             self.making[name].set(Stop.SHUTDOWN)
         return self.making[name]
-
-    @property
-    def preparing(self) -> int:
-        return sum(shelf.preparing for shelf in self.all_shelves())
 
     @property
     def starting(self) -> int:
@@ -107,6 +105,13 @@ class Stock:
             waiting.shelf.asked_at.clear()
             self.throw_away(waiting)
 
+    def make_room(self) -> None:
+        """Whatever waits that is for somebody only is for nobody any more, until it is asked for again."""
+        for shelf in self.own.values():
+            shelf.asked_at.clear()
+            while shelf.waiting:
+                self.throw_away(shelf.waiting.popleft())
+
     def close(self) -> None:
         """All of it goes, and nothing is put back any more."""
         self.closed = True
@@ -118,7 +123,7 @@ class Stock:
         self.changed.notify_all()
 
     def put(self, waiting: Waiting) -> None:
-        if self.closed:
+        if self.closed or waiting.shelf not in self.all_shelves():
             self.throw_away(waiting)
         else:
             waiting.shelf.waiting.append(waiting)
@@ -161,7 +166,7 @@ class Stock:
         """Container first: it could still write into its files. Tried again until we close; then it is left to the reaper of the
         next worker."""
         sandbox, rest_seconds, gone = waiting.sandbox, BACKOFF_SECONDS, False
-        used = 0.0
+        used = waiting.cpu_seconds
         while not gone:
             try:
                 used = max(used, sandbox.cpu_seconds() or 0.0)

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -24,25 +23,19 @@ from fumehood.log import said
 from worker.recipe import Making
 from worker.sandbox import READY_SECONDS_MAX, Sandbox, SandboxHost
 from worker.scratch import Scratch
-from worker.shelf import Shelf, Waiting, shares
+from worker.shelf import Offer, Shelf, Waiting, shares
 from worker.stock import AGE_SECONDS, LOOK_SECONDS, Stock
 
 log = structlog.get_logger(__name__)
 
 AGE_SLACK_SECONDS = 120.0
 CLOSE_SECONDS = 30.0
+# How long a claim waits for the disk that others give up; then it is tried again with the next ticket.
+ROOM_SECONDS = 5.0
+# So long a call's end is waited for, before another sandbox is opened for its script beside it.
+PATIENCE_SECONDS = 0.25
 # How many a job tries that are not as they should be; an engine that cannot change a limit would spoil them all.
 FITS_MAX = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """What the pool has for a job. `reason` says why that is not a sandbox that was ready; None where it is."""
-
-    sandbox: Sandbox | None
-    reason: str | None
-    prepared: bool = False
-    """The job's own script is open in it."""
 
 
 class WarmPool:
@@ -151,6 +144,12 @@ class WarmPool:
         with self._changed:
             return self._stock.reserved_bytes
 
+    def make_room(self) -> None:
+        """Return when the disk is free that sandboxes with a script open have reserved while they wait, or after a while."""
+        with self._changed:
+            self._stock.make_room()
+            self._changed.wait_for(lambda: not self._stock.removing, timeout=ROOM_SECONDS)
+
     @contextmanager
     def running(self) -> Iterator[None]:
         """Around a job on its way: as long as others wait ready, nothing is prepared beside it."""
@@ -220,6 +219,7 @@ class WarmPool:
         """One that the job's script is open in. None where none waits: any other is there sooner than one that is in the making."""
         with self._changed:
             first = self._stock.take(shelf)
+            shelf.taken_at = self._monotonic()
         if first is None:
             return None
         found = self._find(shelf, first, limits, may_wait=False)
@@ -273,12 +273,14 @@ class WarmPool:
             self._stock.throw_away(shelf.waiting.popleft())
         while may_fill and now >= shelf.rests_until and self._is_missing(shelf, wanted):
             shelf.preparing += 1
+            self._stock.preparing += 1
             if shelf.recipe.owner is not None:
                 self._stock.owned.append(shelf.recipe)
             threading.Thread(target=self._prepare, args=(shelf,), name="warm sandbox", daemon=True).start()
         moments = [shelf.rests_until] if shelf.rests_until > now else []
         moments += [waiting.made_at + AGE_SECONDS for waiting in shelf.waiting]
         moments += [asked_at + self._idle_seconds for asked_at in shelf.asked_at]
+        moments += [shelf.taken_at + PATIENCE_SECONDS] if shelf.taken_at + PATIENCE_SECONDS > now else []
         moments += [now + LOOK_SECONDS] if shelf.waiting and shelf.recipe.idle_cpu_seconds is not None else []
         return max(0.0, min(moments, default=now + AGE_SECONDS) - now)
 
@@ -295,7 +297,10 @@ class WarmPool:
             return False
         if shelf.recipe.owner is not None and not self._may_own(shelf.recipe):
             return False
-        return not self._running or not shelf.waiting
+        if not self._running:
+            return True
+        # A call is over soon, and whoever comes next finds a sandbox, if not one that its script is open in.
+        return not shelf.waiting and self._monotonic() >= shelf.taken_at + PATIENCE_SECONDS
 
     def _may_own(self, recipe: Making) -> bool:
         has_place = len(self._stock.owned) < self._room
@@ -309,6 +314,7 @@ class WarmPool:
             log.warning("warm sandbox not made", error=said(error))
         with self._changed:
             shelf.preparing -= 1
+            self._stock.preparing -= 1
             if made is not None:
                 self._stock.put(made)
             else:

@@ -29,8 +29,9 @@ from worker.docker_sandbox import DockerHost
 from worker.recipe import Recipe
 from worker.sandbox import Sandbox, StopSignal
 from worker.scratch import Removed, erase_directory, owners
+from worker.shelf import Offer
 from worker.verdict import judge
-from worker.warm_pool import Offer, WarmPool
+from worker.warm_pool import WarmPool
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_SECONDS = 60.0

@@ -14,13 +14,13 @@ from fumehood.errors import SandboxError
 from fumehood.job import Job, Lane
 from fumehood.limits import GIB, Limits
 from tests.services import until
-from worker import stock
+from worker import stock, warm_pool
 from worker.recipe import Recipe
 from worker.sandbox import Sandbox, StopSignal
 from worker.scratch import owners
-from worker.shelf import Shelf, shares
+from worker.shelf import Offer, Shelf, shares
 from worker.testing import FakeSandbox, FakeSandboxHost
-from worker.warm_pool import Offer, WarmPool
+from worker.warm_pool import WarmPool
 
 WORKER = "wrk_test"
 SECONDS = 5.0
@@ -331,6 +331,57 @@ def test_with_other_limits_its_shelf_begins_anew(make: Make, recipes: Recipes) -
     until(lambda: old.over == old.furnished, seconds=SECONDS, what="what was made for the others is gone")
     waiting(pool, 1)
     assert call(pool, limits=Limits(memory_bytes=1 * GIB)).prepared
+
+
+def test_what_was_begun_for_other_limits_is_thrown_away_when_it_is_ready(make: Make, recipes: Recipes) -> None:
+    class Deaf(Own):
+        """Is furnished all the same, however often it is told to stop."""
+
+        def furnish(self, sandbox: Sandbox, stop: StopSignal) -> None:
+            begun.set()
+            assert go_on.wait(SECONDS)
+            super().furnish(sandbox, stop)
+
+    begun, go_on = threading.Event(), threading.Event()
+    pool = make()
+    old = recipes.made["a"] = Deaf(key="a")
+    call(pool)
+    assert begun.wait(SECONDS)
+    recipes.made["a"] = Own(key="a", limits=Limits(memory_bytes=1 * GIB))
+    call(pool, limits=Limits(memory_bytes=1 * GIB))
+    go_on.set()
+    until(lambda: len(old.furnished) == 1 and old.over == old.furnished, seconds=SECONDS, what="it is gone")
+    waiting(pool, 1)
+    assert pool.reserved_bytes() == Limits().reserved_bytes
+
+
+def test_they_give_way_at_once_and_come_back_when_they_are_asked_for(make: Make, recipes: Recipes) -> None:
+    pool = make()
+    for key in ("a", "b"):
+        call(pool, key=key)
+    waiting(pool, 2)
+    pool.make_room()
+    assert (pool.reserved_bytes(), pool.prepared()) == (0, 0)
+    assert all(each.over == each.furnished for each in recipes.made.values())
+    pool.poke()
+    call(pool, key="a")
+    waiting(pool, 1)
+
+
+def test_a_call_that_is_over_soon_has_the_processors_for_itself(make: Make, recipes: Recipes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warm_pool, "PATIENCE_SECONDS", 3600.0)
+    pool = make(room=1)
+    call(pool)
+    waiting(pool, 1)
+    with pool.running():
+        assert call(pool).prepared
+        pool.poke()
+        assert (pool.prepared(), pool.reserved_bytes()) == (0, 0), "none is made beside it"
+    waiting(pool, 1)
+    monkeypatch.setattr(warm_pool, "PATIENCE_SECONDS", 0.05)
+    with pool.running():
+        assert call(pool).prepared
+        waiting(pool, 1)
 
 
 def test_what_cannot_be_removed_is_told_at_the_end(host: FakeSandboxHost, recipes: Recipes, tmp_path: Path) -> None:

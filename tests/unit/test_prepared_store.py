@@ -71,11 +71,12 @@ def test_the_job_that_takes_one_has_it_from_that_moment_on(store: JobStore, vers
     assert store.prepared_of(WORKER) == []
 
 
-@pytest.mark.parametrize("forget", ["forget_prepared_of", "forget_worker"])
-def test_those_of_a_worker_that_is_gone_are_forgotten(store: JobStore, version: Version, forget: str) -> None:
+def test_those_of_a_worker_that_is_buried_are_forgotten_and_not_before(store: JobStore, version: Version) -> None:
     for sandbox, worker in (("one", WORKER), ("two", WORKER), ("three", "wrk_b")):
         assert kept(store, version, sandbox, worker=worker)
-    getattr(store, forget)(WORKER)
+    store.forget_worker(WORKER)
+    assert len(store.prepared_of(WORKER)) == 2, "nobody has looked whether they are gone"
+    store.forget_prepared_of(WORKER)
     assert store.prepared_of(WORKER) == []
     assert store.prepared_with([version.id]) == 1
 

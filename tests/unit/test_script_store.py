@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
+from fumehood import script_store
 from fumehood.errors import BadRequest, Conflict, FumehoodError, IdempotencyReuse, NotFound, QuotaExceeded
 from fumehood.job import Job, Kind, Lane, State
 from fumehood.job_store import JobStore
@@ -223,10 +224,18 @@ def test_a_version_goes_when_neither_an_alias_nor_a_job_needs_it(store: JobStore
     assert published(store).number == 2, "a number is given once"
 
 
+def test_a_tenant_has_so_many_versions_and_no_more(store: JobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(script_store, "VERSIONS_OF_TENANT_MAX", 2)
+    published(store)
+    published(store, "other")
+    assert "the tenant has 2 versions" in refused(lambda: published(store, "third"), Conflict)
+    store.publish(*version_of("score", tenant="ten_other"))
+
+
 def test_a_script_goes_with_all_that_is_below_it(store: JobStore) -> None:
     made = [ready(store), ready(store)]
     store.set_alias(TENANT, "score", "prod", (Target(1),))
-    assert {version.id for version in store.delete_script(TENANT, "score")} == {version.id for version in made}
+    assert set(store.delete_script(TENANT, "score")) == {version.id for version in made}
     refused(lambda: store.get_script(TENANT, "score"), NotFound)
     assert held(store) == outputs_of(store)
     assert published(store).number == 1

@@ -20,8 +20,9 @@ from tests.services import until
 from worker import stock, warm_pool
 from worker.recipe import Recipe, errand_limits
 from worker.scratch import owners
+from worker.shelf import Offer
 from worker.testing import FakeSandbox, FakeSandboxHost
-from worker.warm_pool import Offer, WarmPool
+from worker.warm_pool import WarmPool
 
 WORKER = "wrk_test"
 SECONDS = 5.0
