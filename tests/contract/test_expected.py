@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 
-from tests.contract.samples import csv
+import pandas as pd
+import pyarrow as pa
+
+from tests.contract.samples import arrow, csv
 
 SCRIPT = "def azureml_main(frame, *, factor: int = 2):\n    print('ran')\n    return frame.assign(y=frame['x'] * factor)\n"
 WANTED = {"schema": {"dataset1": [{"name": "x", "type": "double"}, {"name": "name", "type": "string"}]}}
@@ -31,6 +34,25 @@ def test_a_table_that_does_not_fit_is_a_bad_input_that_names_the_column(sandbox)
     assert run.report["message"] == "Column 'x' of dataset1 is string; expected double."
     noted = [(note["kind"], note["column"], note["from"], note["to"]) for note in run.report["notes"]]
     assert noted == [("unexpected_column", "x", "string", "double")]
+
+
+def test_a_frame_of_pandas_has_the_types_of_a_csv_sample_where_its_values_do(sandbox):
+    """pandas has no dates, times in microseconds, and fractions where an integer is missing."""
+    kinds = (("when", "timestamp[s]"), ("day", "date32[day]"), ("age", "int64"))
+    wanted = {"schema": {"dataset1": [{"name": name, "type": kind} for name, kind in kinds]}}
+    moments = pd.to_datetime(["2024-05-06 07:08:09", None])
+    frame = pd.DataFrame({"when": moments, "day": pd.to_datetime(["2024-05-06", "2024-05-07"]), "age": [41.0, float("nan")]})
+    run = sandbox.run(
+        "def azureml_main(frame):\n    return frame", kind="score", inputs={"dataset1": arrow(pa.Table.from_pandas(frame))}, more=wanted
+    )
+    assert run.reason == "ok", run.report
+    assert [(column["name"], column["type"]) for column in run.report["result"]["columns"]] == list(kinds)
+    frame["day"] += pd.Timedelta(hours=1)
+    run = sandbox.run(
+        "def azureml_main(frame):\n    return frame", kind="score", inputs={"dataset1": arrow(pa.Table.from_pandas(frame))}, more=wanted
+    )
+    assert run.reason == "bad_input"
+    assert run.report["message"].endswith("expected date32[day] (a value has a time of day).")
 
 
 def test_a_check_tells_what_the_script_takes_and_gives(sandbox):

@@ -105,7 +105,7 @@ class Expected:
         if found == wanted or wanted == "null":
             return column
         why = ""
-        if kind is not None and may(column.type, kind, self._is_inferred):
+        if kind is not None and (may(column.type, kind, self._is_inferred) or may_be_days(column.type, kind)):
             try:
                 return convert(column, kind)
             except FAILURES as error:
@@ -154,20 +154,14 @@ def is_moment(kind: pa.DataType) -> bool:
     return pa.types.is_timestamp(kind) or pa.types.is_date(kind) or pa.types.is_time(kind)
 
 
-def holds(found: pa.DataType, wanted: pa.DataType) -> bool:
-    """True if every integer of one type is one of the other."""
-    if pa.types.is_signed_integer(found) == pa.types.is_signed_integer(wanted):
-        return found.bit_width <= wanted.bit_width
-    return pa.types.is_signed_integer(wanted) and found.bit_width < wanted.bit_width
-
-
-def same_clock(found: pa.DataType, wanted: pa.DataType, is_inferred: bool) -> bool:
+def same_clock(found: pa.DataType, wanted: pa.DataType, _is_inferred: bool) -> bool:
     """A time with a zone is a moment, one without is what a clock shows: neither becomes the other."""
-    return (found.tz is None) == (wanted.tz is None) and is_finer(found, wanted, is_inferred)
+    return (found.tz is None) == (wanted.tz is None)
 
 
-def is_finer(found: pa.DataType, wanted: pa.DataType, is_inferred: bool) -> bool:
-    return is_inferred or type_words.UNITS.index(found.unit) <= type_words.UNITS.index(wanted.unit)
+def may_be_days(found: pa.DataType, wanted: pa.DataType) -> bool:
+    """pandas has no dates. Of whole columns only: the cast says nothing of what it cuts off, and `convert` does not look into lists."""
+    return pa.types.is_timestamp(found) and found.tz is None and pa.types.is_date(wanted)
 
 
 ALWAYS = lambda _found, _wanted, _is_inferred: True  # noqa: E731
@@ -175,15 +169,17 @@ INFERRED_ONLY = lambda _found, _wanted, is_inferred: is_inferred  # noqa: E731
 
 # Type that is there, type that is expected, and when the way is open. The cast looks at the values.
 WAYS = (
-    (pa.types.is_integer, pa.types.is_integer, lambda found, wanted, is_inferred: is_inferred or holds(found, wanted)),
+    (pa.types.is_integer, pa.types.is_integer, ALWAYS),
     (pa.types.is_integer, lambda kind: pa.types.is_floating(kind) or pa.types.is_decimal(kind), ALWAYS),
     (pa.types.is_floating, pa.types.is_floating, lambda found, wanted, is_inferred: is_inferred or found.bit_width <= wanted.bit_width),
-    (pa.types.is_floating, lambda kind: pa.types.is_integer(kind) or pa.types.is_decimal(kind), INFERRED_ONLY),
+    # pandas makes fractions of integers where one is missing.
+    (pa.types.is_floating, pa.types.is_integer, ALWAYS),
+    (pa.types.is_floating, pa.types.is_decimal, INFERRED_ONLY),
     (pa.types.is_decimal, pa.types.is_decimal, ALWAYS),
     (pa.types.is_date, lambda kind: pa.types.is_timestamp(kind) and kind.tz is None, ALWAYS),
     (pa.types.is_timestamp, pa.types.is_timestamp, same_clock),
-    (pa.types.is_time, pa.types.is_time, is_finer),
-    (pa.types.is_duration, pa.types.is_duration, is_finer),
+    (pa.types.is_time, pa.types.is_time, ALWAYS),
+    (pa.types.is_duration, pa.types.is_duration, ALWAYS),
     (is_text, lambda kind: is_moment(kind) or pa.types.is_decimal(kind), INFERRED_ONLY),
     (is_text, is_text, ALWAYS),
     (pa.types.is_binary, pa.types.is_large_binary, ALWAYS),
@@ -212,4 +208,16 @@ def convert(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
         # Arrow reads a time of day as a part of a timestamp only.
         column = pc.binary_join_element_wise(pa.scalar("1970-01-01T", column.type), column, pa.scalar("", column.type))
         column = column.cast(pa.timestamp(kind.unit))
+    if pa.types.is_floating(column.type) and pa.types.is_integer(kind):
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+    if may_be_days(column.type, kind):
+        return days_of(column, kind)
     return column.cast(kind)
+
+
+def days_of(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    """Raises `pyarrow.ArrowInvalid` where one is not at midnight; the cast itself would cut that off."""
+    days = column.cast(kind)
+    if pc.any(pc.not_equal(days.cast(column.type), column)).as_py():
+        raise pa.ArrowInvalid("a value has a time of day")
+    return days
