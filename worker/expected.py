@@ -1,17 +1,19 @@
-"""What a published script expects of its table. It stands in the version, and is read when the sandbox is laid out: copied into each job
-it would be most of what a store holds."""
+"""What a published script expects of its table and its parameters. It stands in the version, and is read when the sandbox is laid out:
+copied into each job it would be most of what a store holds."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from fumehood.dataset import STUDIO
 from fumehood.job import Job, Kind
 from fumehood.job_store import JobStore
 from fumehood.script import expected_columns
 
 
 def schema_of(job: Job, store: JobStore) -> dict[str, Any]:
-    """`schema` of the request, where the job runs a version that expects something. The version is there: the job needs it.
+    """`schema` of the request, where the job runs a version that expects something, and `parameter_types` where its parameters come as
+    texts. The version is there: the job needs it.
 
     Raises:
         NotFound: it is not; a fault of ours.
@@ -19,6 +21,11 @@ def schema_of(job: Job, store: JobStore) -> dict[str, Any]:
     version = job.inputs["script"].version if "script" in job.inputs and job.kind is not Kind.CHECK else None
     if version is None:
         return {}
-    expected = expected_columns(store.get_version_by_id(job.tenant, version))
-    has_table = "dataset1" in job.inputs or job.kind is Kind.CHUNK
-    return {} if expected is None or not has_table else {"schema": {"dataset1": expected}}
+    found = store.get_version_by_id(job.tenant, version)
+    expected, table = expected_columns(found), job.inputs.get("dataset1")
+    types: dict[str, Any] = {}
+    if table is not None and table.format == STUDIO:
+        types = {"parameter_types": {name: said["type"] for name, said in (found.parameters or {}).items() if "type" in said}}
+    if expected is None or (table is None and job.kind is not Kind.CHUNK):
+        return types
+    return types | {"schema": {"dataset1": expected}}

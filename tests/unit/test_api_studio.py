@@ -96,7 +96,9 @@ def test_the_request_goes_into_the_sandbox_as_it_came(service: Service, us: Coun
         execute(us, content)
     assert service.bodies == [ENVELOPE, b"no JSON at all", b'{"Inputs": [' * 10_000]
     job = service.jobs[0]
-    assert (job.inputs["dataset1"].format, schema_of(job, service.stand.store)) == ("studio", {"schema": {"dataset1": [COLUMN]}})
+    types = {"n": "int", "x": "float", "word": "str", "flag": "bool"}
+    expected = {"schema": {"dataset1": [COLUMN]}, "parameter_types": types}
+    assert (job.inputs["dataset1"].format, schema_of(job, service.stand.store)) == ("studio", expected)
     # What stands in the document is read there, and goes over these.
     assert job.parameters == {"n": 2, "x": 0.5, "word": "w", "flag": False}
 

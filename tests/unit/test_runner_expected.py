@@ -121,7 +121,7 @@ MISFITS = [
     ("json", one({"x": 1}), "struct<x: int64, y: int64>", "is struct<x: int64>; expected struct<x: int64, y: int64>."),
     ("csv", b"a\nx\n", "int64", "Column 'a' of dataset1 is string; expected int64."),
     ("csv", b"a\n2024-01-02T10:00:00Z\n", "timestamp[s]", "Column 'a' of dataset1 is timestamp[s, tz=UTC]; expected timestamp[s]."),
-    ("csv", b"a\n2024-01-02T10:00:00\n", "date32[day]", "Column 'a' of dataset1 is timestamp[s]; expected date32[day] (a value has a time of day)."),
+    ("csv", b"a\n2024-01-02T10:00:00\n", "date32[day]", "is timestamp[s]; expected date32[day] (a value has a time of day)."),
     # Two columns of a file that have one name cannot be asked for by it.
     ("csv", b"a,a\n007,1\n", "string", "Column 'a' of dataset1 is int64; expected string."),
 ]

@@ -299,6 +299,16 @@ def test_what_the_version_gives_is_the_default_and_says_the_type_where_nothing_e
 
 
 @pytest.mark.parametrize(
+    ("kind", "text", "shown"),
+    [("float", "2", "float 2.0"), ("int", "2", "int 2"), ("bool", "True", "bool True"), ("str", "2", "str 2"), (None, "2", "str 2")],
+)
+def test_the_type_that_the_publisher_says_holds_where_the_function_says_none(desk: Desk, kind: str | None, text: str, shown: str) -> None:
+    desk.run(SHOW, inputs=envelope({"free": text, "whole": "4"}), parameter_types={"free": kind, "whole": "str"})
+    rows = [f"{row['kind']} {row['text']}" for row in desk.result()]
+    assert (rows[-1], rows[0]) == (shown, "int 4")
+
+
+@pytest.mark.parametrize(
     ("parameters", "sentence"),
     [
         ({"whole": "1.5"}, "The parameter 'whole' must be an int; the text \"1.5\" is not a whole number."),

@@ -62,7 +62,7 @@ def read_tables(request: dict, progress, description=described.UNASKED) -> tuple
 def call(placed: Placed, tables: list, texts: dict, request: dict, progress) -> object:
     frames = [table.take_frame() for table in tables]
     with progress.part("script"):
-        return placed.call(frames, request.get("parameters") or {}, texts, progress)
+        return placed.call(frames, request.get("parameters") or {}, texts, request.get("parameter_types") or {}, progress)
 
 
 @contextmanager

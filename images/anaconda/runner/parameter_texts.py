@@ -11,14 +11,15 @@ from .refused import Refused
 INTEGER = re.compile(r"\s*[+-]?[0-9]{1,300}\s*")
 NUMBER = re.compile(r"\s*[+-]?([0-9]{1,300}(\.[0-9]{0,300})?|\.[0-9]{1,300})([eE][+-]?[0-9]{1,3})?\s*")
 TRUTH = {"true": True, "false": False}
+KINDS = {kind.__name__: kind for kind in entry_point.SIMPLE}
 WORDS = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
-def read(function, texts: dict, given: dict) -> dict:
+def read(function, texts: dict, given: dict, types: dict) -> dict:
     """The job's parameters: `given`, and over them `texts`, whose texts become what their parameter is.
 
-    A type is the annotation's, else the default's, else that of the value that is given (beside an integer a fraction is fine, too). Where
-    there is none a text stays one. null, and a text without a character for what is no text, say nothing: it is as if the name were not there.
+    A type is the annotation's, else the default's, else what `types` (of its publisher, by name) says, else that of the value that is
+    given (beside an integer a fraction is fine, too). Where there is none a text stays one. null, and a text without a character for what is no text, say nothing: it is as if the name were not there.
 
     Raises:
         Refused: `bad_parameters`: a text is nothing of the kind.
@@ -26,7 +27,7 @@ def read(function, texts: dict, given: dict) -> dict:
     known = entry_point.keywords_of(entry_point.signature(function) or [])
     values = dict(given)
     for name, value in texts.items():
-        kind = kind_of(known.get(name))
+        kind = kind_of(known.get(name)) or KINDS.get(types.get(name))
         if kind is None and type(given.get(name)) in entry_point.SIMPLE:
             # What a publisher calls a number may have a whole one as its default.
             kind = float if type(given[name]) is int and not INTEGER.fullmatch(str(value)) else type(given[name])

@@ -34,14 +34,14 @@ class Placed:
         with self._shadows:
             entry_point.initialise(self._function, self._init)
 
-    def call(self, frames: list, values: dict, texts: dict, progress) -> object:
-        """What the entry point returns. `texts` are further parameters, to be read as it takes them.
+    def call(self, frames: list, values: dict, texts: dict, types: dict, progress) -> object:
+        """What the entry point returns. `texts` are further parameters, to be read as it takes them, or as `types` of its publisher say.
 
         Raises:
             Refused: `bad_entry_point`, `bad_parameters`. What the script raises, it raises.
         """
         with self._shadows:
-            values = parameter_texts.read(self._function, texts, values)
+            values = parameter_texts.read(self._function, texts, values, types)
             arguments, keywords = entry_point.bind(self._function, frames, values, self._init)
             if self._init.is_left_out():
                 progress.note("warning", INIT_LEFT_OUT)
