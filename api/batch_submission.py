@@ -6,7 +6,8 @@ from functools import partial
 from typing import Any
 
 from api.batch_schemas import BatchDocument, BatchItemDocument
-from api.call_parameters import check_typed
+from api.call_parameters import check_given, check_typed, missing
+from api.call_tables import missing_table
 from api.calls import Asked
 from api.desk import Desk
 from api.drafts import (
@@ -27,6 +28,7 @@ from api.errands import check_space
 from api.health import workers_seen
 from api.multipart import ArrivedItem, Form
 from api.names import showable
+from api.problems import FIELDS_MAX
 from api.schemas import JobOutput
 from fumehood import notices
 from fumehood.batch import ITEMS_MAX, JOBS_PARAMETERS_BYTES, Batch, Isolation, Item, OnFailure, Terms
@@ -175,6 +177,8 @@ def _items(desk: Desk, tenant: str, draft: Draft, document: BatchDocument, form:
         return known[place]
 
     items, shared_bytes, all_bytes = [], parameters_bytes(document.parameters), 0
+    no_table = missing_table(version) if version is not None else None
+    not_shared = missing(version, document.parameters) if version is not None else {}
     for number, given in enumerate(document.items or [BatchItemDocument()] * count):
         at, inputs = f"/items/{number}", {}
         arrived = form.items[number] if form.items else None
@@ -186,6 +190,8 @@ def _items(desk: Desk, tenant: str, draft: Draft, document: BatchDocument, form:
                 draft.fault(f"{at}/{port}{resolved.pointer}", resolved.detail)
             elif resolved is not None:
                 inputs[port] = resolved
+            elif port == "dataset1" and no_table is not None and len(draft.faults) < FIELDS_MAX:
+                draft.fault(f"{at}/dataset1", no_table)
         both_bytes = shared_bytes + (parameters_bytes(given.parameters) if given.parameters else 0)
         all_bytes += both_bytes
         if given.parameters:
@@ -194,6 +200,8 @@ def _items(desk: Desk, tenant: str, draft: Draft, document: BatchDocument, form:
             check_parameters(draft, together, at=at)
             if version is not None:
                 check_typed(draft, version, given.parameters, at=at)
+        if not_shared:
+            check_given(draft, {name: text for name, text in not_shared.items() if name not in given.parameters}, at=at)
         name = given.name if given.name is not None else arrived.name if arrived is not None else ""
         _check_name(draft, at, name)
         items.append(Item(number=number, name=name, inputs=inputs, parameters=given.parameters))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 from api import documents
 from api.drafts import Draft
+from api.problems import FIELDS_MAX
 from fumehood.errors import BadField, BadRequest
 from fumehood.limits import check_parameters_size
-from fumehood.script import CALLS_SAY, Version, fits
+from fumehood.script import CALLS_SAY, Version, fits, is_required
 
 _INTEGER = re.compile(r"-?[0-9]{1,300}")
 _NUMBER = re.compile(r"-?(?:[0-9]{1,300}(?:\.[0-9]{0,300})?|\.[0-9]{1,300})(?:[eE][+-]?[0-9]{1,4})?")
@@ -24,7 +25,7 @@ def from_query(version: Version, given: Iterable[tuple[str, str]]) -> dict[str, 
     """The values of parameters that stand as text in an address, without what it says of the call itself.
 
     Raises:
-        BadRequest: names each that there is none of, that stands twice, or that is of another type.
+        BadRequest: names each that there is none of, that stands twice, that is of another type, or that is missing.
     """
     values: dict[str, Any] = {}
     seen: set[str] = set()
@@ -43,6 +44,7 @@ def from_query(version: Version, given: Iterable[tuple[str, str]]) -> dict[str, 
             if not fits(kind, values[name]):
                 faults.append(BadField(at, f"is {documents.kind_of(text)}; expected {_EXPECTED[kind or 'str']}"))
         seen.add(name)
+    faults += [BadField(f"/query/{name[:NAME_CHARACTERS]}", text) for name, text in missing(version, seen).items()]
     if not faults and (too_many := check_parameters_size(values)) is not None:
         faults.append(BadField("/query", too_many.detail))
     if faults:
@@ -71,6 +73,21 @@ def check_typed(draft: Draft, version: Version, parameters: dict[str, Any], *, a
             draft.fault(f"{at}/parameters/{name[:NAME_CHARACTERS]}", unknown)
         elif not fits(kind, value):
             draft.fault(f"{at}/parameters/{name}", f"is {documents.kind_of(value)}; expected {_EXPECTED[kind or 'str']}")
+
+
+def missing(version: Version, given: Container[str]) -> dict[str, str]:
+    """What is to be said of each parameter that has to be given, and is not."""
+    return {
+        name: f"is missing; expected {_EXPECTED.get(_kind(version, name) or '', 'a value')}"
+        for name, said in (version.parameters or {}).items()
+        if is_required(said) and name not in given
+    }
+
+
+def check_given(draft: Draft, missing: dict[str, str], *, at: str = "") -> None:
+    """Of a document. No more than anybody is shown: of a batch there may be a million."""
+    for name, text in list(missing.items())[: max(0, FIELDS_MAX - len(draft.faults))]:
+        draft.fault(f"{at}/parameters/{name[:NAME_CHARACTERS]}", text)
 
 
 def _kind(version: Version, name: str) -> str | None:

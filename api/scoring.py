@@ -18,6 +18,7 @@ from api import bodies
 from api.answers import binary, headers, problems
 from api.auth import TenantDep
 from api.call_parameters import from_query
+from api.call_tables import missing_table
 from api.calls import AskedAlias, AskedVersion, asked_version
 from api.content import SANDBOXED, Representation, accept_of, choose, send_blob
 from api.desk import Desk, DeskDep
@@ -32,7 +33,7 @@ from api.waiting import wait_final
 from fumehood import notices
 from fumehood.blob_files import Incoming
 from fumehood.dataset import FORMATS, TABLE_FORMATS, format_of
-from fumehood.errors import BadField, Conflict, NotFound, StoreUnavailable
+from fumehood.errors import BadField, BadRequest, Conflict, NotFound, StoreUnavailable
 from fumehood.job import Input, Job, Kind, State, new_id
 from fumehood.limits import at_most
 from fumehood.outcome import Blame, Outcome, Reason
@@ -85,6 +86,8 @@ async def score_script(
     answer = choose(accept_of(request), [Representation(format=name) for name in ANSWERS]).format
     with ExitStack() as stack:
         table = await receive(request, desk, tenant, stack)
+        if table is None and (missing := missing_table(found)) is not None:
+            raise BadRequest("the body is empty", errors=(BadField("/body", missing),))
         job = await score(desk, tenant, found, table=table, parameters=parameters, answer=answer, gone=request.is_disconnected)
     return await send_answer(request, desk, found, job)
 

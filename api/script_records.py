@@ -19,7 +19,7 @@ from api.script_schemas import (
     VersionRecord,
     VersionSummary,
 )
-from fumehood.script import LATEST, PART_OF_PORT, Alias, Script, Target, Version
+from fumehood.script import LATEST, PART_OF_PORT, Alias, Script, Target, Version, is_required
 from fumehood.text import timestamp
 
 _COMPARED = ("description", "parameters", "schemas", "has_init", "limits", "concurrency", "image", "parts", "state")
@@ -137,7 +137,7 @@ def _parameters(version: Version) -> list[ParameterRecord] | None:
         ParameterRecord(
             name=presentable(name),
             type=presentable(said.get("type")),
-            required=said.get("required", "default" not in said),
+            required=is_required(said),
             default=presentable(said.get("default")),
             example=presentable(said.get("example")),
             description=said.get("description", ""),

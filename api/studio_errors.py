@@ -48,6 +48,7 @@ CODES: dict[int | str, tuple[str, str]] = {
 OF_REASON: dict[str, int] = {Reason.OUT_OF_MEMORY: 413, Reason.TIMED_OUT: 408}
 COLUMN_MISFIT = "InputMismatchError"
 IN_BODY = "/body/"
+PARAMETER, IN_PARAMETERS = "UserParameterInvalid", "/GlobalParameters/"
 
 
 class Retelling(APIRoute):
@@ -101,4 +102,5 @@ def _of_field(field: dict[str, Any], code: str) -> dict[str, str]:
     if pointer.startswith(IN_BODY):
         name = pointer.removeprefix(IN_BODY).replace("~1", "/").replace("~0", "~")
         return {"code": COLUMN_MISFIT, "target": name, "message": field["detail"]}
-    return {"code": code, "target": pointer, "message": field["detail"]}
+    # As the sandbox says it of a call, whose parameters it reads.
+    return {"code": PARAMETER if pointer.startswith(IN_PARAMETERS) else code, "target": pointer, "message": field["detail"]}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from api.call_parameters import check_typed
+from api.call_parameters import check_given, check_typed, missing
+from api.call_tables import missing_table
 from api.calls import Asked
 from api.desk import Desk
 from api.drafts import (
@@ -73,6 +74,9 @@ async def _submit(
         source = None
         refuse_own(draft, document)
         check_typed(draft, version, document.parameters)
+        check_given(draft, missing(version, document.parameters))
+        if document.dataset1 is None and "dataset1" not in form.files and (no_table := missing_table(version)) is not None:
+            draft.fault("/dataset1", no_table)
     ports = {"dataset1": document.dataset1, "dataset2": document.dataset2, "bundle": document.bundle}
     await connect(desk, tenant.id, draft, ports, form.files, prefix=f"jobs/{job_id}")
     check_labels(draft, document.labels)

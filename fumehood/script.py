@@ -166,6 +166,11 @@ def sample_parameters(parameters: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return {name: said.get("default", said.get("example")) for name, said in parameters.items() if {"default", "example"} & said.keys()}
 
 
+def is_required(said: dict[str, Any]) -> bool:
+    """Whether each run has to say a parameter, of which the version says this: it has no default, not even one that JSON cannot say."""
+    return bool(said.get("required", "default" not in said))
+
+
 def called_with(version: Version, given: dict[str, Any]) -> dict[str, Any]:
     """The parameters of a run that says `given`. What the signature alone says the function knows itself; a default that its own type
     does not allow can only be that."""

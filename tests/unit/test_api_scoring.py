@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from api.call_tables import missing_table
 from fumehood.errors import NotFound, StoreUnavailable
 from fumehood.job import Job, Kind, Lane, State
 from fumehood.outcome import Reason
 from tests.services import until
 from tests.unit.front_desk import ARROW, CSV, DISCONNECT, SCRIPT, Counter, Made, Stand, body, pointers, ran, slug
+from tests.unit.stores import version_of
 from worker.expected import schema_of
 
 JSON = "application/json"
 COLUMN = {"name": "a", "type": "int64", "nullable": False}
 PARAMETERS = {
     "n": {"type": "int", "default": 2},
-    "x": {"type": "float", "example": 0.5},
+    "x": {"type": "float", "default": 0.5},
     "word": {"type": "str", "default": "w"},
     "flag": {"type": "bool", "default": False},
 }
-SAID = {"entry": {"parameters": [], "init": False}, "schemas": {"inputs": {"dataset1": [COLUMN]}, "outputs": {"result": [COLUMN]}}}
+SAID: dict[str, Any] = {
+    "entry": {"parameters": [], "init": False},
+    "schemas": {"inputs": {"dataset1": [COLUMN]}, "outputs": {"result": [COLUMN]}},
+}
 
 
 class Callee:
@@ -40,7 +46,8 @@ class Callee:
     def _make(self, job: Job, content: bytes) -> Made:
         if job.kind is Kind.CHECK:
             made = ran()
-            made.report = {**made.report, **SAID}
+            columns = {**SAID["schemas"], **({} if "dataset1" in job.inputs else {"inputs": {}})}
+            made.report = {**made.report, **SAID, "schemas": columns}
             return made
         if job.kind is Kind.SCORE:
             self.calls.append(job)
@@ -89,7 +96,7 @@ def test_the_job_has_the_versions_files_columns_defaults_and_limits(callee: Call
     assert job.inputs["script"] == version.inputs["script"]
     assert (schema_of(job, callee.stand.store), job.inputs["dataset1"].format) == ({"schema": {"dataset1": [COLUMN]}}, "csv")
     assert job.inputs["dataset1"].blob == f"jobs/{job.id}/dataset1"
-    assert job.parameters == {"n": 3, "word": "w", "flag": False}
+    assert job.parameters == {"n": 3, "x": 0.5, "word": "w", "flag": False}
     assert (job.kind, job.limits.wall_seconds, job.limits.memory_bytes, job.labels) == (Kind.SCORE, 7, 2**28, {})
 
 
@@ -124,12 +131,39 @@ def test_a_result_without_columns_is_an_empty_answer(callee: Callee, us: Counter
     assert answer.headers["fumehood-job"] == callee.calls[0].id
 
 
-def test_a_body_may_be_json_or_nothing(callee: Callee, us: Counter) -> None:
+def test_a_body_may_be_json_or_of_a_version_without_a_sample_nothing(callee: Callee, us: Counter) -> None:
+    callee.publish("bare", sample=None)
     given = b'{"columns": ["a"], "values": [[1]]}'
     assert score(us, given, headers={"Content-Type": f"{JSON}; charset=utf-8"}).status_code == 200
-    assert us.post("/v1/scripts/score/score").status_code == 200
+    assert us.post("/v1/scripts/bare/score").status_code == 200
     assert [("dataset1" in job.inputs and job.inputs["dataset1"].format) for job in callee.calls] == ["json", False]
     assert callee.bodies[0] == given
+
+
+def test_a_forgotten_table_is_named_and_nothing_runs(callee: Callee, us: Counter) -> None:
+    for content, headers in ((b"", {}), (b"", {"Content-Type": JSON})):
+        answer = us.post("/v1/scripts/score/score", content=content, headers=headers)
+        assert (answer.status_code, slug(answer)) == (422, "bad-request")
+        assert answer.json()["errors"] == [{"pointer": "/body", "detail": "is missing; expected a table with the column a"}]
+    assert callee.calls == []
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ([], "a table without columns"),
+        (["a", "b, c"], "a table with the columns a, b, c"),
+        (["\x1b\ud800", "n\n"], "a table with the columns \\x1b?, n\\n"),
+        ([f"{number}{'x' * 99}" for number in range(10_000)], ", ".join(f"{number}{'x' * 59}" for number in range(10)) + " and 9,990 more"),
+    ],
+)
+def test_the_columns_of_a_missing_table_are_named_as_far_as_a_line_holds_them(names: list[str], expected: str) -> None:
+    columns = [{**COLUMN, "name": name} for name in names]
+    told = missing_table(replace(version_of()[0], schemas={"inputs": {"dataset1": columns}, "outputs": {}}))
+    assert told is not None
+    assert told.startswith("is missing; expected a table with")
+    assert told.endswith(expected)
+    assert len(told) < 1000
 
 
 def test_the_result_of_a_call_is_had_as_that_of_a_job_in_every_format(callee: Callee, us: Counter) -> None:
@@ -213,18 +247,18 @@ def test_a_parameter_in_the_address_is_read_by_its_type(
     callee: Callee, us: Counter, query: dict[str, str], expected: dict[str, Any]
 ) -> None:
     assert score(us, **query).status_code == 200
-    assert callee.calls[0].parameters == {"n": 2, "word": "w", "flag": False} | expected
+    assert callee.calls[0].parameters == {"n": 2, "x": 0.5, "word": "w", "flag": False} | expected
 
 
 @pytest.mark.parametrize(
     ("text", "value"), [("5", 5), ("0.5", 0.5), ("true", True), ("null", None), ("[1]", "[1]"), ("1_000", "1_000"), ("1e999", "1e999")]
 )
 def test_one_without_a_type_is_what_its_text_is_in_json(callee: Callee, us: Counter, text: str, value: Any) -> None:
-    SAID["entry"]["parameters"] = [{"name": "any", "type": None, "required": True}]  # type: ignore[index]
+    SAID["entry"]["parameters"] = [{"name": "any", "type": None, "required": True}]
     try:
         callee.publish("untyped", parameters=None)
     finally:
-        SAID["entry"]["parameters"] = []  # type: ignore[index]
+        SAID["entry"]["parameters"] = []
     assert score(us, script="untyped", any=text).status_code == 200
     assert callee.calls[0].parameters == {"any": value}
 
@@ -247,6 +281,41 @@ def test_a_parameter_that_the_version_does_not_have_so_is_named(
 ) -> None:
     assert pointers(score(us, **query)) == expected
     assert callee.calls == []
+
+
+NEEDING = {
+    "factor": {"type": "float", "example": 2.0},
+    "count": {"type": "int", "example": 1},
+    "other": {"type": "str", "default": None},
+}
+
+
+def test_a_parameter_without_a_default_has_to_be_said(callee: Callee, us: Counter) -> None:
+    callee.publish("needing", parameters=NEEDING)
+    assert score(us, script="needing").json()["errors"] == [
+        {"pointer": "/query/factor", "detail": "is missing; expected a number"},
+        {"pointer": "/query/count", "detail": "is missing; expected a whole number"},
+    ]
+    assert pointers(score(us, script="needing", count="x", version=1)) == ["/query/count", "/query/factor"]
+    assert callee.calls == []
+    assert score(us, script="needing", count="2", factor="1").status_code == 200
+
+
+def test_what_only_the_function_knows_need_not_be_said(callee: Callee, us: Counter) -> None:
+    """A default that no JSON says, and a function that takes whatever it is given."""
+    for name, entry in (
+        ("signature", {"parameters": [{"name": "any", "type": None, "required": False}]}),
+        ("open", {"parameters": [], "more": True}),
+    ):
+        usual = dict(SAID["entry"])
+        SAID["entry"].update(entry)
+        try:
+            callee.publish(name, parameters=None)
+        finally:
+            SAID["entry"].clear()
+            SAID["entry"].update(usual)
+        assert score(us, script=name).status_code == 200
+    assert [call.parameters for call in callee.calls] == [{}, {}]
 
 
 def test_a_refused_parameter_says_what_was_found_and_what_expected(callee: Callee, us: Counter) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from api.problems import FIELDS_MAX
 from fumehood.job import Kind, Lane
 from tests.unit.front_desk import CSV, SCRIPT, Counter, Stand, pointers, slug
-from tests.unit.test_api_scoring import COLUMN, Callee
+from tests.unit.test_api_scoring import COLUMN, NEEDING, Callee
 from worker.expected import schema_of
 
 IMAGE = "sha256:" + "0" * 64
@@ -18,8 +19,11 @@ IMAGE = "sha256:" + "0" * 64
 @pytest.fixture
 def callee(stand: Stand) -> Callee:
     stand.queue.awake = set(Lane)
+    """`score` was checked without a table, so a run need not have one; `stretch` with one."""
     made = Callee(stand)
-    made.publish(limits={"wall_seconds": 7}, bundle=stand.us.dataset(b"PK12", "application/zip"))
+    for name, sample in (("score", None), ("stretch", stand.us.dataset())):
+        bundle = stand.us.dataset(b"PK12", "application/zip")
+        made.publish(name, limits={"wall_seconds": 7}, bundle=bundle, sample=sample)
     stand.queue.awake = {Lane.ERRANDS}
     return made
 
@@ -29,10 +33,10 @@ def submit(us: Counter, what: str = "jobs", *, of: str = "score", headers: dict[
 
 
 def test_a_job_of_a_script_has_what_its_version_has(callee: Callee, us: Counter) -> None:
-    answer = submit(us, dataset1=us.dataset(), parameters={"n": 5, "x": 1}, limits={"memory_bytes": 2**28}, labels={"a": "b"})
+    answer = submit(us, of="stretch", dataset1=us.dataset(), parameters={"n": 5, "x": 1}, limits={"memory_bytes": 2**28}, labels={"a": "b"})
     assert (answer.status_code, answer.headers["location"]) == (202, f"/v1/jobs/{answer.json()['id']}")
     (job,) = callee.stand.worker.work(Lane.JOBS)
-    version = callee.stand.store.get_version(job.tenant, "score", 1)
+    version = callee.stand.store.get_version(job.tenant, "stretch", 1)
     assert (job.kind, job.inputs["script"], job.inputs["bundle"]) == (Kind.SCRIPT, version.inputs["script"], version.inputs["bundle"])
     assert (schema_of(job, callee.stand.store), job.inputs["dataset1"].format) == ({"schema": {"dataset1": [COLUMN]}}, "arrow")
     assert job.parameters == {"n": 5, "x": 1, "word": "w", "flag": False}
@@ -125,7 +129,7 @@ def test_a_version_that_a_job_or_a_batch_waits_for_is_not_deleted(callee: Callee
 
 def test_jobs_and_batches_are_not_among_the_calls_at_once(callee: Callee, us: Counter) -> None:
     callee.stand.queue.awake = set(Lane)
-    callee.publish("narrow", concurrency=1)
+    callee.publish("narrow", concurrency=1, sample=None)
     callee.stand.queue.awake = {Lane.ERRANDS}
     assert [submit(us, of="narrow").status_code for _ in range(3)] == [202] * 3
     assert submit(us, "batches", of="narrow", items=[{}]).status_code == 202
@@ -135,12 +139,12 @@ def test_jobs_and_batches_are_not_among_the_calls_at_once(callee: Callee, us: Co
 
 @pytest.mark.parametrize("isolation", ["item", "batch"])
 def test_the_items_of_a_batch_have_the_version_and_its_columns(callee: Callee, us: Counter, isolation: str) -> None:
-    items = [{"dataset1": us.dataset(), "parameters": {"x": 1.5}}, {"name": "none"}]
-    answer = submit(us, "batches", items=items, parameters={"n": 9}, isolation=isolation)
+    items = [{"dataset1": us.dataset(), "parameters": {"x": 1.5}}, {"name": "other", "dataset1": us.dataset()}]
+    answer = submit(us, "batches", of="stretch", items=items, parameters={"n": 9}, isolation=isolation)
     assert answer.status_code == 202, answer.text
     record = answer.json()
-    assert (record["limits"]["wall_seconds"], record["parameters"]) == (7, {"n": 9, "word": "w", "flag": False})
-    version = us.get("/v1/scripts/score/versions/1").json()
+    assert (record["limits"]["wall_seconds"], record["parameters"]) == (7, {"n": 9, "x": 0.5, "word": "w", "flag": False})
+    version = us.get("/v1/scripts/stretch/versions/1").json()
     assert record["inputs"]["script"]["version"] == record["inputs"]["bundle"]["version"] == version["id"]
     jobs = []
     while (job := callee.stand.worker.claim()) is not None:
@@ -149,13 +153,43 @@ def test_the_items_of_a_batch_have_the_version_and_its_columns(callee: Callee, u
         (chunk,) = jobs
         assert (chunk.kind, schema_of(chunk, callee.stand.store)) == (Kind.CHUNK, {"schema": {"dataset1": [COLUMN]}})
         return
-    assert [schema_of(job, callee.stand.store) for job in jobs] == [{"schema": {"dataset1": [COLUMN]}}, {}]
+    assert [schema_of(job, callee.stand.store) for job in jobs] == [{"schema": {"dataset1": [COLUMN]}}] * 2
     assert jobs[0].parameters == {"n": 9, "word": "w", "flag": False, "x": 1.5}
 
 
 def test_parameters_of_an_item_are_held_against_their_types(callee: Callee, us: Counter) -> None:
     answer = submit(us, "batches", items=[{}, {"parameters": {"n": "x", "m": 1}}])
     assert pointers(answer) == ["/items/1/parameters/n", "/items/1/parameters/m"]
+
+
+def test_a_run_without_the_table_that_its_version_expects_is_refused(callee: Callee, us: Counter) -> None:
+    told = "is missing; expected a table with the column a"
+    assert submit(us, of="stretch").json()["errors"] == [{"pointer": "/dataset1", "detail": told}]
+    assert pointers(submit(us, of="stretch", dataset2=us.dataset())) == ["/dataset1"]
+    answer = submit(us, "batches", of="stretch", items=[{"dataset1": us.dataset()}, {}, {"dataset2": us.dataset()}])
+    assert answer.json()["errors"] == [{"pointer": f"/items/{number}/dataset1", "detail": told} for number in (1, 2)]
+    assert pointers(submit(us, "batches", of="stretch", items=[{"dataset1": f"ds_{0:032}"}])) == ["/items/0/dataset1"], "named once"
+    assert len(pointers(submit(us, "batches", of="stretch", items=[{}] * 10_000))) == FIELDS_MAX
+    table = ("t.csv", io.BytesIO(b"a\n3\n"), CSV)
+    assert us.post("/v1/scripts/stretch/jobs", files={"dataset1": table}).status_code == 202
+    assert us.post("/v1/scripts/stretch/batches", files={"item": table}).status_code == 202
+
+
+def test_a_run_without_a_parameter_that_has_no_default_is_refused(callee: Callee, us: Counter) -> None:
+    callee.stand.queue.awake = set(Lane)
+    callee.publish("needing", parameters=NEEDING, sample=None)
+    callee.stand.queue.awake = {Lane.ERRANDS}
+    told = {"factor": "is missing; expected a number", "count": "is missing; expected a whole number"}
+    assert submit(us, of="needing").json()["errors"] == [{"pointer": f"/parameters/{name}", "detail": said} for name, said in told.items()]
+    assert pointers(submit(us, of="needing", parameters={"factor": "x", "count": 1})) == ["/parameters/factor"]
+    items = [{"parameters": {"factor": 1}}, {}, {"parameters": {"count": 2}}]
+    assert pointers(submit(us, "batches", of="needing", items=items, parameters={"count": 1})) == [
+        f"/items/{n}/parameters/factor" for n in (1, 2)
+    ]
+    assert len(pointers(submit(us, "batches", of="needing", items=[{}] * 10_000))) == FIELDS_MAX
+    assert submit(us, of="needing", parameters={"factor": 1, "count": 1}).status_code == 202
+    both = [{"parameters": {"factor": 1}}, {"parameters": {"factor": 2, "count": 2}}]
+    assert submit(us, "batches", of="needing", items=both, parameters={"count": 1}).status_code == 202
 
 
 def test_an_earlier_result_is_that_of_the_same_version_only(callee: Callee, us: Counter) -> None:

@@ -41,7 +41,8 @@ class Service:
 
     def _make(self, job: Job, content: bytes) -> Made:
         if job.kind is Kind.CHECK:
-            made, columns = ran(), {"inputs": {"dataset1": [COLUMN]}, "outputs": {"result": [COLUMN]}}
+            inputs = {"dataset1": [COLUMN]} if "dataset1" in job.inputs else {}
+            made, columns = ran(), {"inputs": inputs, "outputs": {"result": [COLUMN]}}
             made.report = {**made.report, "entry": {"parameters": [], "init": False}, "schemas": columns}
             return made
         if job.kind.runs_scripts:
@@ -50,8 +51,8 @@ class Service:
             return self.answer(job)
         return self._usual(job, content)
 
-    def publish(self, name: str = "stretch") -> None:
-        document = {"script": SCRIPT, "sample": self.stand.us.dataset(), "parameters": PARAMETERS}
+    def publish(self, name: str = "stretch", **said: Any) -> None:
+        document = {"script": SCRIPT, "sample": self.stand.us.dataset(), "parameters": PARAMETERS, **said}
         answer = self.stand.us.put(f"/v1/scripts/{name}", json=document, headers={"Prefer": "wait=20"})
         assert (answer.status_code, answer.json()["state"]) == (201, "ready"), answer.text
 

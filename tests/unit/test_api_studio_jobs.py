@@ -20,8 +20,9 @@ QUERY = {"api-version": "2.0"}
 
 @pytest.fixture
 def service(stand: Stand) -> Service:
+    """Its version was checked without a table, so a job need not have one."""
     made = Service(stand)
-    made.publish()
+    made.publish(sample=None)
     made.answer = lambda job: ran()
     return made
 
@@ -47,6 +48,7 @@ def ended(us: Counter, job: str) -> dict[str, Any]:
 
 
 def test_a_job_goes_the_whole_way_of_a_batch_call(service: Service, us: Counter) -> None:
+    service.publish()
     table = us.dataset()
     service.stand.queue.awake = {Lane.ERRANDS}
     document = {
@@ -128,11 +130,25 @@ def test_what_cannot_be_a_job_is_told_with_its_place(
     service: Service, us: Counter, document: dict[str, Any], target: str, sentence: str
 ) -> None:
     answer = submit(us, document)
-    assert told(answer) == (400, "BadArgument", "BadParameterValue")
+    assert told(answer) == (400, "BadArgument", "UserParameterInvalid" if "Parameters/" in target else "BadParameterValue")
     (detail,) = answer.json()["error"]["details"]
     assert detail["target"] == target
     assert sentence in detail["message"]
     assert "AccountKey" not in answer.text + service.stand.log.getvalue()
+
+
+def test_a_job_has_the_table_and_the_parameters_that_its_version_needs(service: Service, us: Counter) -> None:
+    service.publish("needing", parameters={"factor": {"type": "float", "example": 2.0}})
+    for said in ({}, {"GlobalParameters": {"factor": ""}}, {"GlobalParameters": {"factor": None}}):
+        answer = submit(us, said, service="needing")
+        assert told(answer) == (400, "BadArgument", "UserParameterInvalid")
+        details = {detail["target"]: (detail["code"], detail["message"]) for detail in answer.json()["error"]["details"]}
+        assert details == {
+            "/GlobalParameters/factor": ("UserParameterInvalid", "is missing; expected a number"),
+            "/Inputs/input1": ("BadParameterValue", "is missing; expected a table with the column a"),
+        }
+    document = {"Inputs": {"input1": {"RelativeLocation": us.dataset()}}, "GlobalParameters": {"factor": "3"}}
+    assert submit(us, document, service="needing").status_code == 200
 
 
 def test_a_body_that_is_no_document_is_told(service: Service, us: Counter) -> None:

@@ -45,7 +45,8 @@ def checks(fumehood: Listening) -> list[Job]:
         if "limits" in job.parameters:
             return failed(said="ValueError: \x1b[31mno", error={"type": "ValueError", "message": "no", "traceback": "line 2\n"})
         ended = made()
-        ended.report = {**ended.report, "schemas": {"inputs": {"dataset1": [COLUMN]}, "outputs": {"result": [COLUMN]}}}
+        inputs = {"dataset1": [COLUMN]} if "dataset1" in job.inputs else {}
+        ended.report = {**ended.report, "schemas": {"inputs": inputs, "outputs": {"result": [COLUMN]}}}
         return ended
 
     fumehood.stand.worker.make = work
