@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Container, Iterable
+from itertools import islice
 from typing import Any
 
 from api import documents
@@ -18,7 +19,7 @@ _INTEGER = re.compile(r"-?[0-9]{1,300}")
 _NUMBER = re.compile(r"-?(?:[0-9]{1,300}(?:\.[0-9]{0,300})?|\.[0-9]{1,300})(?:[eE][+-]?[0-9]{1,4})?")
 _WORDS = {"true": True, "false": False, "null": None}
 _EXPECTED = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false"}
-NAME_CHARACTERS = 80
+NAMES, NAME_CHARACTERS = 10, 80
 
 
 def from_query(version: Version, given: Iterable[tuple[str, str]]) -> dict[str, Any]:
@@ -31,6 +32,8 @@ def from_query(version: Version, given: Iterable[tuple[str, str]]) -> dict[str, 
     seen: set[str] = set()
     faults: list[BadField] = []
     for name, text in given:
+        if len(faults) >= FIELDS_MAX:
+            break
         at = f"/query/{name[:NAME_CHARACTERS]}"
         if name in seen:
             faults.append(BadField(at, "stands more than once"))
@@ -66,13 +69,15 @@ def from_texts(version: Version, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_typed(draft: Draft, version: Version, parameters: dict[str, Any], *, at: str = "") -> None:
-    """The same of those that stand in a document."""
+    """The same of those that stand in a document. There may be a hundred thousand: no more are told than anybody is shown."""
     for name, value in parameters.items():
+        if len(draft.faults) >= FIELDS_MAX:
+            return
         kind = _kind(version, name)
         if (unknown := _unknown(version, name)) is not None:
             draft.fault(f"{at}/parameters/{name[:NAME_CHARACTERS]}", unknown)
         elif not fits(kind, value):
-            draft.fault(f"{at}/parameters/{name}", f"is {documents.kind_of(value)}; expected {_EXPECTED[kind or 'str']}")
+            draft.fault(f"{at}/parameters/{name[:NAME_CHARACTERS]}", f"is {documents.kind_of(value)}; expected {_EXPECTED[kind or 'str']}")
 
 
 def missing(version: Version, given: Container[str]) -> dict[str, str]:
@@ -99,7 +104,9 @@ def _unknown(version: Version, name: str) -> str | None:
     """What is wrong with a name. Where nobody knows what the script takes, any may be right."""
     if version.parameters is None or name in version.parameters:
         return None
-    known = f"the parameters are {', '.join(list(version.parameters)[:50])}" if version.parameters else "the script takes none"
+    shown = [one[:NAME_CHARACTERS] for one in islice(version.parameters, NAMES)]
+    more = " and others" if len(version.parameters) > NAMES else ""
+    known = f"the parameters are {', '.join(shown)}{more}" if shown else "the script takes none"
     return f"there is no parameter {name[:NAME_CHARACTERS]!r}; {known}"
 
 

@@ -157,6 +157,24 @@ def test_the_items_of_a_batch_have_the_version_and_its_columns(callee: Callee, u
     assert jobs[0].parameters == {"n": 9, "word": "w", "flag": False, "x": 1.5}
 
 
+def test_what_is_told_of_unknown_parameters_is_bounded(callee: Callee, us: Counter) -> None:
+    """However long the names are that somebody declared, and however many somebody else says."""
+    long = {f"x{number}{'x' * 1200}": {"type": "int", "default": 1} for number in range(50)}
+    callee.stand.queue.awake = set(Lane)
+    callee.publish("wide", parameters=long)
+    callee.stand.queue.awake = {Lane.ERRANDS}
+    many = {f"p{number}": 1 for number in range(10_000)}
+    answers = [
+        submit(us, of="wide", parameters=many),
+        submit(us, "batches", of="wide", items=[{"parameters": many}]),
+        us.post("/v1/scripts/wide/score", params=dict.fromkeys(list(many)[:1000], "1")),
+    ]
+    for answer in answers:
+        assert answer.status_code in (400, 422), answer.text[:500]
+        assert 1 <= len(answer.json()["errors"]) <= FIELDS_MAX
+        assert max(len(error["detail"]) for error in answer.json()["errors"]) < 1200
+
+
 def test_parameters_of_an_item_are_held_against_their_types(callee: Callee, us: Counter) -> None:
     answer = submit(us, "batches", items=[{}, {"parameters": {"n": "x", "m": 1}}])
     assert pointers(answer) == ["/items/1/parameters/n", "/items/1/parameters/m"]
