@@ -26,7 +26,6 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of a script.")]
 AliasName = Annotated[str, typer.Argument(metavar="ALIAS", help="Such as prod or canary.")]
 Number = Annotated[int, typer.Argument(metavar="VERSION", min=1, help="Number of a version.")]
 SOURCE_BYTES_MAX = 16 * 2**20
-_TYPES = {bool: "bool", int: "int", float: "float", str: "str"}
 
 
 def publish(
@@ -37,7 +36,7 @@ def publish(
     ] = None,
     bundle: Bundle = None,
     param: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=DEFAULT", help="A parameter and its default; else they are as the function has them.")
+        list[str] | None, typer.Option(metavar="NAME=DEFAULT", help="A parameter and its default; the others are as the function has them.")
     ] = None,
     limit: LimitPairs = None,
     description: Annotated[str, typer.Option(help="For people, one line.")] = "",
@@ -288,16 +287,17 @@ def _targets(said: Sequence[str]) -> list[dict[str, int]]:
 
 def _parameters(pairs: Sequence[str]) -> dict[str, Any]:
     from cli import arguments
+    from fumehood.script import TYPE_OF
 
     found = {}
     for name, value in arguments.parameters(pairs).items():
-        if type(value) not in _TYPES:
+        if type(value) not in TYPE_OF:
             raise BadInput(f"--param: {name} is {value!r}; expected a number, true, false or text")
-        found[name] = {"type": _TYPES[type(value)], "default": value}
+        found[name] = {"type": TYPE_OF[type(value)], "default": value}
     return found
 
 
 def _path(name: str, *rest: object) -> str:
-    from fumehood.client.words import quoted
+    from fumehood.client.words import script_path
 
-    return "/".join(["/v1/scripts", quoted(name), *(quoted(str(one)) for one in rest)])
+    return script_path(name, *rest)

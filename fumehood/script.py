@@ -61,8 +61,8 @@ class Version:
     digests: dict[str, str] = field(default_factory=dict)
     """SHA-256 (hex) of each."""
     parameters: dict[str, dict[str, Any]] | None = None
-    """By name: `type`, and what there is of `default`, `example`, `description`. None as long as neither its tenant nor the check has
-    said any."""
+    """By name: `type`, and what there is of `default`, `example`, `description`: what the signature says, and over it what its tenant
+    declares. None as long as neither its tenant nor the check has said any."""
     limits: Limits = field(default_factory=Limits)
     """Of each call."""
     concurrency: int = CONCURRENCY_DEFAULT
@@ -137,6 +137,8 @@ def blob_prefix_of(version_id: str) -> str:
     return f"scripts/{version_id}"
 
 
+TYPE_OF: dict[type, str] = {bool: "bool", int: "int", float: "float", str: "str"}
+"""What the type of a parameter is called that has such a default."""
 _PYTHON: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
 
 
@@ -187,15 +189,16 @@ def expected_columns(version: Version) -> list[dict[str, Any]] | None:
 
 def findings_of(outcome: Outcome, parameters: dict[str, dict[str, Any]] | None) -> dict[str, Any]:
     """What an ended check says of its version, by field. The runner's word is taken only in the shape that it should have; what its
-    tenant said of the parameters stands."""
+    tenant said of a parameter stands."""
     entry = _object(outcome.report.get("entry"))
-    if outcome.reason is Reason.OK and (taken := sorted(CALLS_SAY & (_parameters(entry) or {}).keys())):
+    signature = _parameters(entry)
+    if outcome.reason is Reason.OK and (taken := sorted(CALLS_SAY & (signature or {}).keys())):
         message = f"azureml_main has a parameter called {taken[0]!r}, by which a call says what version it means; give it another name."
         outcome = replace(outcome, reason=Reason.BAD_ENTRY_POINT, message=message)
     ready = outcome.reason is Reason.OK
     return {
         "state": VersionState.READY if ready else VersionState.REFUSED,
-        "parameters": _parameters(entry) if parameters is None and ready else parameters,
+        "parameters": _together(signature, parameters) if ready else parameters,
         "schemas": _schemas(outcome.report) if ready else None,
         "has_init": entry.get("init") is True,
         "image": outcome.image,
@@ -203,6 +206,15 @@ def findings_of(outcome: Outcome, parameters: dict[str, dict[str, Any]] | None) 
         "message": outcome.message,
         "error": outcome.error,
     }
+
+
+def _together(signature: dict[str, dict[str, Any]] | None, declared: dict[str, dict[str, Any]] | None) -> dict[str, dict[str, Any]] | None:
+    """What the signature says of parameters, and over it what is declared of some. A default of 2 is one of a float, too."""
+    if signature is None or declared is None:
+        return signature if declared is None else declared
+    floats = {name for name, said in signature.items() if said["type"] == "float"}
+    widened = {name: {**said, "type": "float"} if said.get("type") == "int" and name in floats else said for name, said in declared.items()}
+    return {**signature, **widened}
 
 
 def _schemas(report: dict[str, Any]) -> dict[str, dict[str, list[dict[str, Any]]]]:

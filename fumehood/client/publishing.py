@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,11 @@ from fumehood.client.scripts import AsyncScript, Script
 from fumehood.client.staging import plain, stage
 from fumehood.client.surface import AsyncSurface
 from fumehood.client.watching import Patience
-from fumehood.client.words import Document, quoted
+from fumehood.client.words import Document, script_path
+from fumehood.script import TYPE_OF
 
 LATEST = "latest"
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-_TYPES: dict[type, str] = {bool: "bool", int: "int", float: "float", str: "str"}
 _A_PARAMETER = "its default (a number, a text, true or false), or a dict such as {'type': 'float', 'example': 2.0}"
 
 
@@ -72,7 +72,7 @@ class AsyncPublishing:
             staged = await self._surface.wire.aside(lambda: stage(sent, {"sample": sample}, bundle, Path(place)))
             shown.begin_upload(staged.bytes)
             inputs = {"script": staged.script, **staged.inputs}
-            record = await self._surface.send_form("version", _path(name), inputs, request, shown.sent, method="PUT")
+            record = await self._surface.send_form("version", script_path(name), inputs, request, shown.sent, method="PUT")
             patience = Patience(timeout_seconds, f"the check of {name} version {record['number']}")
             check = AsyncJobHandle(self._surface, await self._surface.job(record["job"]), sent.origins, view=self._view)
             await check.attend(None, shown, patience)
@@ -81,7 +81,7 @@ class AsyncPublishing:
         except JobFailed as failure:
             failure.add_note(f"It was the check of {name} version {record['number']}, which is refused.")
             raise
-        record = await self._surface.document(_path(name, "versions", record["number"]))
+        record = await self._surface.document(script_path(name, "versions", record["number"]))
         return AsyncScript(self._surface, record, asked={"version": str(record["number"])}, origins=sent.origins, view=self._view)
 
     async def script(self, name: str, *, version: int | None = None, alias: str | None = None) -> AsyncScript:
@@ -98,14 +98,14 @@ class AsyncPublishing:
             raise NotSendable(f"version is {version} and alias is {alias!r}; expected one of them")
         asked = {"version": str(version)} if version is not None else {"alias": alias} if alias is not None else {}
         number = version if version is not None else await self._number(name, alias or LATEST)
-        record = await self._surface.document(_path(name, "versions", number))
+        record = await self._surface.document(script_path(name, "versions", number))
         if record["state"] != "ready":
             raise InTheWay(409, {"detail": f"version {number} of {name} is {record['state']}; expected one that is ready"})
         return AsyncScript(self._surface, record, asked=asked, view=self._view)
 
     async def _number(self, name: str, alias: str) -> int:
         """Of the version that most calls of an alias get."""
-        aliases = {one["name"]: one["versions"] for one in (await self._surface.document(_path(name)))["aliases"]}
+        aliases = {one["name"]: one["versions"] for one in (await self._surface.document(script_path(name)))["aliases"]}
         if alias not in aliases and alias == LATEST:
             raise InTheWay(409, {"detail": f"no version of {name} is ready"})
         if alias not in aliases:
@@ -145,18 +145,16 @@ def check_tables(script: Given, sample: Any) -> None:
 
 
 def documents_of(script: Given, parameters: Mapping[str, Any] | None) -> dict[str, Document]:
-    """What is said of a script's parameters, by name; nothing where the check finds all of it in the signature.
+    """What is said of a script's parameters, by name. The check finds the others in the signature.
 
     Raises:
         NotSendable: it is no such description, or the check has no value for a parameter.
     """
     said = {name: _document(name, one) for name, one in (parameters or {}).items()}
-    own = {one.name: one for one in functions.parameters_of(script) if one.kind is one.KEYWORD_ONLY} if inspect.isfunction(script) else {}
-    for name, one in own.items():
-        if one.default is one.empty and name not in said:
-            raise NotSendable(f"the check has no value for the parameter {name!r}; say one in parameters: {_A_PARAMETER}")
-    # Where some are said, these are all that a call can say. The others are added, as the check would have found them.
-    return said | dict(_defaults(own, said)) if said else said
+    for one in functions.parameters_of(script) if inspect.isfunction(script) else ():
+        if one.kind is one.KEYWORD_ONLY and one.default is one.empty and one.name not in said:
+            raise NotSendable(f"the check has no value for the parameter {one.name!r}; say one in parameters: {_A_PARAMETER}")
+    return said
 
 
 def _document(name: str, said: Any) -> Document:
@@ -164,19 +162,6 @@ def _document(name: str, said: Any) -> Document:
         return dict(said)
     check_call(None, {name: said}, 0)
     value = plain({name: said})[name]
-    if type(value) not in _TYPES:
+    if type(value) not in TYPE_OF:
         raise NotSendable(f"the parameter {name!r} is a {type(said).__name__}; expected {_A_PARAMETER}")
-    return {"type": _TYPES[type(value)], "default": value}
-
-
-def _defaults(own: Mapping[str, inspect.Parameter], said: Mapping[str, Document]) -> Iterator[tuple[str, Document]]:
-    """A default of another kind has no type that could be said: the function keeps it."""
-    for name, one in own.items():
-        annotated = next((kind for python, kind in _TYPES.items() if one.annotation in (python, kind)), None)
-        kind = annotated or _TYPES.get(type(one.default))
-        if name not in said and kind is not None and (one.default is None or type(one.default) in _TYPES):
-            yield name, {"type": kind, "default": one.default}
-
-
-def _path(name: str, *rest: object) -> str:
-    return "/".join(["/v1/scripts", quoted(name), *(quoted(str(one)) for one in rest)])
+    return {"type": TYPE_OF[type(value)], "default": value}

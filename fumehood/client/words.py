@@ -13,5 +13,10 @@ def quoted(identifier: str) -> str:
     return quote(identifier, safe="")
 
 
+def script_path(name: str, *rest: object) -> str:
+    """Where a published script is, or what is below it."""
+    return "/".join(["/v1/scripts", quoted(name), *(quoted(str(one)) for one in rest)])
+
+
 def is_final(record: Document) -> bool:
     return record.get("state") in ("succeeded", "failed", "cancelled")

@@ -69,6 +69,11 @@ class Desk:
         self.stand, self.ran, self.tables = fumehood.stand, list[Job](), list[bytes]()
         self.answer: Callable[[Job], Made] = lambda job: made(result=arrow(n=pa.array([2**60 + 1, None], pa.int64())))
         self.check: Callable[[], Made] = self.good
+        # What the runner says that the function takes.
+        self.takes: list[dict[str, Any]] = [
+            {"name": name, "type": kind, "required": False, "default": default}
+            for name, kind, default in (("times", "int", 2), ("word", "str", "w"), ("more", None, None))
+        ]
         usual = self.stand.worker._make
 
         def work(job: Job, content: bytes) -> Made:
@@ -85,12 +90,8 @@ class Desk:
 
     def good(self) -> Made:
         ended = made()
-        entry = [
-            {"name": name, "type": kind, "required": False, "default": default}
-            for name, kind, default in (("times", "int", 2), ("word", "str", "w"), ("more", None, None))
-        ]
         schemas = {"inputs": {"dataset1": [COLUMN]}, "outputs": {"result": [COLUMN]}}
-        ended.report = {**ended.report, "entry": {"parameters": entry, "init": False}, "schemas": schemas}
+        ended.report = {**ended.report, "entry": {"parameters": self.takes, "init": False}, "schemas": schemas}
         return ended
 
 
@@ -158,12 +159,17 @@ def test_a_check_is_waited_for_no_longer_than_is_said(client: Any, desk: Desk) -
 
 
 def test_parameters_are_those_of_the_signature_with_what_is_said_of_some(client: Any, desk: Desk) -> None:
+    desk.takes = [
+        {"name": "rows", "type": "int", "required": True},
+        {"name": "share", "type": "float", "required": False, "default": 1},
+        {"name": "names", "type": None, "required": False, "default": None},
+    ]
     score = client.publish(needs, sample=FRAME, parameters={"rows": {"type": "int", "example": 5, "description": "How many."}})
     told = {one["name"]: (one["type"], one["required"], one.get("default")) for one in score.record["parameters"]}
-    assert told == {"rows": ("int", True, None), "share": ("float", False, 1)}, "a list has no type that could be said"
-    score = client.publish(times_two, sample=FRAME, parameters={"times": 7})
+    assert told == {"rows": ("int", True, None), "share": ("float", False, 1), "names": (None, False, None)}
+    score = client.publish(needs, sample=FRAME, parameters={"share": 2, "rows": 3})
     told = {one["name"]: (one["type"], one["required"], one.get("default")) for one in score.record["parameters"]}
-    assert told == {"times": ("int", False, 7), "word": ("str", False, "w")}
+    assert told == {"rows": ("int", False, 3), "share": ("float", False, 2), "names": (None, False, None)}
 
 
 def test_a_path_and_a_text_are_published_too(client: Any, desk: Desk, tmp_path: Path) -> None:

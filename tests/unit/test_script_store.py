@@ -112,6 +112,26 @@ def test_a_report_of_another_shape_becomes_nothing(store: JobStore) -> None:
     assert (found.schemas, found.parameters, found.has_init) == ({"inputs": {}, "outputs": {"result": []}}, {}, False)
 
 
+def test_what_a_publisher_does_not_name_is_as_the_signature_has_it(store: JobStore) -> None:
+    entry = [
+        {"name": name, "type": kind, "required": False, "default": 1}
+        for name, kind in (("factor", "float"), ("offset", "int"), ("word", None), ("share", "float"))
+    ]
+    declared = {
+        "factor": {"type": "int", "default": 2},
+        "word": {"type": "str", "default": "x"},
+        "offset": {"type": "float", "default": 0.5},
+    }
+    published(store, parameters=declared)
+    checked(store, report={**SAID, "entry": {"parameters": entry, "init": False}})
+    assert store.get_version(TENANT, "score", 1).parameters == {
+        "factor": {"type": "float", "default": 2},
+        "offset": {"type": "float", "default": 0.5},
+        "word": {"type": "str", "default": "x"},
+        "share": {"type": "float", "default": 1},
+    }
+
+
 def test_a_function_that_takes_whatever_is_given_has_no_list_of_parameters(store: JobStore) -> None:
     named = [{"name": "n", "type": "int", "required": True}]
     for number, (parameters, expected) in enumerate([([], None), (named, {"n": {"type": "int"}})], start=1):
