@@ -28,7 +28,6 @@ from api.errands import check_space
 from api.health import workers_seen
 from api.multipart import ArrivedItem, Form
 from api.names import showable
-from api.problems import FIELDS_MAX
 from api.schemas import JobOutput
 from fumehood import notices
 from fumehood.batch import ITEMS_MAX, JOBS_PARAMETERS_BYTES, Batch, Isolation, Item, OnFailure, Terms
@@ -190,7 +189,7 @@ def _items(desk: Desk, tenant: str, draft: Draft, document: BatchDocument, form:
                 draft.fault(f"{at}/{port}{resolved.pointer}", resolved.detail)
             elif resolved is not None:
                 inputs[port] = resolved
-            elif port == "dataset1" and no_table is not None and len(draft.faults) < FIELDS_MAX:
+            elif port == "dataset1" and no_table is not None:
                 draft.fault(f"{at}/dataset1", no_table)
         both_bytes = shared_bytes + (parameters_bytes(given.parameters) if given.parameters else 0)
         all_bytes += both_bytes

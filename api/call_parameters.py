@@ -10,8 +10,7 @@ from typing import Any
 
 from api import documents
 from api.drafts import Draft
-from api.problems import FIELDS_MAX
-from fumehood.errors import BadField, BadRequest
+from fumehood.errors import BadRequest
 from fumehood.limits import check_parameters_size
 from fumehood.script import CALLS_SAY, Version, fits, is_required
 
@@ -30,28 +29,29 @@ def from_query(version: Version, given: Iterable[tuple[str, str]]) -> dict[str, 
     """
     values: dict[str, Any] = {}
     seen: set[str] = set()
-    faults: list[BadField] = []
+    draft = Draft()
     for name, text in given:
-        if len(faults) >= FIELDS_MAX:
+        if draft.is_full:
             break
         at = f"/query/{name[:NAME_CHARACTERS]}"
         if name in seen:
-            faults.append(BadField(at, "stands more than once"))
+            draft.fault(at, "stands more than once")
         elif name in CALLS_SAY:
             pass
         elif (unknown := _unknown(version, name)) is not None:
-            faults.append(BadField(at, unknown))
+            draft.fault(at, unknown)
         else:
             kind = _kind(version, name)
             values[name] = _read(kind, text)
             if not fits(kind, values[name]):
-                faults.append(BadField(at, f"is {documents.kind_of(text)}; expected {_EXPECTED[kind or 'str']}"))
+                draft.fault(at, f"is {documents.kind_of(text)}; expected {_EXPECTED[kind or 'str']}")
         seen.add(name)
-    faults += [BadField(f"/query/{name[:NAME_CHARACTERS]}", text) for name, text in missing(version, seen).items()]
-    if not faults and (too_many := check_parameters_size(values)) is not None:
-        faults.append(BadField("/query", too_many.detail))
-    if faults:
-        raise BadRequest("a parameter of the request cannot be used", errors=tuple(dict.fromkeys(faults)))
+    for name, text in missing(version, seen).items():
+        draft.fault(f"/query/{name[:NAME_CHARACTERS]}", text)
+    if not draft.faults and (too_many := check_parameters_size(values)) is not None:
+        draft.fault("/query", too_many.detail)
+    if draft.faults:
+        raise BadRequest("a parameter of the request cannot be used", errors=tuple(dict.fromkeys(draft.faults)))
     return values
 
 
@@ -69,9 +69,9 @@ def from_texts(version: Version, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_typed(draft: Draft, version: Version, parameters: dict[str, Any], *, at: str = "") -> None:
-    """The same of those that stand in a document. There may be a hundred thousand: no more are told than anybody is shown."""
+    """The same of those that stand in a document. There may be a hundred thousand."""
     for name, value in parameters.items():
-        if len(draft.faults) >= FIELDS_MAX:
+        if draft.is_full:
             return
         kind = _kind(version, name)
         if (unknown := _unknown(version, name)) is not None:
@@ -90,8 +90,8 @@ def missing(version: Version, given: Container[str]) -> dict[str, str]:
 
 
 def check_given(draft: Draft, missing: dict[str, str], *, at: str = "") -> None:
-    """Of a document. No more than anybody is shown: of a batch there may be a million."""
-    for name, text in list(missing.items())[: max(0, FIELDS_MAX - len(draft.faults))]:
+    """Of a document."""
+    for name, text in missing.items():
         draft.fault(f"{at}/parameters/{name[:NAME_CHARACTERS]}", text)
 
 

@@ -58,7 +58,14 @@ class Draft:
     faults: list[BadField] = field(default_factory=list)
 
     def fault(self, pointer: str, detail: str) -> None:
-        self.faults.append(BadField(pointer, detail))
+        """No more are kept than anybody is shown: of one document there may be a million."""
+        if not self.is_full:
+            self.faults.append(BadField(pointer, detail))
+
+    @property
+    def is_full(self) -> bool:
+        """Whoever looks for more may stop."""
+        return len(self.faults) >= FIELDS_MAX
 
 
 def idempotency_of(raw: dict[str, Any], form: Form, key: str | None) -> Idempotency | None:

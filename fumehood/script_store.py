@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from fumehood import fair_share
@@ -43,10 +43,10 @@ class Scripts(Records):
             made = {"tenant": version.tenant, "name": version.script, "created_at": now, "numbers": 0}
             self._database.insert_or_get(connection, SCRIPTS, made, unique=("tenant", "name"))
             script = find_script(connection, version.tenant, version.script, lock=True)
-            of_tenant = connection.execute(_count_of(version.tenant)).scalar_one()
+            of_tenant = connection.execute(_count(SCRIPT_VERSIONS.c.tenant == version.tenant)).scalar_one()
             if of_tenant >= VERSIONS_OF_TENANT_MAX:
                 raise Conflict(f"the tenant has {of_tenant:,} versions of scripts, which is the limit; delete some of them")
-            there = connection.execute(_count(script.seq)).scalar_one()
+            there = connection.execute(_count(SCRIPT_VERSIONS.c.script == script.seq)).scalar_one()
             if there >= VERSIONS_MAX:
                 raise Conflict(f"the script has {there:,} versions, which is the limit; delete some of them")
             number = script.numbers + 1
@@ -193,16 +193,12 @@ def require_ready(connection: Connection, script: Row[Any], targets: tuple[Targe
     return wrong
 
 
-def _count(seq: int) -> Any:
-    return select(func.count()).select_from(SCRIPT_VERSIONS).where(SCRIPT_VERSIONS.c.script == seq)
-
-
-def _count_of(tenant: str) -> Any:
-    return select(func.count()).select_from(SCRIPT_VERSIONS).where(SCRIPT_VERSIONS.c.tenant == tenant)
+def _count(which: ColumnElement[bool]) -> Any:
+    return select(func.count()).select_from(SCRIPT_VERSIONS).where(which)
 
 
 def _script(connection: Connection, row: Row[Any]) -> Script:
-    count = connection.execute(_count(row.seq)).scalar_one()
+    count = connection.execute(_count(SCRIPT_VERSIONS.c.script == row.seq)).scalar_one()
     return Script(name=row.name, created_at=row.created_at, latest=latest_of(connection, row), versions=int(count))
 
 

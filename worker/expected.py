@@ -11,7 +11,7 @@ from fumehood.job_store import JobStore
 from fumehood.script import expected_columns
 
 
-def schema_of(job: Job, store: JobStore) -> dict[str, Any]:
+def expected_of(job: Job, store: JobStore) -> dict[str, Any]:
     """`schema` of the request, where the job runs a version that expects something, and `parameter_types` where its parameters come as
     texts. The version is there: the job needs it.
 
@@ -22,10 +22,10 @@ def schema_of(job: Job, store: JobStore) -> dict[str, Any]:
     if version is None:
         return {}
     found = store.get_version_by_id(job.tenant, version)
-    expected, table = expected_columns(found), job.inputs.get("dataset1")
-    types: dict[str, Any] = {}
+    columns, table = expected_columns(found), job.inputs.get("dataset1")
+    expected: dict[str, Any] = {}
+    if columns is not None and (table is not None or job.kind is Kind.CHUNK):
+        expected["schema"] = {"dataset1": columns}
     if table is not None and table.format == STUDIO:
-        types = {"parameter_types": {name: said["type"] for name, said in (found.parameters or {}).items() if "type" in said}}
-    if expected is None or (table is None and job.kind is not Kind.CHUNK):
-        return types
-    return types | {"schema": {"dataset1": expected}}
+        expected["parameter_types"] = {name: said["type"] for name, said in (found.parameters or {}).items() if "type" in said}
+    return expected

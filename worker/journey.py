@@ -26,7 +26,7 @@ from worker import prepared
 from worker.chunk import StagedItems, stage_items
 from worker.collect import Report, collect
 from worker.deps import Deps, announce, discard, insist, receipt
-from worker.expected import schema_of
+from worker.expected import expected_of
 from worker.join import stage_results
 from worker.lease import Lease
 from worker.live_log import LiveLog
@@ -161,7 +161,7 @@ def stage(job: Job, deps: Deps, bench: Bench) -> Staged:
             bytes_in += deps.blobs.copy_into(job.tenant, given.blob, scratch.inside, FILE_OF_PORT[port], **window)
     stage_more = STAGES_MORE.get(job.kind)
     items = stage_more(job, deps.store, deps.blobs, scratch.inside) if stage_more is not None else StagedItems()
-    write_request(scratch.inside / "request.json", job, items.request | schema_of(job, deps.store))
+    write_request(scratch.inside / "request.json", job, items.request | expected_of(job, deps.store))
     return Staged(job=job, scratch=scratch, sandbox=sandbox, bytes_in=bytes_in + items.bytes_in, items=items)
 
 

@@ -109,8 +109,12 @@ class Stock:
         """Whatever waits that is for somebody only is for nobody any more, until it is asked for again."""
         for shelf in self.own.values():
             shelf.asked_at.clear()
-            while shelf.waiting:
-                self.throw_away(shelf.waiting.popleft())
+            self.thin_out(shelf, 0)
+
+    def thin_out(self, shelf: Shelf, wanted: int) -> None:
+        """Throw away what waits beyond `wanted`."""
+        while len(shelf.waiting) > wanted:
+            self.throw_away(shelf.waiting.popleft())
 
     def close(self) -> None:
         """All of it goes, and nothing is put back any more."""
@@ -118,8 +122,7 @@ class Stock:
         for stop in self.making.values():
             stop.set(Stop.SHUTDOWN)
         for shelf in self.all_shelves():
-            while shelf.waiting:
-                self.throw_away(shelf.waiting.popleft())
+            self.thin_out(shelf, 0)
         self.changed.notify_all()
 
     def put(self, waiting: Waiting) -> None:

@@ -269,8 +269,7 @@ class WarmPool:
         """Throw away what is too old, broken or too many, begin what is missing; in how many seconds to look again."""
         now = self._monotonic()
         self._stock.weed(shelf)
-        while len(shelf.waiting) > wanted:
-            self._stock.throw_away(shelf.waiting.popleft())
+        self._stock.thin_out(shelf, wanted)
         while may_fill and now >= shelf.rests_until and self._is_missing(shelf, wanted):
             shelf.preparing += 1
             self._stock.preparing += 1

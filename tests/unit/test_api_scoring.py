@@ -16,7 +16,7 @@ from fumehood.outcome import Reason
 from tests.services import until
 from tests.unit.front_desk import ARROW, CSV, DISCONNECT, SCRIPT, Counter, Made, Stand, body, pointers, ran, slug
 from tests.unit.stores import version_of
-from worker.expected import schema_of
+from worker.expected import expected_of
 
 JSON = "application/json"
 COLUMN = {"name": "a", "type": "int64", "nullable": False}
@@ -94,7 +94,7 @@ def test_the_job_has_the_versions_files_columns_defaults_and_limits(callee: Call
     (job,) = callee.calls
     version = callee.stand.store.get_version(job.tenant, "limited", 1)
     assert job.inputs["script"] == version.inputs["script"]
-    assert (schema_of(job, callee.stand.store), job.inputs["dataset1"].format) == ({"schema": {"dataset1": [COLUMN]}}, "csv")
+    assert (expected_of(job, callee.stand.store), job.inputs["dataset1"].format) == ({"schema": {"dataset1": [COLUMN]}}, "csv")
     assert job.inputs["dataset1"].blob == f"jobs/{job.id}/dataset1"
     assert job.parameters == {"n": 3, "x": 0.5, "word": "w", "flag": False}
     assert (job.kind, job.limits.wall_seconds, job.limits.memory_bytes, job.labels) == (Kind.SCORE, 7, 2**28, {})

@@ -7,19 +7,20 @@ from typing import Any
 
 import pytest
 
+from api.drafts import Draft
 from api.problems import FIELDS_MAX
 from fumehood.job import Kind, Lane
 from tests.unit.front_desk import CSV, SCRIPT, Counter, Stand, pointers, slug
 from tests.unit.test_api_scoring import COLUMN, NEEDING, Callee
-from worker.expected import schema_of
+from worker.expected import expected_of
 
 IMAGE = "sha256:" + "0" * 64
 
 
 @pytest.fixture
 def callee(stand: Stand) -> Callee:
-    stand.queue.awake = set(Lane)
     """`score` was checked without a table, so a run need not have one; `stretch` with one."""
+    stand.queue.awake = set(Lane)
     made = Callee(stand)
     for name, sample in (("score", None), ("stretch", stand.us.dataset())):
         bundle = stand.us.dataset(b"PK12", "application/zip")
@@ -38,7 +39,7 @@ def test_a_job_of_a_script_has_what_its_version_has(callee: Callee, us: Counter)
     (job,) = callee.stand.worker.work(Lane.JOBS)
     version = callee.stand.store.get_version(job.tenant, "stretch", 1)
     assert (job.kind, job.inputs["script"], job.inputs["bundle"]) == (Kind.SCRIPT, version.inputs["script"], version.inputs["bundle"])
-    assert (schema_of(job, callee.stand.store), job.inputs["dataset1"].format) == ({"schema": {"dataset1": [COLUMN]}}, "arrow")
+    assert (expected_of(job, callee.stand.store), job.inputs["dataset1"].format) == ({"schema": {"dataset1": [COLUMN]}}, "arrow")
     assert job.parameters == {"n": 5, "x": 1, "word": "w", "flag": False}
     assert (job.limits.wall_seconds, job.limits.memory_bytes, job.labels, job.target_format) == (7, 2**28, {"a": "b"}, None)
 
@@ -151,9 +152,9 @@ def test_the_items_of_a_batch_have_the_version_and_its_columns(callee: Callee, u
         jobs.append(job)
     if isolation == "batch":
         (chunk,) = jobs
-        assert (chunk.kind, schema_of(chunk, callee.stand.store)) == (Kind.CHUNK, {"schema": {"dataset1": [COLUMN]}})
+        assert (chunk.kind, expected_of(chunk, callee.stand.store)) == (Kind.CHUNK, {"schema": {"dataset1": [COLUMN]}})
         return
-    assert [schema_of(job, callee.stand.store) for job in jobs] == [{"schema": {"dataset1": [COLUMN]}}] * 2
+    assert [expected_of(job, callee.stand.store) for job in jobs] == [{"schema": {"dataset1": [COLUMN]}}] * 2
     assert jobs[0].parameters == {"n": 9, "word": "w", "flag": False, "x": 1.5}
 
 
@@ -173,6 +174,14 @@ def test_what_is_told_of_unknown_parameters_is_bounded(callee: Callee, us: Count
         assert answer.status_code in (400, 422), answer.text[:500]
         assert 1 <= len(answer.json()["errors"]) <= FIELDS_MAX
         assert max(len(error["detail"]) for error in answer.json()["errors"]) < 1200
+
+
+def test_a_draft_keeps_the_first_faults_and_no_more_than_anybody_is_shown() -> None:
+    draft = Draft()
+    for number in range(2 * FIELDS_MAX):
+        assert draft.is_full == (number >= FIELDS_MAX)
+        draft.fault(f"/{number}", "is wrong")
+    assert [fault.pointer for fault in draft.faults] == [f"/{number}" for number in range(FIELDS_MAX)]
 
 
 def test_parameters_of_an_item_are_held_against_their_types(callee: Callee, us: Counter) -> None:

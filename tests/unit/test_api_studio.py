@@ -12,7 +12,7 @@ from fumehood.errors import StoreUnavailable
 from fumehood.job import Job, Kind, Lane
 from fumehood.outcome import Reason
 from tests.unit.front_desk import CSV, SCRIPT, Counter, Made, Stand, body, ran, slug
-from worker.expected import schema_of
+from worker.expected import expected_of
 
 ROOT = "/compat/studio/workspaces/w/services"
 JSON = "application/json"
@@ -99,7 +99,7 @@ def test_the_request_goes_into_the_sandbox_as_it_came(service: Service, us: Coun
     job = service.jobs[0]
     types = {"n": "int", "x": "float", "word": "str", "flag": "bool"}
     expected = {"schema": {"dataset1": [COLUMN]}, "parameter_types": types}
-    assert (job.inputs["dataset1"].format, schema_of(job, service.stand.store)) == ("studio", expected)
+    assert (job.inputs["dataset1"].format, expected_of(job, service.stand.store)) == ("studio", expected)
     # What stands in the document is read there, and goes over these.
     assert job.parameters == {"n": 2, "x": 0.5, "word": "w", "flag": False}
 

@@ -12,7 +12,7 @@ from fumehood.outcome import Reason
 from tests.services import until
 from tests.unit.front_desk import CSV, Counter, Made, Stand, ran
 from tests.unit.test_api_studio import COLUMN, ROOT, Service, told
-from worker.expected import schema_of
+from worker.expected import expected_of
 
 SECRET = "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=c2VjcmV0"
 QUERY = {"api-version": "2.0"}
@@ -71,7 +71,7 @@ def test_a_job_goes_the_whole_way_of_a_batch_call(service: Service, us: Counter)
     assert (answer.status_code, answer.headers["content-type"], answer.content) == (200, CSV, b"csv of ARROW1-result")
     (ran_job,) = service.jobs
     assert (ran_job.kind, ran_job.parameters) == (Kind.SCRIPT, {"n": 7, "x": 0.5, "word": "5", "flag": True})
-    assert (ran_job.inputs["dataset1"].dataset, schema_of(ran_job, service.stand.store)) == (table, {"schema": {"dataset1": [COLUMN]}})
+    assert (ran_job.inputs["dataset1"].dataset, expected_of(ran_job, service.stand.store)) == (table, {"schema": {"dataset1": [COLUMN]}})
     # What opens the client's own storage is not ours to keep.
     assert "AccountKey" not in service.stand.log.getvalue() + us.get(f"/v1/jobs/{job}").text + us.get(f"/v1/jobs/{job}/inputs").text
 

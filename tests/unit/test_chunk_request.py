@@ -13,7 +13,7 @@ from tests.contract.loading import runner
 from tests.unit.stores import batch_of
 from tests.unit.workbench import Bench, bench
 from worker.chunk import stage_items
-from worker.expected import schema_of
+from worker.expected import expected_of
 from worker.journey import write_request
 
 __all__ = ["bench"]
@@ -35,7 +35,7 @@ def claimed(bench: Bench, columns: list[dict[str, Any]] | None) -> Job:
 def test_what_items_must_have_is_said_once_for_all_of_them(bench: Bench, tmp_path: Path) -> None:
     job = claimed(bench, COLUMNS)
     staged = stage_items(job, bench.store, bench.blobs, tmp_path)
-    write_request(tmp_path / "request.json", job, staged.request | schema_of(job, bench.store))
+    write_request(tmp_path / "request.json", job, staged.request | expected_of(job, bench.store))
     request = json.loads((tmp_path / "request.json").read_text())
     assert request["schema"] == {"dataset1": COLUMNS}
     own = runner("item").request_of(request, request["items"][0], result_end=0)
@@ -45,7 +45,7 @@ def test_what_items_must_have_is_said_once_for_all_of_them(bench: Bench, tmp_pat
 def test_where_any_table_will_do_nothing_is_said(bench: Bench, tmp_path: Path) -> None:
     job = claimed(bench, None)
     staged = stage_items(job, bench.store, bench.blobs, tmp_path)
-    assert schema_of(job, bench.store) == {}
+    assert expected_of(job, bench.store) == {}
     assert staged.request.keys() == {"items", "item_wall_seconds"}
     plain = {"version": 1, "limits": {}, "inputs": {}, "parameters": {}, "item_wall_seconds": 1}
     assert "schema" not in runner("item").request_of(plain, {"inputs": {}, "parameters": {}}, result_end=0)

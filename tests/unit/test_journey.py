@@ -17,7 +17,7 @@ from fumehood.receipt import document, verify
 from fumehood.testing import erasure
 from tests.contract.loading import runner
 from tests.unit.workbench import KEY, SCRIPT, Bench, fail_first_rmdir, in_thread
-from worker.expected import schema_of
+from worker.expected import expected_of
 from worker.journey import write_request
 from worker.sandbox import Exit, Stop, StopSignal
 from worker.scratch import Removed, Scratch
@@ -152,8 +152,8 @@ def test_a_check_holds_its_sample_against_nothing(bench: Bench) -> None:
     """It is what others are held against."""
     version = bench.publish([{"name": "a", "type": "int64", "nullable": True}])
     check = Job(id="job_1", tenant=bench.tenant, kind=Kind.CHECK, inputs={**version.called, "dataset1": bench.put("table", b"a")})
-    assert schema_of(check, bench.store) == {}
-    assert schema_of(replace(check, kind=Kind.SCORE), bench.store) != {}
+    assert expected_of(check, bench.store) == {}
+    assert expected_of(replace(check, kind=Kind.SCORE), bench.store) != {}
 
 
 @pytest.mark.parametrize("kind", [Kind.DESCRIBE, Kind.CONVERT])

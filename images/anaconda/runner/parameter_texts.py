@@ -19,7 +19,8 @@ def read(function, texts: dict, given: dict, types: dict) -> dict:
     """The job's parameters: `given`, and over them `texts`, whose texts become what their parameter is.
 
     A type is the annotation's, else the default's, else what `types` (of its publisher, by name) says, else that of the value that is
-    given (beside an integer a fraction is fine, too). Where there is none a text stays one. null, and a text without a character for what is no text, say nothing: it is as if the name were not there.
+    given (beside an integer a fraction is fine, too). Where there is none a text stays one. null, and a text without a character for what is
+    no text, say nothing: it is as if the name were not there.
 
     Raises:
         Refused: `bad_parameters`: a text is nothing of the kind.
