@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -126,18 +127,19 @@ class Service:
         self.ready()
 
     def ready(self, *, seconds: float = START_SECONDS) -> None:
-        """Wait until API and workers say so by themselves."""
+        """Wait until API and workers say so by themselves, from now on: who was killed a moment ago said so, too."""
+        since = time.time()
 
         def is_ready() -> bool:
             try:
-                return httpx.get(f"{self.address}/readyz", timeout=5).status_code == 200 and self._ready_workers() >= self.workers
+                return httpx.get(f"{self.address}/readyz", timeout=5).status_code == 200 and self._ready_workers(since) >= self.workers
             except httpx.TransportError:
                 return False
 
         until(is_ready, seconds=seconds, what="the service is ready")
 
-    def _ready_workers(self) -> int:
-        return sum(bool(row["ready"]) for row in self.store.workers(seen_within_seconds=3.0))
+    def _ready_workers(self, since: float) -> int:
+        return sum(bool(row["ready"]) and row["seen_at"] > since for row in self.store.workers(seen_within_seconds=3.0))
 
     @property
     def workers(self) -> int:

@@ -16,7 +16,7 @@ from tests.faults.bad_line import bad_line
 from tests.faults.chaos import FAULTS, Fault, Undo
 from tests.faults.engine import PrivateEngine
 from tests.faults.load import SORTS
-from tests.faults.service import Service, small_disk
+from tests.faults.service import Service, small_disk, standing
 from tests.faults.storm import Reckoning, storm
 
 # Far more than they take: a machine that is killed every few seconds is a slow one.
@@ -38,6 +38,17 @@ def hold(found: Reckoning, *, jobs: int, faults: int = 1) -> None:
 def test_nothing_is_lost_doubled_or_left_in_a_storm(engine: PrivateEngine, image: str, tmp_path: Path) -> None:
     service = Service(tmp_path, engine, image)
     hold(storm(service, jobs=80, every_seconds=2.5, seed=SEED), jobs=80, faults=8)
+
+
+def test_those_who_were_killed_a_moment_ago_are_not_counted_as_ready(engine: PrivateEngine, image: str, tmp_path: Path) -> None:
+    """Else a service might be stopped, and looked at, before anybody has buried them."""
+    service = Service(tmp_path, engine, image)
+    with standing(service):
+        workers = [part for name, part in service.parts.items() if name.startswith("worker")]
+        for worker in workers:
+            worker.kill()
+        service.ready()
+        assert all(worker.alive for worker in workers)
 
 
 @pytest.mark.parametrize(
